@@ -1,0 +1,1 @@
+"""Defenses, one file each; `base.py` says what one is."""

@@ -1,0 +1,66 @@
+"""What a defense is: how a model is trained, what is changed in it, what is done to an image at test time."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from harness.cache import ArrayCache
+from harness.types import Batch, Preset, Recipe, Split, TrainingState
+
+Gradient = Literal["exact", "bpda"]
+
+
+class Defense:
+    """The procedure of plain training; a defense overrides what it does differently.
+
+    Constructor parameters are keyword-only, annotated, and stored unchanged: they are what a user may set in
+    the name, `my_defense:strength=2`. `label`, the name with its parameters, is set by the registry.
+    """
+
+    stochastic: ClassVar[bool] = False
+    """Whether the model draws random numbers at evaluation, so that attacks must average over draws."""
+    label: str
+
+    def recipe(self, base: Recipe, preset: Preset) -> Recipe:
+        """The optimisation settings, from those usual for the backbone and preset."""
+        return base
+
+    def protect(self, model: nn.Module) -> nn.Module:
+        """The network as defended: takes [B,C,H,W] in [0,1], returns logits, as `model` does."""
+        return model
+
+    def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
+        """The images [N,C,H,W] uint8 an epoch trains on, before augmentation."""
+        return split.images
+
+    def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
+        """The loss of one batch, a scalar."""
+        return functional.cross_entropy(model(batch.images), batch.labels)
+
+    def keep(self, *, epoch: int, epochs: int) -> str | None:
+        """A tag under which the checkpoint of this epoch is kept beside the last one, "level=0.6" for example."""
+        return None
+
+    def preprocess(self, default: str) -> str:
+        """What is done to a test image first, as a preprocessor's name; `default` is the run's ViRoLBI."""
+        return default
+
+
+class Preprocessor(nn.Module):
+    """An image → image map at test time: [B,C,H,W] float32 in [0,1] to the same, per image, deterministic.
+
+    `gradient` says how an attacker who knows the defense gets through it: "exact" where autograd gives the true
+    derivative, "bpda" where `forward` carries a surrogate (Athalye et al. 2018).
+    """
+
+    gradient: ClassVar[Gradient] = "exact"
+    label: str
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # pragma: no cover - every subclass overrides it
+        """The preprocessed images."""
+        return images

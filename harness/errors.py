@@ -1,0 +1,26 @@
+"""What can go wrong, and whose fault it is: the exit code follows from the type."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Anything the harness reports in one line instead of a traceback (exit code 1)."""
+
+    exit_code = 1
+
+
+class UserError(HarnessError):
+    """A mistake in what the user gave; the text says what was expected, what came, what to do (exit code 2)."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name nobody registered: near names first, then all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UserError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")

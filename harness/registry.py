@@ -1,0 +1,172 @@
+"""Registries: who is called what, and how a name with parameters becomes an object.
+
+A thing registers itself by decorator; its module is found by discovery, an entry point or `--plugin`:
+
+    from harness.registry import defenses
+
+    @defenses.register("my_defense")
+    class MyDefense(Defense):
+        '''One line that `list` shows.'''
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from harness.errors import UserError, unknown_name
+from harness.packages import load_modules
+from harness.spec import Spec, bind
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+ENTRY_POINT_PREFIX = "virolbi_harness"
+
+
+class Entry(NamedTuple):
+    """One registered thing and where it was registered."""
+
+    name: str
+    factory: Callable[..., Any]
+    place: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.factory) or "").strip().split("\n")[0]
+
+
+class Registry:
+    """Names of one kind of thing; modules of `packages` are imported the first time a name is asked for."""
+
+    def __init__(self, kind: str, plural: str, *packages: str) -> None:
+        self.kind = kind
+        self.plural = plural
+        self.packages = packages
+        self._entries: dict[str, Entry] = {}
+        self._discovered = False
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind!r}, {self.plural!r}, *{self.packages!r})"
+
+    def register(self, name: str) -> Callable[[Factory], Factory]:
+        """Decorator: `name` now stands for this class or function, called with keyword arguments.
+
+        Raises: UserError when the name is taken by something registered elsewhere; both places are named.
+        """
+
+        def decorate(factory: Factory) -> Factory:
+            entry = Entry(name, factory, _place(factory))
+            taken = self._entries.get(name)
+            if taken is not None and taken.place != entry.place:
+                raise UserError(
+                    f"the {self.kind} name {name!r} is registered twice: at {taken.place} and at {entry.place}. "
+                    "Rename one of them."
+                )
+            self._entries[name] = entry
+            return factory
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """Every registered name, sorted."""
+        self._discover()
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter([self._entries[name] for name in self.names()])
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a bare name. Raises: UserError with near names and all names when there is none."""
+        self._discover()
+        if name not in self._entries:
+            raise unknown_name(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def canonical(self, text: str, **defaults: Any) -> str:
+        """The one spelling of `text`: parameters in signature order, those at their default left out.
+
+        `defaults` are run-wide values for parameters the thing has and the text leaves open.
+        """
+        spec = Spec.parse(text)
+        bound = bind(self.kind, spec, self.entry(spec.name).factory, defaults)
+        return bound.label
+
+    def create(self, text: str, **context: Any) -> Any:
+        """Build the thing `text` names, `"virolbi_fixed:nu=16,level=0.5"` for example.
+
+        `context` holds what the harness provides (data_root and the like): a factory gets those of them that
+        it has keyword parameters for. The object's label is stored as `.label` where it takes attributes.
+        Raises: UserError for an unknown name, an unknown parameter or a value of the wrong type.
+        """
+        spec = Spec.parse(text)
+        factory = self.entry(spec.name).factory
+        bound = bind(self.kind, spec, factory, {})
+        wanted = inspect.signature(factory).parameters
+        made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
+        if hasattr(made, "__dict__") and not isinstance(made, type):
+            made.label = bound.label
+        return made
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        for package in self.packages:
+            load_modules(package)
+        for point in importlib.metadata.entry_points(group=f"{ENTRY_POINT_PREFIX}.{self.plural}"):
+            point.load()
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a user's file so that what it registers is known.
+
+    Raises: UserError when the file is missing or fails to import.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise UserError(f"--plugin expects a Python file, got {str(path)!r}, which does not exist.")
+    name = f"harness_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--plugin expects a Python file ending in .py, got {str(path)!r}.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"the plugin {file} could not be imported: {type(error).__name__}: {error}") from error
+
+
+def _place(factory: Callable[..., Any]) -> str:
+    """Where a factory is written, as file:line."""
+    target = inspect.unwrap(factory)
+    try:
+        file = inspect.getsourcefile(target) or "?"
+        line = inspect.getsourcelines(target)[1]
+    except (OSError, TypeError):
+        return f"{getattr(target, '__module__', '?')}.{getattr(target, '__qualname__', '?')}"
+    return f"{file}:{line}"
+
+
+defenses = Registry("defense", "defenses", "defenses")
+preprocessors = Registry("preprocessor", "preprocessors", "defenses")
+suites = Registry("suite", "suites", "harness.suites")
+datasets = Registry("dataset", "datasets", "datasets")
+backbones = Registry("backbone", "backbones", "harness.backbones")
+attacks = Registry("attack", "attacks", "harness.attacks")
+corruptions = Registry("corruption", "corruptions", "harness.corruptions")
+tables = Registry("table", "tables", "reports")
+
+ALL = (defenses, preprocessors, suites, datasets, backbones, attacks, corruptions, tables)

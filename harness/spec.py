@@ -1,0 +1,163 @@
+"""Names with parameters: `virolbi_fixed:nu=16,level=0.5`, `parquet:DIR`, `timm:resnet18,pretrained=true`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, get_args, get_origin
+
+from harness.errors import UserError
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+class Spec(NamedTuple):
+    """A name, at most one positional text after the colon, and `key=value` texts."""
+
+    name: str
+    positional: str | None
+    parameters: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Split `name:positional,key=value,…`; a comma inside the positional part (a path, say) stays in it.
+
+        >>> Spec.parse("parquet:a,b,name=x")
+        Spec(name='parquet', positional='a,b', parameters={'name': 'x'})
+        """
+        name, colon, rest = text.strip().partition(":")
+        if not name or (colon and not rest):
+            raise UserError(f"expected NAME or NAME:key=value,…, got {text!r}.")
+        positional: list[str] = []
+        parameters: dict[str, str] = {}
+        for part in rest.split(",") if rest else []:
+            assignment = _ASSIGNMENT.fullmatch(part)
+            if assignment is None and not parameters:
+                positional.append(part)
+            elif assignment is None:
+                raise UserError(f"expected key=value after a comma in {text!r}, got {part!r}.")
+            elif assignment[1] in parameters:
+                raise UserError(f"{assignment[1]!r} is given twice in {text!r}.")
+            else:
+                parameters[assignment[1]] = assignment[2]
+        return cls(name, ",".join(positional) if positional else None, parameters)
+
+
+class Bound(NamedTuple):
+    """Keyword arguments for a factory, and the label that tables show."""
+
+    arguments: dict[str, Any]
+    label: str
+
+
+def split_list(text: str) -> list[str]:
+    """Split `A,B:x=1,y=2,C` into specs: an item `key=value` belongs to the name before it.
+
+    >>> split_list("vanilla,virolbi_fixed:nu=16,level=0.5,blur")
+    ['vanilla', 'virolbi_fixed:nu=16,level=0.5', 'blur']
+    """
+    items: list[str] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        continues = items and ":" in items[-1] and _ASSIGNMENT.fullmatch(part)
+        if continues:
+            items[-1] += f",{part}"
+        else:
+            items.append(part)
+    return items
+
+
+def bind(kind: str, spec: Spec, factory: Callable[..., Any], defaults: Mapping[str, Any]) -> Bound:
+    """Turn a spec's texts into typed keyword arguments of `factory`.
+
+    The parameters a user may set are the annotated ones of type int, float, bool, str, or tuples and optionals
+    of these; others are the harness's own business. Raises: UserError naming the right parameters.
+    """
+    settable = _settable(factory)
+    texts = dict(spec.parameters)
+    if spec.positional is not None:
+        texts = {_positional_name(kind, spec, settable): spec.positional, **texts}
+    for key in texts:
+        if key not in settable:
+            known = ", ".join(settable) or "none"
+            raise UserError(f"the {kind} {spec.name!r} has no parameter {key!r}. Its parameters: {known}.")
+    arguments = {key: value for key, value in defaults.items() if key in settable}
+    arguments |= {key: _convert(kind, spec.name, key, text, settable[key].annotation) for key, text in texts.items()}
+    for key, parameter in settable.items():
+        if parameter.default is parameter.empty and key not in arguments:
+            raise UserError(f"the {kind} {spec.name!r} needs {key!r}: write {spec.name}:{key}=… .")
+    return Bound(arguments, _label(spec.name, arguments, settable))
+
+
+def _settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    hints = typing.get_type_hints(target)
+    found = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if name in hints and _scalar_types(hints[name]) and parameter.kind is not parameter.VAR_KEYWORD:
+            found[name] = parameter.replace(annotation=hints[name])
+    return found
+
+
+def _scalar_types(hint: Any) -> tuple[type, ...]:
+    """The plain types a text may become under this annotation; empty when it is not settable by text."""
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(kind for part in get_args(hint) for kind in _scalar_types(part))
+    if get_origin(hint) is typing.Literal:
+        return (str,)
+    if get_origin(hint) is tuple:
+        return _scalar_types(get_args(hint)[0])
+    return (hint,) if hint in (int, float, bool, str) else ()
+
+
+def _positional_name(kind: str, spec: Spec, settable: dict[str, inspect.Parameter]) -> str:
+    required = [name for name, parameter in settable.items() if parameter.default is parameter.empty]
+    if not required:
+        known = ", ".join(settable) or "none"
+        raise UserError(f"the {kind} {spec.name!r} takes key=value parameters only ({known}), got {spec.positional!r}.")
+    return required[0]
+
+
+def _convert(kind: str, name: str, key: str, text: str, hint: Any) -> Any:
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)[0]
+        return tuple(_convert(kind, name, key, part, inner) for part in text.split("/"))
+    if get_origin(hint) is typing.Literal:
+        if text in get_args(hint):
+            return text
+        raise UserError(f"{kind} {name!r}: {key} must be one of {', '.join(get_args(hint))}, got {text!r}.")
+    for target in _scalar_types(hint):
+        try:
+            return _parse(target, text)
+        except ValueError:
+            continue
+    expected = " or ".join(target.__name__ for target in _scalar_types(hint))
+    raise UserError(f"{kind} {name!r}: {key} must be of type {expected}, got {text!r}.")
+
+
+def _parse(target: type, text: str) -> Any:
+    if target is bool:
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        raise ValueError(text)
+    return target(text)
+
+
+def _label(name: str, arguments: Mapping[str, Any], settable: Mapping[str, inspect.Parameter]) -> str:
+    shown = [
+        f"{key}={_show(arguments[key])}"
+        for key, parameter in settable.items()
+        if key in arguments and arguments[key] != parameter.default
+    ]
+    return f"{name}:{','.join(shown)}" if shown else name
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "/".join(_show(part) for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

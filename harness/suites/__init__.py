@@ -1,0 +1,1 @@
+"""What is measured: one file a suite; `base.py` says what one is."""

@@ -1,0 +1,50 @@
+"""What a suite is: its conditions, and how each disturbs a batch of test images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.types import Condition, EpsilonSpace, Preset, Split
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SuiteContext:
+    """What a suite may know of the run.
+
+    dataset: the data set (`datasets.base.Dataset`) · split: the test images taken · seed: of the run
+    """
+
+    dataset: object
+    split: Split
+    seed: int
+    preset: Preset = "quick"
+    corruptions: tuple[str, ...] = ()
+    epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
+    epsilon_space: EpsilonSpace = "pixel"
+
+
+class Suite:
+    """Conditions and how to make them. A suite never looks at predictions and never grades."""
+
+    version: int = 1
+    """Raised when a change of code changes numbers; part of every cell's identity."""
+    needs_model: bool = False
+    """Whether the disturbed images depend on the model; where not, they are shared between defenses."""
+
+    def conditions(self, context: SuiteContext) -> list[Condition]:
+        """Every condition of this suite, in the order tables show them."""
+        raise NotImplementedError
+
+    def disturb(
+        self, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module | None
+    ) -> torch.Tensor:
+        """The disturbed images of `rows` (positions in `context.split`).
+
+        Returns [B,C,H,W] float32, on the model's device where there is a model and on the CPU otherwise. What is
+        returned for an image depends on that image, the condition and the seed alone, not on its batch-mates.
+        """
+        raise NotImplementedError

@@ -1,0 +1,90 @@
+"""The few shapes of data that travel between the parts of the harness."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+Preset = Literal["quick", "paper"]
+Threat = Literal["bare", "adaptive"]
+EpsilonSpace = Literal["pixel", "normalized"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images of one split as they were decoded, usually memory-mapped.
+
+    images: [N,C,H,W] uint8 · labels: [N] int64 · indices: [N] int64, the images' places in the full split
+    digest: SHA-256 of the full split's images and labels; it does not change when a subset is taken.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, limit: int | None) -> Split:
+        """A representative subset: the first `limit` of a fixed shuffle, in ascending order of index.
+
+        The same images come back for the same limit, and a larger limit only adds images.
+        """
+        if limit is None or limit >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(0).permutation(len(self))[:limit])
+        return Split(
+            images=self.images[chosen], labels=self.labels[chosen], indices=self.indices[chosen], digest=self.digest
+        )
+
+
+class Batch(NamedTuple):
+    """Training images [B,C,H,W] float32 in [0,1], labels [B] int64, places in the training split [B] int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+
+
+class TrainingState(NamedTuple):
+    """Where training stands; `generator` lives on the model's device and is the only source of randomness."""
+
+    epoch: int
+    epochs: int
+    generator: torch.Generator
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything about the optimisation that is not the loss: SGD with Nesterov momentum."""
+
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["one_cycle", "multi_step"] = "one_cycle"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Shares of the training after which `multi_step` divides the learning rate by ten."""
+    label_smoothing: float = 0.0
+    augment: bool = True
+    """Random crop after 4 pixels of padding (in proportion for larger images) and horizontal flip."""
+
+
+class Condition(NamedTuple):
+    """One way to disturb test images.
+
+    name: what tables show, "gaussian_noise" or "pgd eps=8/255" · severity: 1–5 where that is meant
+    parameters: everything that changes the result, plain JSON values; they are part of a cell's identity.
+    threat: what the attacker knows, None where nobody attacks · source: "generated", "official" or ""
+    """
+
+    name: str
+    severity: int | None = None
+    parameters: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple default; never mutated)
+    threat: Threat | None = None
+    source: str = ""
