@@ -44,15 +44,17 @@ class Entry(NamedTuple):
 class Registry:
     """Names of one kind of thing; modules of `packages` are imported the first time a name is asked for."""
 
-    def __init__(self, kind: str, plural: str, *packages: str) -> None:
+    def __init__(self, kind: str, plural: str, *packages: str, provided: tuple[str, ...] = ()) -> None:
+        """`provided`: the parameters that the harness itself gives, which no name may set."""
         self.kind = kind
         self.plural = plural
         self.packages = packages
+        self.provided = provided
         self._entries: dict[str, Entry] = {}
         self._discovered = False
 
     def __repr__(self) -> str:
-        return f"Registry({self.kind!r}, {self.plural!r}, *{self.packages!r})"
+        return f"Registry({self.kind!r}, {self.plural!r}, *{self.packages!r}, provided={self.provided!r})"
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator: `name` now stands for this class or function, called with keyword arguments.
@@ -94,8 +96,7 @@ class Registry:
         `defaults` are run-wide values for parameters the thing has and the text leaves open.
         """
         spec = Spec.parse(text)
-        bound = bind(self.kind, spec, self.entry(spec.name).factory, defaults)
-        return bound.label
+        return bind(self.kind, spec, self.entry(spec.name).factory, self.provided, defaults).label
 
     def create(self, text: str, **context: Any) -> Any:
         """Build the thing `text` names, `"virolbi_fixed:nu=16,level=0.5"` for example.
@@ -106,7 +107,7 @@ class Registry:
         """
         spec = Spec.parse(text)
         factory = self.entry(spec.name).factory
-        bound = bind(self.kind, spec, factory, {})
+        bound = bind(self.kind, spec, factory, self.provided)
         wanted = inspect.signature(factory).parameters
         made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
         if hasattr(made, "__dict__") and not isinstance(made, type):
@@ -163,8 +164,8 @@ def _place(factory: Callable[..., Any]) -> str:
 defenses = Registry("defense", "defenses", "defenses")
 preprocessors = Registry("preprocessor", "preprocessors", "defenses")
 suites = Registry("suite", "suites", "harness.suites")
-datasets = Registry("dataset", "datasets", "datasets")
-backbones = Registry("backbone", "backbones", "harness.backbones")
+datasets = Registry("dataset", "datasets", "datasets", provided=("data_root", "cache"))
+backbones = Registry("backbone", "backbones", "harness.backbones", provided=("classes", "image_shape"))
 attacks = Registry("attack", "attacks", "harness.attacks")
 corruptions = Registry("corruption", "corruptions", "harness.corruptions")
 tables = Registry("table", "tables", "reports")

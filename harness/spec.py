@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
 from harness.errors import UserError
@@ -70,13 +70,20 @@ def split_list(text: str) -> list[str]:
     return items
 
 
-def bind(kind: str, spec: Spec, factory: Callable[..., Any], defaults: Mapping[str, Any]) -> Bound:
+def bind(
+    kind: str,
+    spec: Spec,
+    factory: Callable[..., Any],
+    provided: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> Bound:
     """Turn a spec's texts into typed keyword arguments of `factory`.
 
     The parameters a user may set are the annotated ones of type int, float, bool, str, or tuples and optionals
-    of these; others are the harness's own business. Raises: UserError naming the right parameters.
+    of these; others, and those in `provided`, are the harness's own business. `defaults` fill in what the spec
+    leaves open. Raises: UserError naming the right parameters.
     """
-    settable = _settable(factory)
+    settable = {name: parameter for name, parameter in _settable(factory).items() if name not in provided}
     texts = dict(spec.parameters)
     if spec.positional is not None:
         texts = {_positional_name(kind, spec, settable): spec.positional, **texts}
@@ -84,7 +91,7 @@ def bind(kind: str, spec: Spec, factory: Callable[..., Any], defaults: Mapping[s
         if key not in settable:
             known = ", ".join(settable) or "none"
             raise UserError(f"the {kind} {spec.name!r} has no parameter {key!r}. Its parameters: {known}.")
-    arguments = {key: value for key, value in defaults.items() if key in settable}
+    arguments = {key: value for key, value in (defaults or {}).items() if key in settable}
     arguments |= {key: _convert(kind, spec.name, key, text, settable[key].annotation) for key, text in texts.items()}
     for key, parameter in settable.items():
         if parameter.default is parameter.empty and key not in arguments:

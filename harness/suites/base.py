@@ -15,7 +15,8 @@ from harness.types import Condition, EpsilonSpace, Preset, Split
 class SuiteContext:
     """What a suite may know of the run.
 
-    dataset: the data set (`datasets.base.Dataset`) · split: the test images taken · seed: of the run
+    dataset: the data set (`datasets.base.Dataset`) · split: the test images taken · seed: of the model, 0 where
+    a suite needs none · stochastic: whether the model draws random numbers
     """
 
     dataset: object
@@ -25,15 +26,23 @@ class SuiteContext:
     corruptions: tuple[str, ...] = ()
     epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
     epsilon_space: EpsilonSpace = "pixel"
+    stochastic: bool = False
 
 
 class Suite:
-    """Conditions and how to make them. A suite never looks at predictions and never grades."""
+    """Conditions and how to make them. A suite never looks at predictions and never grades.
+
+    `label`, its name with its parameters, is set by the registry.
+    """
+
+    label: str
 
     version: int = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
     needs_model: bool = False
     """Whether the disturbed images depend on the model; where not, they are shared between defenses."""
+    limit: int | None = None
+    """At most this many test images, where a suite is costly."""
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
         """Every condition of this suite, in the order tables show them."""

@@ -1,0 +1,262 @@
+"""The commands. Nothing heavy is imported until a command needs it, so that help comes at once."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import __version__
+from harness.errors import HarnessError, UserError
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+KINDS = ("defenses", "preprocessors", "suites", "datasets", "backbones", "attacks", "corruptions", "tables")
+DEFAULT_OUT = Path("runs/default")
+
+
+def main() -> None:
+    """Entry point: exit code 0 when all went well, 1 for a failed cell, 2 for a user's mistake."""
+    try:
+        code = commands(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HarnessError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was recorded is kept, and the same command goes on from there.", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="virolbi-harness")
+def commands() -> None:
+    """A robustness benchmark for image classifiers with pluggable defenses.
+
+    Start with:  python -m harness run --defense virolbi_iterative --suite all
+    """
+
+
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None:
+        from harness.config import read_toml
+
+        known = [p.name for p in context.command.params if p.name not in (None, "config")]
+        context.default_map = {**(context.default_map or {}), **read_toml(path, [str(name) for name in known])}
+    return path
+
+
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda inner, option: option(inner), reversed(options), command)
+
+    return decorate
+
+
+training_options = _options(
+    click.option(
+        "--config",
+        type=FILE,
+        is_eager=True,
+        callback=_read_config,
+        help="Options from a TOML file; those given here win.",
+    ),
+    click.option(
+        "--defense",
+        default="virolbi_iterative",
+        show_default=True,
+        metavar="A,B,…|all",
+        help="Defenses, with parameters where wanted: virolbi_fixed:nu=16,level=0.5.",
+    ),
+    click.option(
+        "--dataset",
+        default="shapes",
+        show_default=True,
+        metavar="NAME",
+        help="shapes, cifar10, cifar100, parquet:DIR, imagefolder:DIR, imagenet100.",
+    ),
+    click.option(
+        "--data-root",
+        type=FOLDER,
+        default=Path("data"),
+        show_default=True,
+        help="Where data sets and official corruption files lie.",
+    ),
+    click.option("--backbone", metavar="NAME", help="Network; by default the one usual for the data set."),
+    click.option("--seed", default="0", show_default=True, metavar="0,1,…", help="Seeds; several give mean ± std."),
+    click.option(
+        "--preset",
+        type=click.Choice(["quick", "paper"]),
+        default="quick",
+        show_default=True,
+        help="Length of training and number of test images.",
+    ),
+    click.option("--epochs", type=int, help="Training epochs instead of the preset's."),
+    click.option("--batch-size", type=int, help="Images a batch, in training and scoring."),
+    click.option(
+        "--level",
+        type=float,
+        help="Sparsity level of smoothing; larger keeps more detail. Default 0.6, above 64 pixels 0.3.",
+    ),
+    click.option("--nu", type=float, help="Coupling ν of smoothing; larger lets large scales in first. Default 1."),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:0", help="Where to compute."),
+    click.option(
+        "--amp/--no-amp", default=False, help="Train in bfloat16 mixed precision (faster on recent hardware)."
+    ),
+    click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers defenses or others."),
+    click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Output folder."),
+)
+
+
+@commands.command()
+@training_options
+@click.option(
+    "--suite",
+    default="all",
+    show_default=True,
+    metavar="A,B,…|all",
+    help="clean, corruption, adversarial, low_resolution, frequency.",
+)
+@click.option("--limit", type=int, help="At most this many test images.")
+@click.option("--corruptions", default="", metavar="A,B,…|all", help="Default: the paper's three kinds of noise.")
+@click.option("--epsilons", default="8/255,16/255", show_default=True, help="Radii of adversarial attacks.")
+@click.option(
+    "--epsilon-space",
+    type=click.Choice(["pixel", "normalized"]),
+    default="pixel",
+    show_default=True,
+    help="Where ε is measured; the paper's is normalized (about four times smaller).",
+)
+@click.option("--checkpoint", type=FILE, help="Weights to load instead of training.")
+def run(**options: Any) -> int:
+    """Train or load defenses, take them through suites, and print the paper's tables."""
+    from harness.cache import default_cache
+    from harness.progress import say
+    from harness.runner import run as run_all
+
+    config = _config(options)
+    outcome = run_all(config, default_cache())
+    say(f"{outcome.evaluated} cells evaluated, {outcome.skipped} recorded before, {outcome.failed} failed")
+    _report(config.out)
+    return 1 if outcome.failed else 0
+
+
+@commands.command()
+@training_options
+def train(**options: Any) -> int:
+    """Train defenses and keep their checkpoints, without scoring them."""
+    from harness.cache import default_cache
+    from harness.records import locked
+    from harness.runner import open_workshop
+
+    config = _config(options)
+    with locked(config.out):
+        for subject in open_workshop(config, default_cache()).subjects():
+            click.echo(subject.path)
+    return 0
+
+
+@commands.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers further names.")
+def list_(kind: str | None, plugin: tuple[Path, ...]) -> int:
+    """What there is: defenses, suites, datasets, backbones, attacks, corruptions, tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness import registry
+
+    for path in plugin:
+        registry.load_plugin(path)
+    console = Console()
+    for each in registry.ALL:
+        if kind in (None, each.plural):
+            table = Table(title=each.plural, title_justify="left", title_style="bold", show_header=False, box=None)
+            for entry in each:
+                table.add_row(entry.name, entry.summary, style=None)
+            console.print(table)
+    return 0
+
+
+@commands.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=FOLDER)
+@click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="The folder given to run.")
+@click.option("--table", "tables", metavar="A,B,…", help="Only these tables.")
+@click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers further tables.")
+def report(run_folder: Path | None, out: Path, tables: str | None, plugin: tuple[Path, ...]) -> int:
+    """Make the tables again from a run's records; no model is opened."""
+    from harness import registry
+
+    for path in plugin:
+        registry.load_plugin(path)
+    _report(run_folder or out, tables.split(",") if tables else None)
+    return 0
+
+
+@commands.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=FOLDER)
+@click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="The folder given to run.")
+@click.option("--format", "kind", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option("--to", type=FILE, help="File to write; default RUN/cells.csv or RUN/cells.parquet.")
+def export(run_folder: Path | None, out: Path, kind: str, to: Path | None) -> int:
+    """Write a run's records as one tidy row per cell."""
+    from harness.records import Records
+
+    folder = run_folder or out
+    target = to or folder / f"cells.{kind}"
+    with Records.open(folder) as records:
+        frame = records.frame()
+    try:
+        frame.to_csv(target, index=False) if kind == "csv" else frame.to_parquet(target, index=False)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}.") from error
+    click.echo(target)
+    return 0
+
+
+@commands.command()
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--level", type=float, default=0.6, show_default=True, help="Sparsity level; larger keeps more detail.")
+@click.option("--nu", type=float, default=1.0, show_default=True, help="Coupling; larger lets large scales in first.")
+def smooth(source: Path, target: Path, level: float, nu: float) -> int:
+    """Smooth one picture, or every picture of a folder; size and format are kept."""
+    from harness.pictures import smooth_pictures
+
+    return smooth_pictures(source, target, level=level, nu=nu)
+
+
+def _config(options: dict[str, Any]) -> Any:
+    """The run's configuration from the command line's texts; plugins are loaded on the way."""
+    from harness import config
+    from harness.registry import load_plugin
+
+    for path in options.pop("plugin"):
+        load_plugin(path)
+    options.pop("config")
+    defense, seed = options.pop("defense"), options.pop("seed")
+    for plural, singular in (("suites", "suite"), ("corruptions", "corruptions")):
+        if singular in options:
+            options[plural] = config.parse_names(options.pop(singular))
+    if "epsilons" in options:
+        options["epsilons"] = config.parse_epsilons(options["epsilons"])
+    return config.RunConfig(defenses=config.parse_names(defense), seeds=config.parse_seeds(seed), **options)
+
+
+def _report(folder: Path, names: list[str] | None = None) -> None:
+    """Print a run's tables and write them beside its records."""
+    from rich.console import Console
+
+    from harness.packages import load_package
+    from harness.records import Records
+
+    reports = load_package("reports.tables")
+    with Records.open(folder) as records:
+        reports.report(records, folder, Console(), names)

@@ -1,0 +1,139 @@
+"""What one run is told: options checked once, presets filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.spec import split_list
+from harness.types import EpsilonSpace, Preset, Recipe
+
+DEFAULT_SUITES = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
+QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
+SMALL_IMAGE = 64
+"""Images up to this many pixels a side follow the paper's settings for CIFAR, larger ones those for ImageNet."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The options of `run` and `train`, as the user gave them; None means: by preset or data set."""
+
+    defenses: tuple[str, ...] = ("virolbi_iterative",)
+    suites: tuple[str, ...] = DEFAULT_SUITES
+    dataset: str = "shapes"
+    data_root: Path = Path("data")
+    backbone: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    preset: Preset = "quick"
+    epochs: int | None = None
+    batch_size: int | None = None
+    limit: int | None = None
+    corruptions: tuple[str, ...] = ()
+    epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
+    epsilon_space: EpsilonSpace = "pixel"
+    level: float | None = None
+    nu: float | None = None
+    device: str = "auto"
+    amp: bool = False
+    checkpoint: Path | None = None
+    out: Path = Path("runs/default")
+
+    def __post_init__(self) -> None:
+        _check("--epochs", self.epochs, lambda value: value >= 1, "1 or more")
+        _check("--batch-size", self.batch_size, lambda value: value >= 2, "2 or more")
+        _check("--limit", self.limit, lambda value: value >= 1, "1 or more test images")
+        _check("--level", self.level, lambda value: 0 <= value <= 1, "between 0 and 1")
+        _check("--nu", self.nu, lambda value: 0 < value < float("inf"), "a number above 0")
+        for seed in self.seeds:
+            _check("--seed", seed, lambda value: value >= 0, "0 or more")
+        for epsilon in self.epsilons:
+            _check("--epsilons", epsilon, lambda value: 0 < value <= 1, "above 0 and at most 1, such as 8/255")
+        for name, chosen in (("--defense", self.defenses), ("--suite", self.suites), ("--seed", self.seeds)):
+            _check(name, chosen, lambda value: len(value) > 0, "at least one name")
+
+    def test_level(self, image_size: int) -> float:
+        """The sparsity level of preprocessing: 0.6 for small images, 0.3 for large ones (the paper's)."""
+        if self.level is not None:
+            return self.level
+        return 0.6 if image_size <= SMALL_IMAGE else 0.3
+
+    def test_limit(self, suite_limit: int | None, *, adversarial: bool) -> int | None:
+        """How many test images a suite takes; None for all."""
+        quick = None
+        if self.preset == "quick" and self.limit is None:
+            quick = QUICK_ATTACK_LIMIT if adversarial else QUICK_LIMIT
+        given = [value for value in (self.limit, suite_limit or quick) if value is not None]
+        return min(given, default=None)
+
+
+def _check(option: str, value: Any, right: Callable[[Any], bool], expected: str) -> None:
+    if value is not None and not right(value):
+        shown = "nothing" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
+        raise UserError(f"{option} must be {expected}, got {shown}.")
+
+
+def base_recipe(preset: Preset, backbone: str) -> Recipe:
+    """The optimisation a backbone is usually trained with.
+
+    paper: 160 epochs as in its Fig. 2, learning rate divided by ten at half and three quarters; what the paper
+    leaves unstated follows He et al. 2016. quick: 12 epochs, one rise and fall of the learning rate. Transformers
+    and pretrained networks start from a tenth of the learning rate.
+    """
+    gentle = backbone.startswith(("vit", "timm")) or "pretrained=true" in backbone
+    rate = 0.01 if gentle else 0.1
+    if preset == "paper":
+        return Recipe(epochs=160, learning_rate=rate, schedule="multi_step")
+    return Recipe(epochs=12, learning_rate=2 * rate)
+
+
+def default_backbone(preset: Preset, dataset: str, image_size: int) -> str:
+    """The network a data set is run on when none is named."""
+    if dataset.startswith("shapes"):
+        return "resnet_small"
+    if image_size > SMALL_IMAGE:
+        return "resnet50"
+    return "resnet18" if preset == "paper" else "resnet_mid"
+
+
+def parse_epsilons(text: str) -> tuple[float, ...]:
+    """Radii from text: "8/255,16/255" or decimals."""
+    try:
+        return tuple(float(Fraction(part.strip())) for part in text.split(",") if part.strip())
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"--epsilons expects numbers such as 8/255,16/255 or 0.03, got {text!r}.") from error
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from text: "0,1,2"."""
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise UserError(f"--seed expects whole numbers such as 0,1,2, got {text!r}.") from error
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names with parameters from text, each once."""
+    return tuple(dict.fromkeys(split_list(text)))
+
+
+def read_toml(path: Path, known: list[str]) -> dict[str, Any]:
+    """The options in a TOML file, as texts, by their names on the command line without the dashes.
+
+    Raises: UserError when the file is missing, is not TOML or holds an unknown option.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config expects a TOML file, could not read {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"--config expects a TOML file, {path} is not one: {error}.") from error
+    options = {key.replace("-", "_"): value for key, value in content.items()}
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise UserError(f"{path} sets unknown options {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
+    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in options.items()}

@@ -1,0 +1,102 @@
+"""Natural corruptions of Hendrycks & Dietterich (ICLR 2019), with CIFAR-C's constants and ImageNet-C's.
+
+One file a family; each function draws from the generator it is given, so no global random state is touched. They
+are written anew, on SciPy, OpenCV and `imagecorruptions`' kernels and pictures, because that package holds
+ImageNet's constants only and draws from NumPy's global state; the tests hold them to agree with it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from harness.corruptions.base import Constants, ConstantsSet, Corruption, check_severity
+from harness.errors import UserError
+from harness.registry import corruptions
+
+PAPER = ("gaussian_noise", "shot_noise", "impulse_noise")
+"""The three the ViRoLBI paper scores."""
+COMMON = (
+    *PAPER,
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+"""The fifteen a mean corruption error is taken over, in the order papers print them."""
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""The four published beside them, meant for validation."""
+LARGEST_SMALL_SIDE = 64
+
+
+def corrupt(images: np.ndarray, name: str, severity: int, *, seed: int, indices: np.ndarray) -> np.ndarray:
+    """Corrupt images [B,C,H,W] uint8, C of 1 or 3; the same shape and type come back.
+
+    Larger `severity` corrupts more. `indices` [B] are the images' places in their full split: the result for an
+    image depends on that image, the name, the severity, the seed and its index, not on its batch-mates. It is
+    clipped to [0,1], scaled to 255 and truncated, as in the published files. A gray image gets noise on its one
+    channel; for anything else it is repeated to three channels, whose mean is kept.
+
+    Raises: UserError for an unknown name, a severity outside 1–5, a negative seed, or images of another form.
+    """
+    _check(images, seed)
+    corruption = get(name)
+    constants = corruption.constants(constants_set(images.shape[2], images.shape[3]), severity)
+    out = np.empty(images.shape, np.uint8)
+    for place, (image, index) in enumerate(zip(images, indices, strict=True)):
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode()), severity, int(index)])
+        out[place] = _corrupt_one(corruption, image, rng, constants)
+    return out
+
+
+def get(name: str) -> Corruption:
+    """The corruption of that name. Raises: UserError with near names and all names when there is none."""
+    entry = corruptions.entry(name)
+    if not isinstance(entry.factory, Corruption):
+        raise UserError(f"the corruption {name!r} ({entry.place}) has no constants: decorate it with @severities(…).")
+    return entry.factory
+
+
+def choose(names: Iterable[str]) -> tuple[str, ...]:
+    """Corruption names as asked for: none means the paper's three, "all" every one there is, each named once.
+
+    Raises: UserError for an unknown name.
+    """
+    asked = tuple(dict.fromkeys(names))
+    if "all" in asked:
+        published = COMMON + EXTRA
+        return published + tuple(name for name in corruptions.names() if name not in published)
+    for name in asked:
+        get(name)
+    return asked or PAPER
+
+
+def constants_set(height: int, width: int) -> ConstantsSet:
+    """Which published constants suit images of this size: CIFAR's up to 64 pixels a side, else ImageNet's."""
+    return "cifar" if max(height, width) <= LARGEST_SMALL_SIDE else "imagenet"
+
+
+def _corrupt_one(
+    corruption: Corruption, image: np.ndarray, rng: np.random.Generator, constants: Constants
+) -> np.ndarray:
+    pixels = np.moveaxis(image, 0, -1) / 255.0
+    as_colour = len(image) == 1 and not corruption.elementwise
+    if as_colour:
+        pixels = np.repeat(pixels, 3, axis=2)
+    levels = np.clip(corruption(pixels, rng, *constants), 0.0, 1.0) * 255.0
+    if as_colour:
+        levels = levels.mean(axis=2, keepdims=True)
+    return np.moveaxis(levels, -1, 0).astype(np.uint8)
+
+
+def _check(images: np.ndarray, seed: int) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise UserError(
+            f"corruptions expect images [B,C,H,W] uint8 of 1 or 3 channels, got {list(images.shape)} {images.dtype}."
+        )
+    if seed < 0:
+        raise UserError(f"a seed must be 0 or more, got {seed}.")
+
+
+__all__ = ["COMMON", "EXTRA", "PAPER", "check_severity", "choose", "constants_set", "corrupt", "get"]

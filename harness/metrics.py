@@ -1,0 +1,146 @@
+"""What is computed from per-image outcomes: accuracies, intervals, the worst case over attacks, paired tests.
+
+Shares are in [0,1] throughout; percent is a matter of showing them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.errors import UserError
+
+
+class Interval(NamedTuple):
+    """A confidence interval of a share, both ends in [0,1]."""
+
+    low: float
+    high: float
+
+
+class MeanStd(NamedTuple):
+    """The mean over repetitions and their sample standard deviation, None where there is only one."""
+
+    mean: float
+    std: float | None
+
+
+class PairedTest(NamedTuple):
+    """McNemar's test: b images only the first got right, c only the second; two-sided exact p-value."""
+
+    b: int
+    c: int
+    p_value: float
+
+
+def accuracy(correct: np.ndarray) -> float:
+    """The share of correct images. correct: [N] bool. Raises: UserError for no images."""
+    return float(_outcomes([correct])[0].mean())
+
+
+def wilson(n_correct: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share (Wilson 1927); it stays in [0,1] and has a width at 0 and at 1.
+
+    A larger `confidence` widens it. Raises: UserError for n = 0, or counts and levels out of range.
+
+    >>> wilson(8, 10)
+    Interval(low=0.4901624715366418, high=0.9433178485456247)
+    """
+    if n < 1 or not 0 <= n_correct <= n:
+        raise UserError(f"expected 0 ≤ n_correct ≤ n with at least one image, got {n_correct} of {n}.")
+    z = _normal_quantile(confidence)
+    share = n_correct / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    # At the ends the exact bound is 0 or 1, which the formula only reaches up to rounding.
+    return Interval(0.0 if n_correct == 0 else centre - half, 1.0 if n_correct == n else centre + half)
+
+
+def robust_correct(correct: Sequence[np.ndarray]) -> np.ndarray:
+    """The worst case of each image over several attacks: right only where every attack left it right.
+
+    correct: one [N] bool array an attack, images in the same order. Returns [N] bool.
+    Raises: UserError for no attacks, no images, or attacks over different numbers of images.
+    """
+    return _outcomes(correct).all(axis=0)
+
+
+def mean_and_std(values: Sequence[float]) -> MeanStd:
+    """Mean and sample standard deviation (n − 1) over repetitions, seeds for example. Raises: UserError for none."""
+    if not values:
+        raise UserError("expected at least one value to average, got none.")
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return MeanStd(float(np.mean(values)), deviation)
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> PairedTest:
+    """Whether two classifiers differ on the same images, by the exact binomial form of McNemar's test (1947).
+
+    correct_a, correct_b: [N] bool, images in the same order. Raises: UserError for no images or unequal lengths.
+    """
+    from scipy.stats import binomtest  # loads for a second; the intervals above do without it
+
+    first, second = _outcomes([correct_a, correct_b])
+    b, c = int((first & ~second).sum()), int((second & ~first).sum())
+    return PairedTest(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
+
+
+def bootstrap_mean(
+    correct: Sequence[np.ndarray] | np.ndarray,
+    generator: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """Percentile interval of the mean accuracy over conditions, by resampling images (Efron 1979).
+
+    The same images are scored under every condition, so an image is drawn with all its outcomes: conditions are
+    not independent and pooling their counts would make the interval too narrow. Where every outcome is the same
+    there is no spread to resample, and Wilson's interval for N images is returned.
+
+    correct: [conditions, N] bool, or as many [N] arrays · a larger `resamples` steadies the ends.
+    Raises: UserError for no conditions, no images, unequal lengths, or options out of range.
+    """
+    if resamples < 1:
+        raise UserError(f"resamples must be at least 1, got {resamples}.")
+    tail = (1 - _checked(confidence)) / 2
+    outcomes = _outcomes(correct)
+    conditions, n = outcomes.shape
+    if outcomes.all() or not outcomes.any():
+        return wilson(n if outcomes.all() else 0, n, confidence)
+    # Images with equally many right answers are interchangeable: drawing how many of each kind is drawing images.
+    kinds = np.bincount(outcomes.sum(axis=0), minlength=conditions + 1)
+    draws = generator.multinomial(n, kinds / n, size=resamples)
+    means = draws @ np.arange(conditions + 1) / (n * conditions)
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def _outcomes(correct: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Stack [N] bool arrays to [K,N], refusing what would silently give a number."""
+    arrays = [np.asarray(part) for part in correct]
+    if not arrays:
+        raise UserError("expected the outcomes of at least one condition, got none.")
+    for part in arrays:
+        if part.ndim != 1 or part.dtype != np.bool_:
+            raise UserError(f"expected one-dimensional boolean outcomes, got {part.dtype} of shape {part.shape}.")
+    lengths = sorted({len(part) for part in arrays})
+    if lengths[0] == 0:
+        raise UserError("expected the outcomes of at least one image, got none.")
+    if len(lengths) > 1:
+        raise UserError(f"expected outcomes for the same images, got {' and '.join(map(str, lengths))} of them.")
+    return np.stack(arrays)
+
+
+def _checked(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence must lie strictly between 0 and 1, got {confidence}.")
+    return confidence
+
+
+def _normal_quantile(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + _checked(confidence)) / 2)

@@ -1,0 +1,46 @@
+"""Models as every other tool may attack them: [B,C,H,W] in [0,1] in, logits out, normalisation inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class NormalizedModel(nn.Module):
+    """A network behind its normalisation: images in [0,1] to logits.
+
+    mean, std: per channel, of images in [0,1].
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [B,classes] of images [B,C,H,W] in [0,1]."""
+        return self.network((images - self.mean) / self.std)
+
+
+class Pipeline(nn.Module):
+    """A preprocessor in front of a model: the whole defense as one module, differentiable as far as it can be."""
+
+    def __init__(self, preprocessor: nn.Module, model: nn.Module) -> None:
+        super().__init__()
+        self.preprocessor = preprocessor
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of the preprocessed images."""
+        return self.model(self.preprocessor(images))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """How many numbers the module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())

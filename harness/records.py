@@ -1,0 +1,309 @@
+"""The results database: one SQLite file an output folder, one transaction a cell, nothing ever overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from harness.cache import digest_of
+from harness.errors import UserError
+from harness.metrics import wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE_NAME = "records.sqlite"
+SCHEMA_VERSION = 1
+FAILED = "failed"
+DONE = "done"
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE answers (digest TEXT PRIMARY KEY, labels BLOB NOT NULL, indices BLOB NOT NULL);
+CREATE TABLE environments (digest TEXT PRIMARY KEY, environment TEXT NOT NULL);
+CREATE TABLE cells (
+    identity TEXT PRIMARY KEY,
+    status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
+    spec TEXT NOT NULL,
+    shown TEXT NOT NULL,
+    environment TEXT NOT NULL REFERENCES environments(digest),
+    seconds REAL NOT NULL,
+    recorded_at TEXT NOT NULL,
+    reason TEXT,
+    answers TEXT REFERENCES answers(digest),
+    predictions BLOB,
+    details TEXT
+);
+"""
+
+TIDY_COLUMNS = [
+    "dataset",
+    "backbone",
+    "defense",
+    "seed",
+    "suite",
+    "condition",
+    "severity",
+    "threat",
+    "preprocess",
+    "n_images",
+    "n_correct",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "family",
+    "attack",
+    "norm",
+    "epsilon",
+    "epsilon_space",
+    "source",
+    "preset",
+    "seconds",
+    "device",
+    "details",
+    "recorded_at",
+    "identity",
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell before it is evaluated.
+
+    spec: everything that can change its numbers; its hash is the identity · shown: what tables are made from
+    (the tidy columns that are known beforehand).
+    """
+
+    spec: dict[str, Any]
+    shown: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the specification."""
+        return digest_of(self.spec)
+
+
+class Records:
+    """An open records file.
+
+    >>> with Records.open(folder, write=True) as records:      # doctest: +SKIP
+    ...     records.add(cell, predictions, labels, indices, environment={}, seconds=1.0)
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, *, write: bool = False) -> Iterator[Records]:
+        """Open the records of an output folder, creating them when `write` is set.
+
+        Raises: UserError when there are none to read, the file is not a database, comes from a newer version,
+        the folder cannot be written, or another run is writing to it.
+        """
+        path = Path(folder) / FILE_NAME
+        if not write and not path.is_file():
+            raise UserError(f"expected records in {folder}, found no {FILE_NAME}. Run `python -m harness run` first.")
+        if not write:
+            with _connected(path) as connection:
+                yield cls(connection, path)
+            return
+        with locked(Path(folder)), _connected(path) as connection:
+            yield cls(connection, path)
+
+    def __contains__(self, identity: str) -> bool:
+        found = self._connection.execute("SELECT 1 FROM cells WHERE identity=? AND status='done'", (identity,))
+        return found.fetchone() is not None
+
+    def __len__(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM cells WHERE status='done'").fetchone()[0])
+
+    def add(
+        self,
+        cell: Cell,
+        predictions: np.ndarray,
+        labels: np.ndarray,
+        indices: np.ndarray,
+        *,
+        environment: dict[str, Any],
+        seconds: float,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Record an evaluated cell: predictions, labels and indices are [N] integers, one an image."""
+        answers = _pack(labels), _pack(indices)
+        digest = digest_of({"labels": zlib.crc32(answers[0]), "indices": zlib.crc32(answers[1]), "n": len(labels)})
+        with self._connection as connection:
+            connection.execute("INSERT OR IGNORE INTO answers VALUES (?,?,?)", (digest, *answers))
+            self._insert(cell, DONE, environment, seconds, None, digest, _pack(predictions), details)
+
+    def fail(self, cell: Cell, reason: str, *, environment: dict[str, Any], seconds: float) -> None:
+        """Record that a cell could not be evaluated; a later run tries it again."""
+        with self._connection:
+            self._insert(cell, FAILED, environment, seconds, reason, None, None, None)
+
+    def _insert(
+        self,
+        cell: Cell,
+        status: str,
+        environment: dict[str, Any],
+        seconds: float,
+        reason: str | None,
+        answers: str | None,
+        predictions: bytes | None,
+        details: dict[str, Any] | None,
+    ) -> None:
+        machine = digest_of(environment)
+        self._connection.execute("INSERT OR IGNORE INTO environments VALUES (?,?)", (machine, json.dumps(environment)))
+        row = (
+            cell.identity,
+            status,
+            json.dumps(cell.spec, sort_keys=True),
+            json.dumps(cell.shown, sort_keys=True),
+            machine,
+            seconds,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            reason,
+            answers,
+            predictions,
+            json.dumps(details or {}),
+        )
+        # Only a failed attempt may be replaced; a finished cell is never touched again.
+        self._connection.execute("DELETE FROM cells WHERE identity=? AND status='failed'", (cell.identity,))
+        self._connection.execute(f"INSERT OR IGNORE INTO cells VALUES ({','.join('?' * len(row))})", row)
+
+    def correct(self, identity: str) -> np.ndarray:
+        """Which images of a cell were classified correctly: [N] bool, in the order of their indices."""
+        query = (
+            "SELECT predictions, labels, indices FROM cells JOIN answers ON answers.digest = cells.answers "
+            "WHERE identity=? AND status='done'"
+        )
+        row = self._connection.execute(query, (identity,)).fetchone()
+        if row is None:
+            raise UserError(f"no finished cell has the identity {identity!r} in {self.path}.")
+        predictions, labels, indices = map(_unpack, row)
+        return (predictions == labels)[np.argsort(indices, kind="stable")]
+
+    def failures(self) -> list[tuple[dict[str, Any], str]]:
+        """What is shown of every failed cell, and why it failed."""
+        rows = self._connection.execute("SELECT shown, reason FROM cells WHERE status='failed' ORDER BY rowid")
+        return [(json.loads(shown), reason) for shown, reason in rows]
+
+    def frame(self) -> pd.DataFrame:
+        """One tidy row per finished cell, accuracies in percent with Wilson's 95 % interval (TIDY_COLUMNS)."""
+        import pandas as pd
+
+        query = (
+            "SELECT identity, shown, seconds, recorded_at, details, predictions, labels, environment "
+            "FROM cells JOIN answers ON answers.digest = cells.answers WHERE status='done' ORDER BY cells.rowid"
+        )
+        devices = {
+            key: json.loads(text).get("device", "")
+            for key, text in self._connection.execute("SELECT digest, environment FROM environments")
+        }
+        rows = [_tidy(row, devices) for row in self._connection.execute(query)]
+        frame = pd.DataFrame(rows, columns=TIDY_COLUMNS)
+        return frame.astype({"severity": "Int64", "seed": "Int64", "epsilon": "float64"})
+
+
+def _tidy(row: tuple[Any, ...], devices: dict[str, str]) -> dict[str, Any]:
+    identity, shown, seconds, recorded_at, details, predictions, labels, environment = row
+    correct = _unpack(predictions) == _unpack(labels)
+    n_correct, n_images = int(correct.sum()), len(correct)
+    low, high = wilson(n_correct, n_images)
+    return {
+        **json.loads(shown),
+        "identity": identity,
+        "n_images": n_images,
+        "n_correct": n_correct,
+        "accuracy": 100 * n_correct / n_images,
+        "ci_low": 100 * low,
+        "ci_high": 100 * high,
+        "seconds": seconds,
+        "device": devices[environment],
+        "details": details,
+        "recorded_at": recorded_at,
+    }
+
+
+def _pack(values: np.ndarray) -> bytes:
+    return zlib.compress(np.ascontiguousarray(values, dtype="<i4").tobytes(), level=6)
+
+
+def _unpack(blob: bytes) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(blob), dtype="<i4")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold an output folder for one writer; the lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "run.lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"another run is writing to {folder}. Wait for it to end, or give this one another --out."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"the output folder {folder} cannot be written: {error.strerror}. Choose another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        connection = sqlite3.connect(path, timeout=30)
+    except sqlite3.Error as error:
+        raise UserError(f"the records file {path} cannot be opened: {error}.") from error
+    try:
+        _prepare(connection, path)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        if not tables:
+            with connection:
+                connection.executescript(f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES ('version', '{SCHEMA_VERSION}');")
+            return
+        version = _version(connection, tables)
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"expected a records database at {path}, found something else ({error}). "
+            "Move it away or choose another --out."
+        ) from error
+    if version is None:
+        raise UserError(f"expected a records database at {path}, found a database of another program.")
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"the records at {path} are of version {version}, this harness reads up to {SCHEMA_VERSION}. "
+            "Update the harness, or choose another --out."
+        )
+
+
+def _version(connection: sqlite3.Connection, tables: set[str]) -> int | None:
+    if "meta" not in tables or "cells" not in tables:
+        return None
+    row = connection.execute("SELECT value FROM meta WHERE key='version'").fetchone()
+    return int(row[0]) if row is not None and str(row[0]).isdigit() else None

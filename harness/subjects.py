@@ -1,0 +1,198 @@
+"""From a defense's name to a trained model ready to be scored: build, then train or load."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from harness import checkpoints
+from harness.cache import ArrayCache, digest_of
+from harness.config import RunConfig, base_recipe, default_backbone
+from harness.errors import UserError
+from harness.models import NormalizedModel
+from harness.progress import say
+from harness.registry import backbones, defenses, preprocessors
+from harness.seeding import derive
+from harness.training import TrainingJob, train
+from harness.types import Recipe
+
+if TYPE_CHECKING:
+    from datasets.base import Dataset
+    from defenses.base import Defense, Preprocessor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A defended model under test.
+
+    label: the defense as tables show it · digest: of the weights · preprocessor: what its test images go through
+    in the scores "with preprocessing" · path: of the checkpoint · trained: what that says of itself.
+    """
+
+    label: str
+    defense: Defense
+    seed: int
+    model: nn.Module
+    digest: str
+    backbone: str
+    preprocessor: Preprocessor
+    path: Path
+    trained: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What is needed to make subjects: the run's options, its data set, cache and device."""
+
+    config: RunConfig
+    dataset: Dataset
+    cache: ArrayCache
+    device: torch.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """[C,H,W] of the data set's images."""
+        return tuple(self.dataset.test().images.shape[1:])
+
+    @property
+    def backbone(self) -> str:
+        """The label of the run's backbone."""
+        named = self.config.backbone or default_backbone(
+            self.config.preset, self.config.dataset, max(self.image_shape[1:])
+        )
+        return backbones.canonical(named)
+
+    @property
+    def smoothing(self) -> dict[str, float]:
+        """Values that the command line gives to every ViRoLBI that does not set its own."""
+        level = self.config.test_level(max(self.image_shape[1:]))
+        return {"level": level} if self.config.nu is None else {"nu": self.config.nu, "level": level}
+
+    def defense_labels(self) -> list[str]:
+        """The run's defenses, each under its one label."""
+        named = defenses.names() if self.config.defenses == ("all",) else self.config.defenses
+        return list(dict.fromkeys(defenses.canonical(name, **self.smoothing) for name in named))
+
+    def subjects(self) -> list[Subject]:
+        """Every defense at every seed, trained or loaded."""
+        pairs = [(label, seed) for label in self.defense_labels() for seed in self.config.seeds]
+        if self.config.checkpoint is None:
+            return [self._trained(label, seed) for label, seed in pairs]
+        if len(pairs) != 1:
+            raise UserError(f"--checkpoint is for one defense and one seed, got {len(pairs)} of them.")
+        return [self._loaded(*pairs[0])]
+
+    def _trained(self, label: str, seed: int) -> Subject:
+        defense = defenses.create(label)
+        recipe = self._recipe(defense)
+        about = self._about(label, seed, recipe)
+        path = (
+            self.config.out / "checkpoints" / f"{_file_name(self.dataset.name, label, seed)}-{digest_of(about)[:8]}.pt"
+        )
+        model = build(defense, self.backbone, self.dataset, self.image_shape, seed).to(self.device)
+        if path.is_file():
+            checkpoints.restore(model, checkpoints.load(path), path)
+            say(f"{label} (seed {seed}): trained already, loaded from {path}")
+        else:
+            split = self.dataset.train()
+            train(
+                model,
+                TrainingJob(
+                    defense=defense,
+                    recipe=recipe,
+                    split=split,
+                    seed=seed,
+                    path=path,
+                    about=about,
+                    cache=self.cache,
+                    device=self.device,
+                    amp=self.config.amp,
+                ),
+            )
+        return self._subject(label, defense, seed, model, self.backbone, path, about)
+
+    def _loaded(self, label: str, seed: int) -> Subject:
+        assert self.config.checkpoint is not None
+        path = self.config.checkpoint
+        found = checkpoints.load(path)
+        backbone = self.config.backbone or found.about.get("backbone") or self.backbone
+        expected = {
+            "defense": label,
+            "backbone": backbones.canonical(backbone),
+            "classes": len(self.dataset.classes),
+            "image_shape": list(self.image_shape),
+        }
+        for key, value in expected.items():
+            if found.about.get(key, value) != value:
+                raise UserError(f"the checkpoint {path} is for {key} {found.about[key]}, this run is for {value}.")
+        defense = defenses.create(label)
+        model = build(defense, backbone, self.dataset, self.image_shape, seed).to(self.device)
+        checkpoints.restore(model, found, path)
+        shown = f"{label}@{found.about['kept']}" if "kept" in found.about else label
+        about = found.about or {"checkpoint": path.name}
+        return self._subject(shown, defense, seed, model, backbones.canonical(backbone), path, about)
+
+    def _subject(
+        self,
+        label: str,
+        defense: Defense,
+        seed: int,
+        model: nn.Module,
+        backbone: str,
+        path: Path,
+        about: dict[str, Any],
+    ) -> Subject:
+        usual = preprocessors.canonical("virolbi", **self.smoothing)
+        preprocessor = preprocessors.create(defense.preprocess(usual)).to(self.device)
+        model.eval().requires_grad_(False)
+        return Subject(
+            label=label,
+            defense=defense,
+            seed=seed,
+            model=model,
+            digest=checkpoints.weights_digest(model),
+            backbone=backbone,
+            preprocessor=preprocessor.eval(),
+            path=path,
+            trained=about,
+        )
+
+    def _recipe(self, defense: Defense) -> Recipe:
+        recipe = defense.recipe(base_recipe(self.config.preset, self.backbone), self.config.preset)
+        given: dict[str, Any] = {"epochs": self.config.epochs, "batch_size": self.config.batch_size}
+        return dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})
+
+    def _about(self, label: str, seed: int, recipe: Recipe) -> dict[str, Any]:
+        return {
+            "defense": label,
+            "backbone": self.backbone,
+            "seed": seed,
+            "preset": self.config.preset,
+            "recipe": dataclasses.asdict(recipe),
+            "amp": self.config.amp,
+            "data": self.dataset.train().digest,
+            "dataset": self.dataset.name,
+            "classes": len(self.dataset.classes),
+            "image_shape": list(self.image_shape),
+            "mean": list(self.dataset.mean),
+            "std": list(self.dataset.std),
+        }
+
+
+def build(defense: Defense, backbone: str, dataset: Dataset, image_shape: tuple[int, int, int], seed: int) -> nn.Module:
+    """An untrained protected model; its initial weights follow from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "initial weights"))
+        network = backbones.create(backbone, classes=len(dataset.classes), image_shape=image_shape)
+        mean, std = getattr(network, "normalization", (dataset.mean, dataset.std))
+        model = defense.protect(NormalizedModel(network, mean, std))
+    return model.to(memory_format=torch.channels_last)
+
+
+def _file_name(dataset: str, label: str, seed: int) -> str:
+    return re.sub(r"[^\w.=-]+", "_", f"{dataset}-{label}-seed{seed}")
