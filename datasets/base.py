@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Literal
+
 import numpy as np
 
 from harness.types import Split
@@ -10,9 +13,11 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+SplitName = Literal["train", "test"]
+
 
 class Dataset:
-    """Two splits of labelled images.
+    """Two splits of labelled images; a data set says how to `load` each of them.
 
     name: what tables show · family: the paper's data set it belongs to ("cifar10", "cifar100", "imagenet100")
     or None · classes: names in the order of the labels · mean, std: per channel of images in [0,1].
@@ -23,15 +28,38 @@ class Dataset:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    label: str
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, 'label', self.name)}>"
+
+    def load(self, split: SplitName) -> Split:
+        """One split, in a fixed order. Raises: UserError when the files are not what was expected."""
+        raise NotImplementedError
 
     def train(self) -> Split:
-        """The training split."""
-        raise NotImplementedError
+        """The training split, loaded the first time it is asked for."""
+        return self._loaded("train")
 
     def test(self) -> Split:
-        """The test split."""
-        raise NotImplementedError
+        """The test split, loaded the first time it is asked for."""
+        return self._loaded("test")
 
     def corrupted(self, corruption: str, severity: int) -> np.ndarray | None:
         """The official corrupted test images [N,C,H,W] uint8 where the user has them, else None."""
         return None
+
+    def _loaded(self, split: SplitName) -> Split:
+        memory: dict[SplitName, Split] = self.__dict__.setdefault("_splits", {})
+        if split not in memory:
+            memory[split] = self.load(split)
+        return memory[split]
+
+
+def digest_of_arrays(images: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 over the shapes, types and values of images and labels."""
+    digest = hashlib.sha256()
+    for array in (images, labels):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

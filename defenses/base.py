@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -46,6 +46,9 @@ class Defense:
         """A tag under which the checkpoint of this epoch is kept beside the last one, "level=0.6" for example."""
         return None
 
+    def reseed(self, model: nn.Module, seed: int) -> None:
+        """Start the model's own random numbers anew, where it draws some; called before every epoch and cell."""
+
     def preprocess(self, default: str) -> str:
         """What is done to a test image first, as a preprocessor's name; `default` is the run's ViRoLBI."""
         return default
@@ -64,3 +67,23 @@ class Preprocessor(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # pragma: no cover - every subclass overrides it
         """The preprocessed images."""
         return images
+
+
+class _Identity(torch.autograd.Function):
+    """Forward: what was computed. Backward: as if nothing had been done."""
+
+    @staticmethod
+    def forward(ctx: Any, images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+        return result.clone()
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        return slope, None
+
+
+def bpda_identity(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """`result`, with the gradient of the identity with respect to `images` (Athalye et al. 2018).
+
+    For a preprocessor without a useful derivative: compute `result` however you like, return this.
+    """
+    return _Identity.apply(images, result.detach())

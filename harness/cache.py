@@ -76,8 +76,8 @@ def default_cache() -> ArrayCache:
 
 def _is_whole(path: Path, shape: tuple[int, ...], dtype: Any) -> bool:
     try:
-        found = np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
+        found = np.lib.format.open_memmap(path, mode="r")
+    except Exception:  # NumPy raises many kinds for a damaged header
         return False
     return found.shape == shape and found.dtype == np.dtype(dtype)
 
@@ -85,6 +85,8 @@ def _is_whole(path: Path, shape: tuple[int, ...], dtype: Any) -> bool:
 def _build(path: Path, kind: str, shape: tuple[int, ...], dtype: np.dtype, fill: Fill, block: int) -> None:
     partial, done_file = path.with_suffix(".partial.npy"), path.with_suffix(".done")
     done = _rows_done(partial, done_file, shape, dtype)
+    if not done:
+        done_file.unlink(missing_ok=True)  # or an old note would vouch for the rows of the new, empty file
     try:
         out = np.lib.format.open_memmap(partial, mode="r+" if done else "w+", dtype=dtype, shape=shape)
     except OSError as error:

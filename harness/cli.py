@@ -257,6 +257,12 @@ def _report(folder: Path, names: list[str] | None = None) -> None:
     from harness.packages import load_package
     from harness.records import Records
 
-    reports = load_package("reports.tables")
+    reports = load_package("reports")
     with Records.open(folder) as records:
-        reports.report(records, folder, Console(), names)
+        made = reports.build(reports.Cells(records.frame(), records.correct), names)
+        failures = records.failures()
+    reports.show(made, Console())
+    reports.write(made, folder / "tables")
+    click.echo(f"tables as Markdown, CSV and LaTeX: {folder / 'tables'}", err=True)
+    for shown, reason in failures:
+        click.echo(f"failed: {shown['defense']}, {shown['condition']}: {reason}", err=True)

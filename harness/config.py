@@ -53,8 +53,14 @@ class RunConfig:
             _check("--seed", seed, lambda value: value >= 0, "0 or more")
         for epsilon in self.epsilons:
             _check("--epsilons", epsilon, lambda value: 0 < value <= 1, "above 0 and at most 1, such as 8/255")
-        for name, chosen in (("--defense", self.defenses), ("--suite", self.suites), ("--seed", self.seeds)):
-            _check(name, chosen, lambda value: len(value) > 0, "at least one name")
+        lists = {
+            "--defense": self.defenses,
+            "--suite": self.suites,
+            "--seed": self.seeds,
+            "--epsilons": self.epsilons,
+        }
+        for name, chosen in lists.items():
+            _check(name, chosen, lambda value: len(value) > 0, "given at least one value")
 
     def test_level(self, image_size: int) -> float:
         """The sparsity level of preprocessing: 0.6 for small images, 0.3 for large ones (the paper's)."""
@@ -101,9 +107,9 @@ def default_backbone(preset: Preset, dataset: str, image_size: int) -> str:
 
 
 def parse_epsilons(text: str) -> tuple[float, ...]:
-    """Radii from text: "8/255,16/255" or decimals."""
+    """Radii from text, each once: "8/255,16/255" or decimals."""
     try:
-        return tuple(float(Fraction(part.strip())) for part in text.split(",") if part.strip())
+        return tuple(dict.fromkeys(float(Fraction(part.strip())) for part in text.split(",") if part.strip()))
     except (ValueError, ZeroDivisionError) as error:
         raise UserError(f"--epsilons expects numbers such as 8/255,16/255 or 0.03, got {text!r}.") from error
 

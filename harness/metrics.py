@@ -47,8 +47,8 @@ def wilson(n_correct: int, n: int, confidence: float = 0.95) -> Interval:
 
     A larger `confidence` widens it. Raises: UserError for n = 0, or counts and levels out of range.
 
-    >>> wilson(8, 10)
-    Interval(low=0.4901624715366418, high=0.9433178485456247)
+    >>> [round(end, 3) for end in wilson(8, 10)]
+    [0.49, 0.943]
     """
     if n < 1 or not 0 <= n_correct <= n:
         raise UserError(f"expected 0 ≤ n_correct ≤ n with at least one image, got {n_correct} of {n}.")
@@ -66,7 +66,7 @@ def robust_correct(correct: Sequence[np.ndarray]) -> np.ndarray:
     correct: one [N] bool array an attack, images in the same order. Returns [N] bool.
     Raises: UserError for no attacks, no images, or attacks over different numbers of images.
     """
-    return _outcomes(correct).all(axis=0)
+    return np.asarray(_outcomes(correct).all(axis=0))
 
 
 def mean_and_std(values: Sequence[float]) -> MeanStd:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import sqlite3
 import zlib
@@ -16,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from harness.cache import digest_of
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.metrics import wilson
 
 if TYPE_CHECKING:
@@ -140,12 +141,15 @@ class Records:
         seconds: float,
         details: dict[str, Any] | None = None,
     ) -> None:
-        """Record an evaluated cell: predictions, labels and indices are [N] integers, one an image."""
-        answers = _pack(labels), _pack(indices)
-        digest = digest_of({"labels": zlib.crc32(answers[0]), "indices": zlib.crc32(answers[1]), "n": len(labels)})
+        """Record an evaluated cell: predictions, labels and indices are [N] integers, one an image.
+
+        Raises: UserError when they are not, or there is no image.
+        """
+        packed, *answers = (_pack(values, len(labels)) for values in (predictions, labels, indices))
+        digest = hashlib.sha256(b"".join(answers)).hexdigest()
         with self._connection as connection:
             connection.execute("INSERT OR IGNORE INTO answers VALUES (?,?,?)", (digest, *answers))
-            self._insert(cell, DONE, environment, seconds, None, digest, _pack(predictions), details)
+            self._insert(cell, DONE, environment, seconds, None, digest, packed, details)
 
     def fail(self, cell: Cell, reason: str, *, environment: dict[str, Any], seconds: float) -> None:
         """Record that a cell could not be evaluated; a later run tries it again."""
@@ -236,8 +240,13 @@ def _tidy(row: tuple[Any, ...], devices: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _pack(values: np.ndarray) -> bytes:
-    return zlib.compress(np.ascontiguousarray(values, dtype="<i4").tobytes(), level=6)
+def _pack(values: np.ndarray, count: int) -> bytes:
+    whole = np.ascontiguousarray(values, dtype="<i4")
+    if values.shape != (count,) or count == 0 or not np.array_equal(whole, values):
+        raise UserError(
+            f"a cell needs one integer an image, got {values.dtype} of shape {values.shape} for {count} images."
+        )
+    return zlib.compress(whole.tobytes(), level=6)
 
 
 def _unpack(blob: bytes) -> np.ndarray:
@@ -274,6 +283,8 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         _prepare(connection, path)
         yield connection
+    except sqlite3.DatabaseError as error:
+        raise HarnessError(f"the records at {path} could not be read or written: {error}.") from error
     finally:
         connection.close()
 

@@ -11,6 +11,7 @@ A thing registers itself by decorator; its module is found by discovery, an entr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -63,7 +64,7 @@ class Registry:
         """
 
         def decorate(factory: Factory) -> Factory:
-            entry = Entry(name, factory, _place(factory))
+            entry = Entry(name, factory, _calling_line())
             taken = self._entries.get(name)
             if taken is not None and taken.place != entry.place:
                 raise UserError(
@@ -110,18 +111,23 @@ class Registry:
         bound = bind(self.kind, spec, factory, self.provided)
         wanted = inspect.signature(factory).parameters
         made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
-        if hasattr(made, "__dict__") and not isinstance(made, type):
-            made.label = bound.label
+        if not isinstance(made, type):
+            with contextlib.suppress(AttributeError):  # a tuple, say, or something frozen
+                made.label = bound.label
         return made
 
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
-        for package in self.packages:
-            load_modules(package)
-        for point in importlib.metadata.entry_points(group=f"{ENTRY_POINT_PREFIX}.{self.plural}"):
-            point.load()
+        self._discovered = True  # from the start: a module may ask for names while it is being imported
+        try:
+            for package in self.packages:
+                load_modules(package)
+            for point in importlib.metadata.entry_points(group=f"{ENTRY_POINT_PREFIX}.{self.plural}"):
+                _load_entry_point(point)
+        except BaseException:
+            self._discovered = False
+            raise
 
 
 def load_plugin(path: str | Path) -> None:
@@ -150,15 +156,22 @@ def load_plugin(path: str | Path) -> None:
         raise UserError(f"the plugin {file} could not be imported: {type(error).__name__}: {error}") from error
 
 
-def _place(factory: Callable[..., Any]) -> str:
-    """Where a factory is written, as file:line."""
-    target = inspect.unwrap(factory)
+def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
     try:
-        file = inspect.getsourcefile(target) or "?"
-        line = inspect.getsourcelines(target)[1]
-    except (OSError, TypeError):
-        return f"{getattr(target, '__module__', '?')}.{getattr(target, '__qualname__', '?')}"
-    return f"{file}:{line}"
+        point.load()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the entry point {point.name} = {point.value} could not be loaded: {type(error).__name__}: {error}. "
+            "Mend or uninstall the package that brings it."
+        ) from error
+
+
+def _calling_line() -> str:
+    """Where a thing is being registered, as file:line."""
+    frame = sys._getframe(2)
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 defenses = Registry("defense", "defenses", "defenses")

@@ -13,6 +13,7 @@ from harness.errors import UserError
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+_UNIONS = (typing.Union, types.UnionType)
 
 
 class Spec(NamedTuple):
@@ -86,7 +87,10 @@ def bind(
     settable = {name: parameter for name, parameter in _settable(factory).items() if name not in provided}
     texts = dict(spec.parameters)
     if spec.positional is not None:
-        texts = {_positional_name(kind, spec, settable): spec.positional, **texts}
+        key = _positional_name(kind, spec, settable)
+        if key in texts:
+            raise UserError(f"{key!r} of the {kind} {spec.name!r} is given twice: by place and as {key}={texts[key]}.")
+        texts = {key: spec.positional, **texts}
     for key in texts:
         if key not in settable:
             known = ", ".join(settable) or "none"
@@ -111,7 +115,7 @@ def _settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def _scalar_types(hint: Any) -> tuple[type, ...]:
     """The plain types a text may become under this annotation; empty when it is not settable by text."""
-    if get_origin(hint) in (typing.Union, types.UnionType):
+    if get_origin(hint) in _UNIONS:
         return tuple(kind for part in get_args(hint) for kind in _scalar_types(part))
     if get_origin(hint) is typing.Literal:
         return (str,)
@@ -129,6 +133,10 @@ def _positional_name(kind: str, spec: Spec, settable: dict[str, inspect.Paramete
 
 
 def _convert(kind: str, name: str, key: str, text: str, hint: Any) -> Any:
+    if get_origin(hint) in _UNIONS:
+        parts = [part for part in get_args(hint) if _scalar_types(part)]
+        if len(parts) == 1:
+            return _convert(kind, name, key, text, parts[0])
     if get_origin(hint) is tuple:
         inner = get_args(hint)[0]
         return tuple(_convert(kind, name, key, part, inner) for part in text.split("/"))
@@ -154,11 +162,14 @@ def _parse(target: type, text: str) -> Any:
 
 
 def _label(name: str, arguments: Mapping[str, Any], settable: Mapping[str, inspect.Parameter]) -> str:
-    shown = [
-        f"{key}={_show(arguments[key])}"
+    texts = {
+        key: _show(arguments[key])
         for key, parameter in settable.items()
         if key in arguments and arguments[key] != parameter.default
-    ]
+    }
+    # Only a positional text may hold a comma, and it stands first: the label must name the same thing again.
+    by_place = [text for text in texts.values() if "," in text]
+    shown = by_place + [f"{key}={text}" for key, text in texts.items() if "," not in text]
     return f"{name}:{','.join(shown)}" if shown else name
 
 

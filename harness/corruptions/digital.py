@@ -95,7 +95,7 @@ def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pix
     corners = np.array([[arm, arm], [arm, -arm], [-arm, -arm]]) + np.array([width // 2, height // 2])
     moved = corners + rng.uniform(-reach, reach, size=corners.shape)
     matrix = cv2.getAffineTransform(corners.astype(np.float32), moved.astype(np.float32))
-    warped = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    warped = cv2.warpAffine(image.astype(np.float32), matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(warped, float)
 
 

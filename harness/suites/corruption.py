@@ -31,13 +31,15 @@ class CorruptionSuite(Suite):
     """Noise, blur, weather and digital corruptions at severities 1 to 5.
 
     The run's `corruptions` say which: none for the paper's Gaussian, shot and impulse noise, "all" for every one.
-    severities: a larger one corrupts more. noise_seed: what generated corruptions are drawn from, by default the
-    run's seed; fix it to score models of several seeds on the same images.
+    severities: a larger one corrupts more. noise_seed: what generated corruptions are drawn from; models of every
+    seed are scored on the same images, as with the official files.
     """
 
-    def __init__(self, *, severities: tuple[int, ...] = (1, 2, 3, 4, 5), noise_seed: int | None = None) -> None:
+    def __init__(self, *, severities: tuple[int, ...] = (1, 2, 3, 4, 5), noise_seed: int = 0) -> None:
         for severity in severities:
             corruptions.check_severity(severity)
+        if noise_seed < 0:
+            raise UserError(f"noise_seed of corruption must be 0 or more, got {noise_seed}.")
         self.severities = severities
         self.noise_seed = noise_seed
 
@@ -60,9 +62,8 @@ class CorruptionSuite(Suite):
             if official is None:
                 raise UserError(f"the official images of {name}, severity {severity}, were there and are gone.")
             return as_float(official[indices])
-        seed = condition.parameters["seed"]
-        images = corruptions.corrupt(context.split.images[rows], name, severity, seed=seed, indices=indices)
-        return as_float(images)
+        images = context.split.images[rows]
+        return as_float(corruptions.corrupt(images, name, severity, seed=self.noise_seed, indices=indices))
 
     def _condition(self, name: str, severity: int, context: SuiteContext) -> Condition:
         identity = {"corruption": name, "severity": severity}
@@ -72,8 +73,12 @@ class CorruptionSuite(Suite):
             return Condition(name, severity, identity, source="official")
         chosen = corruptions.constants_set(*context.split.images.shape[2:])
         constants = corruptions.get(name).constants(chosen, severity)
-        seed = context.seed if self.noise_seed is None else self.noise_seed
-        identity |= {"source": "generated", "set": chosen, "constants": list(constants), "seed": seed}
+        identity |= {
+            "source": "generated",
+            "set": chosen,
+            "constants": list(constants),
+            "noise_seed": self.noise_seed,
+        }
         return Condition(name, severity, identity, source="generated")
 
 

@@ -1,0 +1,110 @@
+"""What data sets that come as files share: lists of names, digests of content, normalisation by family."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.cache import ArrayCache
+from harness.errors import UserError
+from harness.progress import track
+
+from .base import CIFAR10_MEAN, CIFAR10_STD, CIFAR100_MEAN, CIFAR100_STD
+
+DATA = Path(__file__).parent / "data"
+_SETTLED_SECONDS = 2.0
+"""A file changed more recently than this may change again within the clock's resolution, so nothing is remembered."""
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The names in a text file, one a line; empty lines and lines that begin with # are left out.
+
+    Raises: UserError when the file is missing, not text, names nothing or names something twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the list of classes {path}: {error}") from error
+    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        problem = f"names {', '.join(twice)} more than once" if names else "names no class"
+        raise UserError(f"the list of classes {path} {problem}; expected one class a line.")
+    return tuple(names)
+
+
+class Family(NamedTuple):
+    """A CIFAR data set: its class names in order and its normalisation."""
+
+    name: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+CIFAR10 = Family(
+    "cifar10",
+    ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    CIFAR10_MEAN,
+    CIFAR10_STD,
+)
+CIFAR100 = Family("cifar100", read_names(DATA / "cifar100.txt"), CIFAR100_MEAN, CIFAR100_STD)
+
+
+def cifar_family(classes: tuple[str, ...], side: tuple[int, int]) -> Family | None:
+    """The CIFAR data set that has these classes in this order, if the images have its size."""
+    # Hugging Face's copy of CIFAR-100 calls the crab "cra".
+    spelled = tuple("crab" if name == "cra" else name for name in classes)
+    return next((known for known in (CIFAR10, CIFAR100) if side == (32, 32) and spelled == known.classes), None)
+
+
+def content_digest(files: Sequence[Path], root: Path, cache: ArrayCache) -> str:
+    """SHA-256 over the bytes of `files` and their names relative to `root`.
+
+    Large folders are not read again while no file's size, inode or time of change (ctime, which programs
+    cannot set back) differs from when they were.
+    """
+    names = [file.relative_to(root).as_posix() for file in files]
+    stats = [_stat(file) for file in files]
+    if max(stat.st_ctime for stat in stats) > time.time() - _SETTLED_SECONDS:
+        return _hash_all(files, names).hex()
+    state = [[n, s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for n, s in zip(names, stats, strict=True)]
+    known = cache.array(
+        "content",
+        {"root": str(root.resolve()), "files": state},
+        shape=(32,),
+        dtype=np.uint8,
+        fill=lambda rows: np.frombuffer(_hash_all(files, names), np.uint8)[rows],
+    )
+    return known.tobytes().hex()
+
+
+def _hash_all(files: Sequence[Path], names: Sequence[str]) -> bytes:
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor() as pool:
+        hashes = track(pool.map(_hash, files), "reading files", total=len(files))
+        for name, file_hash in zip(names, hashes, strict=True):
+            digest.update(f"{name}\0{file_hash}\n".encode())
+    return digest.digest()
+
+
+def _hash(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}.") from error
+
+
+def _stat(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}.") from error

@@ -1,0 +1,163 @@
+"""`imagefolder:DIR`, pictures in one folder per class, with ImageNet-C where it is present."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from harness.cache import ArrayCache, digest_of
+from harness.errors import UserError
+from harness.registry import datasets
+from harness.types import Split
+
+from ._decode import BLOCK, DECODER, Picture, decode_all, resize_and_crop
+from ._files import DATA, content_digest, read_names
+from ._official import imagenet_c
+from .base import IMAGENET_MEAN, IMAGENET_STD, Dataset, SplitName
+
+SHIPPED_LISTS = ("imagenet100-kaggle", "imagenet100-cmc")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_ROOTS: dict[SplitName, tuple[str, ...]] = {
+    # Kaggle's ImageNet100 comes as train.X1 to train.X4 and val.X; ImageNet's own `test` has no labels.
+    "train": ("train", "train.X*"),
+    "test": ("test", "val", "val.X"),
+}
+_WORDNET_ID = re.compile(r"n\d{8}")
+
+
+class _Listing:
+    """The pictures of one split by class, then by file name, and their labels."""
+
+    def __init__(self, folders: dict[str, Path], classes: tuple[str, ...]) -> None:
+        by_class = [_pictures_in(folders[name]) for name in classes]
+        self.files = [file for files in by_class for file in files]
+        self.labels = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
+
+
+@datasets.register("imagefolder")
+class ImageFolder(Dataset):
+    """Pictures in DIR/train/CLASS/ and DIR/test/CLASS/ or DIR/val/CLASS/: imagefolder:DIR."""
+
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+
+    def __init__(
+        self,
+        *,
+        folder: str,
+        name: str | None = None,
+        size: int = 224,
+        resize: int = 256,
+        classes: str | None = None,
+        data_root: Path,
+        cache: ArrayCache,
+    ) -> None:
+        """Find the class folders; pictures are decoded when a split is asked for, and kept in `cache`.
+
+        name: what tables show, by default the folder's name. resize: the shorter side before the central
+        size×size is cropped. classes: a file naming the class folders to use, one a line, or one of the lists
+        shipped, "imagenet100-kaggle" and "imagenet100-cmc".
+        Raises: UserError when a folder is missing or empty, or the list names absent ones.
+        """
+        if not 1 <= size <= resize:
+            raise UserError(f"imagefolder: expected 1 ≤ size ≤ resize, got size={size}, resize={resize}.")
+        self.folder = folder
+        self.size = size
+        self.resize = resize
+        self.class_list = classes
+        self.data_root = data_root
+        self.cache = cache
+        self.name = name or Path(folder).resolve().name
+        found: dict[SplitName, dict[str, Path]] = {split: _class_folders(Path(folder), split) for split in _ROOTS}
+        self.classes = _chosen(classes, found["train"])
+        _check_classes(self.classes, found, everything=classes is None, folder=Path(folder))
+        self.family = "imagenet100" if self._is_imagenet100() else None
+        self._found = found
+
+    def load(self, split: SplitName) -> Split:
+        """Pictures by class, then by file name. Raises: UserError naming a file that cannot be decoded."""
+        listing = self._listings[split]
+        key = {
+            "files": content_digest(listing.files, Path(self.folder), self.cache),
+            "classes": list(self.classes),
+            "size": self.size,
+            "resize": self.resize,
+            "decoder": DECODER,
+        }
+        side, change = (self.size, self.size), resize_and_crop(self.resize, self.size)
+        images = self.cache.array(
+            "imagefolder",
+            key,
+            shape=(len(listing.files), 3, *side),
+            dtype=np.uint8,
+            block=BLOCK,
+            fill=lambda rows: decode_all((Picture(file, str(file)) for file in listing.files[rows]), side, change),
+        )
+        return Split(
+            images=images, labels=listing.labels, indices=np.arange(len(listing.labels)), digest=digest_of(key)
+        )
+
+    def corrupted(self, corruption: str, severity: int) -> np.ndarray | None:
+        """ImageNet-C's pictures of the test split under the data root, where the classes are WordNet ids."""
+        if not all(_WORDNET_ID.fullmatch(name) for name in self.classes):
+            return None
+        names = [f"{file.parent.name}/{file.stem}" for file in self._listings["test"].files]
+        return imagenet_c(
+            self.data_root / "ImageNet-C", corruption, severity, names=names, size=self.size, cache=self.cache
+        )
+
+    @cached_property
+    def _listings(self) -> dict[SplitName, _Listing]:
+        return {split: _Listing(folders, self.classes) for split, folders in self._found.items()}
+
+    def _is_imagenet100(self) -> bool:
+        return any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS)
+
+
+def _class_folders(folder: Path, split: SplitName) -> dict[str, Path]:
+    """Class folders of a split by name, from the first layout that has any."""
+    if not folder.is_dir():
+        raise UserError(f"expected a folder of pictures; {str(folder)!r} is no folder.")
+    for pattern in _ROOTS[split]:
+        roots = [root for root in sorted(folder.glob(pattern)) if root.is_dir()]
+        found = {place.name: place for root in roots for place in _visible(root) if place.is_dir()}
+        if found:
+            return found
+    layouts = " or ".join(f"{pattern}/CLASS/" for pattern in _ROOTS[split])
+    raise UserError(f"{folder} has no {split} split: expected folders {layouts} with pictures in them.")
+
+
+def _chosen(classes: str | None, folders: dict[str, Path]) -> tuple[str, ...]:
+    if classes is None:
+        return tuple(sorted(folders))
+    if classes in SHIPPED_LISTS:
+        return read_names(DATA / f"{classes}.txt")
+    if not Path(classes).is_file():
+        raise UserError(f"classes: expected a file or one of {', '.join(SHIPPED_LISTS)}, got {classes!r}.")
+    return read_names(Path(classes))
+
+
+def _check_classes(
+    classes: tuple[str, ...], found: dict[SplitName, dict[str, Path]], *, everything: bool, folder: Path
+) -> None:
+    for split, folders in found.items():
+        absent = [name for name in classes if name not in folders]
+        surplus = sorted(folders.keys() - set(classes)) if everything else []
+        if absent or surplus:
+            some = ", ".join((absent or surplus)[:3])
+            problem = "lacks the class folders" if absent else "has class folders that the training split lacks:"
+            raise UserError(f"the {split} split of {folder} {problem} {some} ({len(absent or surplus)} in all).")
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    files = [file for file in _visible(folder) if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise UserError(f"{folder} holds no pictures; expected files ending in {', '.join(sorted(SUFFIXES))}.")
+    return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without hidden entries (archives from a Mac hold a ._NAME beside each file)."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

@@ -1,0 +1,245 @@
+"""`parquet:DIR`, a folder of Parquet files in Hugging Face's image layout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from harness.cache import ArrayCache, digest_of
+from harness.errors import UserError
+from harness.registry import datasets
+from harness.types import Split
+
+from ._decode import DECODER, Picture, decode_all, read_size, resize_and_crop
+from ._files import cifar_family, content_digest
+from ._official import CIFAR_FOLDERS, cifar_c, cifar_c_fits
+from .base import IMAGENET_MEAN, IMAGENET_STD, Dataset, SplitName
+
+LABEL_COLUMNS = ("label", "fine_label", "labels")
+_PATTERNS: dict[SplitName, tuple[str, ...]] = {
+    "train": ("train-*.parquet",),
+    "test": ("test-*.parquet", "validation-*.parquet"),
+}
+_LARGE = 64
+"""Images of at least this many pixels a side are normalised as ImageNet is."""
+_SAMPLE = 512
+"""Training images from which the normalisation of small images of an unknown kind is computed."""
+
+
+@datasets.register("parquet")
+class Parquet(Dataset):
+    """Images in DIR/train-*.parquet and DIR/test-*.parquet, as Hugging Face stores them: parquet:DIR."""
+
+    def __init__(
+        self, *, folder: str, name: str | None = None, size: int | None = None, data_root: Path, cache: ArrayCache
+    ) -> None:
+        """Look at the files' schemas; images are decoded when a split is asked for, and kept in `cache`.
+
+        name: what tables show, by default the folder's name. size: bring images to size×size by resizing the
+        shorter side and cropping the centre; needed where they differ in size.
+        Raises: UserError when the folder is missing or not in this layout.
+        """
+        if size is not None and size < 1:
+            raise UserError(f"parquet: size must be 1 or more, got {size}.")
+        self.folder = folder
+        self.size = size
+        self.data_root = data_root
+        self.cache = cache
+        self.name = name or Path(folder).resolve().name
+        self._shards: dict[SplitName, _Shards] = {split: _find(Path(folder), split) for split in _PATTERNS}
+        self.classes = self._shards["train"].class_names()
+        self._describe()
+
+    def load(self, split: SplitName) -> Split:
+        """The rows in the order of the files. Raises: UserError naming the file and row that cannot be used."""
+        shards = self._shards[split]
+        labels = shards.labels(len(self.classes))
+        key = {"files": content_digest(shards.files, Path(self.folder), self.cache), **self._view}
+        images = self.cache.array(
+            "parquet",
+            key,
+            shape=(len(shards), 3, *self._side),
+            dtype=np.uint8,
+            fill=lambda rows: self._decode(shards.pictures(range(rows.start, rows.stop))),
+        )
+        return Split(images=images, labels=labels, indices=np.arange(len(shards)), digest=digest_of(key))
+
+    def corrupted(self, corruption: str, severity: int) -> np.ndarray | None:
+        """CIFAR-10-C or CIFAR-100-C under the data root, if these are CIFAR's images in their official order."""
+        if self.family not in CIFAR_FOLDERS:
+            return None
+        folder, labels = self.data_root / CIFAR_FOLDERS[self.family], self.test().labels
+        return cifar_c(folder, corruption, severity, labels) if cifar_c_fits(folder, labels) else None
+
+    @property
+    def _view(self) -> dict[str, int | None]:
+        return {"size": self.size, "decoder": DECODER}
+
+    @cached_property
+    def _side(self) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size, self.size
+        return read_size(next(self._shards["train"].pictures(range(1))))
+
+    def _describe(self) -> None:
+        known = cifar_family(self.classes, self._side)
+        if known is not None:
+            self.family, self.mean, self.std = known.name, known.mean, known.std
+        elif min(self._side) >= _LARGE:
+            self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
+        else:
+            self.mean, self.std = self._measured()
+
+    def _measured(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        shards = self._shards["train"]
+        rows = range(0, len(shards), max(1, len(shards) // _SAMPLE))
+        images = self._decode(shards.pictures(rows)) / 255
+        spread = np.maximum(images.std((0, 2, 3)), 1 / 255)  # a constant channel must not divide by zero
+        return tuple(images.mean((0, 2, 3)).tolist()), tuple(spread.tolist())
+
+    def _decode(self, pictures: Iterator[Picture]) -> np.ndarray:
+        return decode_all(pictures, self._side, resize_and_crop(self.size, self.size) if self.size else None)
+
+
+class _Group(NamedTuple):
+    """A row group: the file it is in, its number there, its first row there and over all files."""
+
+    file: int
+    number: int
+    in_file: int
+    first: int
+    rows: int
+
+
+class _Shards:
+    """The rows of one split over all its files; one row group is held in memory at a time."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+        self._readers = [_open(file) for file in files]
+        self.image_column, self.label_column = _columns(self._readers[0].schema_arrow, files[0])
+        for reader, file in zip(self._readers, files, strict=True):
+            if _columns(reader.schema_arrow, file) != (self.image_column, self.label_column):
+                raise UserError(f"{file} has other columns than {files[0]}.")
+        self._groups = list(self._list_groups())
+        self._held: tuple[_Group, list[Any]] | None = None
+        if not len(self):
+            raise UserError(f"{files[0]} holds no rows; expected images and labels.")
+
+    def __len__(self) -> int:
+        return sum(reader.metadata.num_rows for reader in self._readers)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names in the schema's metadata, else the numbers from 0 to the largest label."""
+        names = _names_in(self._readers[0].schema_arrow.metadata, self.label_column)
+        return names or tuple(str(label) for label in range(int(self.labels(None).max()) + 1))
+
+    def labels(self, classes: int | None) -> np.ndarray:
+        """Labels [N] int64. Raises: UserError naming the first row whose label is missing or no class."""
+        columns = [self._labels_of(reader, file) for reader, file in zip(self._readers, self.files, strict=True)]
+        for labels, file in zip(columns, self.files, strict=True):
+            wrong = np.flatnonzero((labels < 0) | (labels >= classes if classes is not None else False))
+            if wrong.size:
+                expected = f"0–{classes - 1}" if classes is not None else "0 or more"
+                raise UserError(f"{file}, row {wrong[0]}: expected a label of {expected}, got {labels[wrong[0]]}.")
+        return np.concatenate(columns)
+
+    def pictures(self, rows: range) -> Iterator[Picture]:
+        """The encoded pictures of `rows`, in ascending order."""
+        for group in self._groups:
+            if group.first > rows[-1] or group.first + group.rows <= rows[0]:
+                continue
+            within = [row for row in rows if group.first <= row < group.first + group.rows]
+            encoded = self._encoded(group)
+            for row in within:
+                yield self._picture(group, row - group.first, encoded[row - group.first])
+
+    def _picture(self, group: _Group, row: int, data: bytes | None) -> Picture:
+        place = f"{self.files[group.file]}, row {group.in_file + row}"
+        if data is None:
+            raise UserError(f"{place}: expected an encoded picture in {self.image_column}.bytes, found none.")
+        return Picture(data, place)
+
+    def _encoded(self, group: _Group) -> list[Any]:
+        if self._held is None or self._held[0] != group:
+            with _reading(self.files[group.file]):
+                table = self._readers[group.file].read_row_group(group.number, columns=[self.image_column])
+                column = table.column(0).combine_chunks()
+                self._held = group, column.field("bytes").to_pylist()
+        return self._held[1]
+
+    def _labels_of(self, reader: parquet.ParquetFile, file: Path) -> np.ndarray:
+        with _reading(file):
+            column = reader.read(columns=[self.label_column]).column(0)
+        if column.null_count:
+            raise UserError(f"{file}: {column.null_count} rows have no {self.label_column}; expected a label in each.")
+        return column.to_numpy().astype(np.int64)
+
+    def _list_groups(self) -> Iterator[_Group]:
+        first = 0
+        for file, reader in enumerate(self._readers):
+            in_file = 0
+            for number in range(reader.num_row_groups):
+                rows = reader.metadata.row_group(number).num_rows
+                yield _Group(file, number, in_file, first, rows)
+                in_file, first = in_file + rows, first + rows
+
+
+def _find(folder: Path, split: SplitName) -> _Shards:
+    if not folder.is_dir():
+        raise UserError(f"parquet expects a folder of Parquet files; {str(folder)!r} is no folder.")
+    for pattern in _PATTERNS[split]:
+        files = sorted(folder.glob(pattern))
+        if files:
+            return _Shards(files)
+    raise UserError(f"{folder} has no {split} split: expected files {' or '.join(_PATTERNS[split])}.")
+
+
+def _open(file: Path) -> parquet.ParquetFile:
+    with _reading(file):
+        return parquet.ParquetFile(file)
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file} is truncated or no Parquet file ({reason}). Fetch it again.") from error
+
+
+def _columns(schema: pa.Schema, file: Path) -> tuple[str, str]:
+    """The names of the image column and the label column."""
+    images = [field.name for field in schema if pa.types.is_struct(field.type) and _has_bytes(field.type)]
+    labels = [name for name in LABEL_COLUMNS if name in schema.names and pa.types.is_integer(schema.field(name).type)]
+    if len(images) != 1 or not labels:
+        raise UserError(
+            f"{file}: expected one image column (a struct with the field bytes) and an integer column "
+            f"{' or '.join(LABEL_COLUMNS)}, got {', '.join(f'{field.name} ({field.type})' for field in schema)}."
+        )
+    return images[0], labels[0]
+
+
+def _has_bytes(struct: pa.StructType) -> bool:
+    index = struct.get_field_index("bytes")
+    return index >= 0 and (
+        pa.types.is_binary(struct.field(index).type) or pa.types.is_large_binary(struct.field(index).type)
+    )
+
+
+def _names_in(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:
+    """Class names from Hugging Face's metadata; empty where there are none."""
+    try:
+        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(str(name) for name in names)

@@ -1,0 +1,41 @@
+"""The way back through the smoothing, for whoever attacks it: BPDA with the partition frozen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .projection import component_means
+from .smoothing import Smoothed, smooth
+
+
+def smooth_bpda(images: torch.Tensor, **options: Any) -> torch.Tensor:
+    """`smooth(images, **options).images`, with the gradient of the component means of the images.
+
+    The partition of the image jumps as the image changes and has no useful derivative; with the partition held
+    fixed, smoothing takes the mean over each component, a linear map that is its own adjoint (backward pass
+    differentiable approximation, Athalye et al. 2018).
+    """
+    return attach_gradient(images, smooth(images, **options))
+
+
+def attach_gradient(images: torch.Tensor, smoothed: Smoothed[torch.Tensor]) -> torch.Tensor:
+    """The smoothed images of `images`, as a function of `images` with the partition frozen."""
+    result: torch.Tensor = _FrozenPartition.apply(images, smoothed.images, smoothed.labels)
+    return result
+
+
+class _FrozenPartition(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: torch.Tensor, smoothed: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(labels)
+        ctx.dtype = images.dtype
+        return smoothed.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (labels,) = ctx.saved_tensors
+        return component_means(gradient, labels).to(ctx.dtype), None, None

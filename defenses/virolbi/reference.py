@@ -1,0 +1,188 @@
+"""ViRoLBI written as the paper writes it, batched, in PyTorch on any device: the oracle the fast versions answer to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch.nn.functional import pad
+
+from .settings import Settings
+from .trace import Trace
+
+
+class Edges(NamedTuple):
+    """One value per edge and channel: between horizontal and between vertical neighbours."""
+
+    horizontal: torch.Tensor
+    """[B,C,H,W−1]: the edge from (i,j) to (i,j+1)."""
+    vertical: torch.Tensor
+    """[B,C,H−1,W]: the edge from (i,j) to (i+1,j)."""
+
+
+class State(NamedTuple):
+    """Where the iteration stands: the image u, the edge variable z, and γ = κ·shrink(z)."""
+
+    u: torch.Tensor
+    z: Edges
+    gamma: Edges
+
+
+def difference(u: torch.Tensor) -> Edges:
+    """Du: for every edge, the second pixel minus the first (Eq. 1)."""
+    return Edges(u[..., :, 1:] - u[..., :, :-1], u[..., 1:, :] - u[..., :-1, :])
+
+
+def adjoint(p: Edges) -> torch.Tensor:
+    """Dᵀp: at every pixel, what enters by its edges minus what leaves."""
+    from_left, to_right = pad(p.horizontal, (1, 0)), pad(p.horizontal, (0, 1))
+    from_above, to_below = pad(p.vertical, (0, 0, 1, 0)), pad(p.vertical, (0, 0, 0, 1))
+    return from_left - to_right + from_above - to_below
+
+
+def start(x: torch.Tensor) -> State:
+    """u = z = γ = 0."""
+    zero = torch.zeros_like(x)
+    return State(zero, difference(zero), difference(zero))
+
+
+def step(x: torch.Tensor, state: State, settings: Settings) -> State:
+    """One iteration of Eq. 5, both gradients taken at the old u and γ."""
+    kappa, nu, alpha = settings
+    u, z, gamma = state
+    r = _each(lambda du, g: du - g, difference(u), gamma)
+    u = u - kappa * alpha * ((u - x) + nu * adjoint(r))  # (5a): ∇ᵤL = (u−x) + νDᵀ(Du−γ)
+    z = _each(lambda z_e, r_e: z_e + alpha * nu * r_e, z, r)  # (5b): ∇ᵧL = −ν(Du−γ)
+    gamma = _each(lambda z_e: shrink(z_e, kappa), z)  # (5c), and (8) for colour
+    return State(u, z, gamma)
+
+
+def shrink(z: torch.Tensor, kappa: float) -> torch.Tensor:
+    """γ = κ·prox(z) per edge: (1 − 1/‖z_e‖)₊ z_e over the channels (Eq. 8), which is soft thresholding for one."""
+    if z.shape[1] == 1:
+        return kappa * (z - z.clamp(-1, 1))
+    norm = _sum_channels(z * z).sqrt()
+    return (kappa * (1 - 1 / norm.clamp(min=1))) * z
+
+
+def support(gamma: Edges) -> Edges:
+    """[B,H,W−1] and [B,H−1,W] bool: the edges with γ ≠ 0 in some channel."""
+    return _each(lambda g: (g != 0).any(1), gamma)
+
+
+def support_size(cut: Edges) -> torch.Tensor:
+    """[B] int64: how many edges are in the support."""
+    return cut.horizontal.sum((1, 2)) + cut.vertical.sum((1, 2))
+
+
+def trace(images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int) -> Trace:
+    """Iterate until the support of image b has `stops[b,l]` edges for every l, and project there (Eq. 6).
+
+    images: [B,C,H,W] · stops: [B,L] int64, not descending along l. An image whose last stop is met leaves the
+    batch; what is not met after `max_iterations` is recorded as it then is.
+    """
+    found = Trace.empty(images, stops.shape[1])
+    recorded = torch.zeros_like(stops, dtype=torch.bool)
+    running = torch.arange(len(images), device=images.device)
+    x, state = images, start(images)
+    for k in range(max_iterations + 1):
+        cut = support(state.gamma)
+        size = support_size(cut)
+        due = (size[:, None] >= stops[running]) | (k == max_iterations)
+        fresh = due & ~recorded[running]
+        if fresh.any():
+            _record(found, running, fresh, state.u, cut, size, k)
+            recorded[running] |= fresh
+            stay = ~due[:, -1]
+            running, x, state = running[stay], x[stay], _take(state, stay)
+            if not len(running):
+                break
+        state = step(x, state, settings)
+    return found
+
+
+def components(cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torch.Tensor:
+    """[B,H,W] int32: 4-neighbour components of the pixels joined by uncut edges, numbered in raster order.
+
+    Every pixel takes the smallest pixel number among its own and its neighbours', then that pixel's number in
+    turn, until nothing changes; the smallest number of a component is then known to all of it.
+    """
+    count, height, width = len(cut_vertical), cut_horizontal.shape[1], cut_vertical.shape[2]
+    cut = Edges(cut_horizontal, cut_vertical)
+    own = torch.arange(height * width, device=cut_vertical.device).repeat(count, 1)
+    number = own
+    while True:
+        smaller = _smallest_neighbour(number.view(count, height, width), cut).flatten(1)
+        smaller = smaller.gather(1, smaller)
+        if torch.equal(smaller, number):
+            break
+        number = smaller
+    rank = (number == own).cumsum(1) - 1
+    return rank.gather(1, number).view(count, height, width).int()
+
+
+def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Every pixel's mean over its component, per channel (Prop. 1), summed in float64.
+
+    values: [B,C,H,W] · labels: [B,H,W]. The map is linear and its own adjoint.
+    """
+    count, channels, height, width = values.shape
+    pixels = height * width
+    rows = torch.arange(count * channels, device=values.device).view(count, channels, 1)
+    index = (labels.reshape(count, 1, pixels).long() + rows * pixels).flatten()
+    flat = values.reshape(-1).double()
+    sums = torch.zeros_like(flat).index_add_(0, index, flat)
+    sizes = torch.zeros_like(flat).index_add_(0, index, torch.ones_like(flat))
+    return (sums / sizes)[index].view_as(values).to(values.dtype)
+
+
+def _record(
+    found: Trace, running: torch.Tensor, fresh: torch.Tensor, u: torch.Tensor, cut: Edges, size: torch.Tensor, k: int
+) -> None:
+    """Write down ũ of iteration k where `fresh` [A,L] says that an image of the batch has just met a stop."""
+    rows = fresh.any(1)
+    labels = components(cut.horizontal[rows], cut.vertical[rows])
+    smoothed = component_means(u[rows], labels)
+    row, stop = fresh[rows].nonzero(as_tuple=True)
+    place = (running[rows][row], stop)
+    found.images[place] = smoothed[row]
+    found.labels[place] = labels[row]
+    found.counts[place] = size[rows][row]
+    found.iterations[place] = k
+
+
+def _smallest_neighbour(number: torch.Tensor, cut: Edges) -> torch.Tensor:
+    """Of a pixel's number and its joined neighbours', the smallest; [B,H,W]."""
+    beyond = number[0].numel()
+    across = torch.minimum(number[:, :, 1:], number[:, :, :-1]).masked_fill(cut.horizontal, beyond)
+    down = torch.minimum(number[:, 1:], number[:, :-1]).masked_fill(cut.vertical, beyond)
+    smallest = number.clone()
+    for view, candidate in (
+        (smallest[:, :, 1:], across),
+        (smallest[:, :, :-1], across),
+        (smallest[:, 1:], down),
+        (smallest[:, :-1], down),
+    ):
+        view.copy_(torch.minimum(view, candidate))
+    return smallest
+
+
+def _each(function: Callable[..., torch.Tensor], *edges: Edges) -> Edges:
+    """Apply a function to the horizontal and to the vertical parts."""
+    return Edges(*(function(*parts) for parts in zip(*edges, strict=True)))
+
+
+def _sum_channels(z: torch.Tensor) -> torch.Tensor:
+    """The sum over the channels, in their order, so that it does not depend on the batch or the device."""
+    total = z[:, :1]
+    for channel in range(1, z.shape[1]):
+        total = total + z[:, channel : channel + 1]
+    return total
+
+
+def _take(state: State, chosen: torch.Tensor) -> State:
+    def pick(part: torch.Tensor) -> torch.Tensor:
+        return part[chosen]
+
+    return State(pick(state.u), _each(pick, state.z), _each(pick, state.gamma))

@@ -1,0 +1,172 @@
+"""`smooth` and `path`: the images as they were when their path reached a sparsity level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, NamedTuple
+
+import numpy as np
+import torch
+
+from .backends import backend_for
+from .images import Kind, like, to_batch
+from .reference import Edges, difference, support, support_size
+from .settings import Settings, checked_level, checked_levels, edge_count, make_settings, required_edges, whole_number
+from .trace import Backend, Trace
+
+MAX_ITERATIONS = 200_000
+
+
+class Smoothed(NamedTuple, Generic[Kind]):
+    """Smoothed images and how each came about; the fields of a single image have no batch axis.
+
+    images: [B,C,H,W] in [0,1], of the kind and on the device of the input
+    level: [B] float64, the share of edges in the support · iterations: [B] int64
+    outcome: [B] str, `reached`, `unreachable` (the image has too few unequal neighbours for this level; it is
+    its own smoothed image) or `max_iterations` (what the path had come to by then)
+    labels: [B,H,W] int32, the components of constant colour, numbered from 0 in raster order
+    """
+
+    images: Kind
+    level: Kind
+    iterations: Kind
+    outcome: np.ndarray
+    labels: Kind
+
+
+def smooth(
+    images: Kind,
+    *,
+    level: float = 0.6,
+    kappa: float = 5.0,
+    nu: float = 1.0,
+    step: float | None = None,
+    max_iterations: int = MAX_ITERATIONS,
+    iterations: int | None = None,
+    backend: str | None = None,
+) -> Smoothed[Kind]:
+    """Remove what is small in scale, keep what is large and its edges sharp.
+
+    The inverse scale space of total variation (ViRoLBI, Eq. 5): from a black image, edges enter a growing support,
+    those of large features first. The path stops at the first iteration with at least `level` of all edges in the
+    support, and the image is made constant wherever no edge of the support separates pixels (Prop. 1).
+
+    images: [B,C,H,W] or [C,H,W], C 1 or 3, torch or NumPy, in [0,1]; uint8 is divided by 255. The work is done and
+      the result given in float32 (in float64 if the images are and `backend="reference"`).
+    level: 0 to 1; larger keeps more detail, 1.0 is the original; at 0 the path has not left the black image.
+    kappa: larger follows the limit of no elastic-net term more closely, in more iterations.
+    nu: coupling of image and edges; larger lets features enter by scale rather than by contrast, in more iterations.
+    step: α; None takes 1/(κ‖H‖₂), anything from twice that on is refused, because the iteration diverges there.
+    max_iterations: where to give up; the outcome then says so.
+    iterations: stop after exactly so many iterations instead of at a level; every outcome is then `reached`.
+    backend: `cpu` (Numba), `reference` (PyTorch, any device), or None to choose by the images' device.
+
+    An image's result depends on nothing but itself. It is clipped to [0,1] at the very end, and nowhere before.
+
+    >>> import numpy as np
+    >>> step_edge = np.zeros((1, 4, 4), np.float32)
+    >>> step_edge[:, :, 2:] = 0.8
+    >>> smooth(step_edge, level=4 / 24).labels[0].tolist()
+    [0, 0, 1, 1]
+
+    Raises: UserError for unusable images or options outside their ranges.
+    """
+    problem = _pose(images, kappa, nu, step, backend)
+    if iterations is not None:
+        return _run_for(problem, whole_number("iterations", iterations, least=0))[0]
+    return _run_to(problem, [checked_level(level)], max_iterations)[0]
+
+
+def path(
+    images: Kind,
+    *,
+    levels: Iterable[float],
+    kappa: float = 5.0,
+    nu: float = 1.0,
+    step: float | None = None,
+    max_iterations: int = MAX_ITERATIONS,
+    backend: str | None = None,
+) -> list[Smoothed[Kind]]:
+    """The smoothed images at each of several ascending levels, for the work of the last one alone.
+
+    Each is exactly what `smooth` gives at that level; the other options are those of `smooth`.
+
+    Raises: UserError as `smooth`, and for levels that are missing or descend.
+    """
+    problem = _pose(images, kappa, nu, step, backend)
+    return _run_to(problem, checked_levels(levels), max_iterations)
+
+
+class _Problem(NamedTuple, Generic[Kind]):
+    """What was asked, checked: the images as given and as a batch [B,C,H,W], |E|, and how to go about it."""
+
+    images: Kind
+    batch: torch.Tensor
+    edges: int
+    settings: Settings
+    backend: Backend
+
+
+def _pose(images: Kind, kappa: float, nu: float, step: float | None, backend: str | None) -> _Problem[Kind]:
+    batch = to_batch(images, double=backend == "reference")
+    height, width = batch.shape[-2:]
+    settings = make_settings(height, width, kappa=kappa, nu=nu, step=step)
+    return _Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
+
+
+@torch.no_grad()
+def _run_for(problem: _Problem[Kind], iterations: int) -> list[Smoothed[Kind]]:
+    batch = problem.batch
+    never = torch.full((len(batch), 1), problem.edges + 1, device=batch.device)
+    return _results(problem, _trace(problem, never, iterations), np.full(never.shape, "reached"))
+
+
+@torch.no_grad()
+def _run_to(problem: _Problem[Kind], levels: list[float], max_iterations: int) -> list[Smoothed[Kind]]:
+    limit = whole_number("max_iterations", max_iterations, least=1)
+    batch = problem.batch
+    needed = torch.tensor([required_edges(level, problem.edges) for level in levels], device=batch.device)
+    unequal = support(difference(batch))
+    unreachable = needed > support_size(unequal)[:, None]
+    stops = needed.expand_as(unreachable).masked_fill(unreachable, 0).cummax(1).values
+    trace = _trace(problem, stops, limit)
+    _answer_by_the_image(problem, trace, unequal, unreachable)
+    reached = (trace.counts >= needed).cpu().numpy()
+    outcome = np.where(unreachable.cpu().numpy(), "unreachable", np.where(reached, "reached", "max_iterations"))
+    return _results(problem, trace, outcome)
+
+
+def _trace(problem: _Problem[Kind], stops: torch.Tensor, limit: int) -> Trace:
+    if not len(problem.batch):
+        return Trace.empty(problem.batch, stops.shape[1])
+    return problem.backend.trace(problem.batch, stops, problem.settings, limit)
+
+
+def _answer_by_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
+    """Where a level is out of reach, put the path's limit: u = x, and every edge with Dx ≠ 0 in the support.
+
+    An image of one pixel has no edge that could enter and is answered so as well.
+    """
+    chosen = unreachable if problem.edges else torch.ones_like(unreachable)
+    image = chosen.nonzero(as_tuple=True)[0]
+    if len(image):
+        trace.images[chosen] = problem.batch[image]
+        trace.labels[chosen] = problem.backend.components(unequal.horizontal[image], unequal.vertical[image])
+        trace.counts[chosen] = support_size(unequal)[image]
+        trace.iterations[chosen] = 0
+
+
+def _results(problem: _Problem[Kind], trace: Trace, outcome: np.ndarray) -> list[Smoothed[Kind]]:
+    """One result per stop, clipped to [0,1]."""
+    images = problem.images
+    share = trace.counts.double() / problem.edges if problem.edges else torch.ones_like(trace.counts).double()
+    return [
+        Smoothed(
+            like(trace.images[:, stop].clamp(0, 1), images),
+            like(share[:, stop], images),
+            like(trace.iterations[:, stop], images),
+            outcome[:, stop] if images.ndim == 4 else outcome[0, stop],
+            like(trace.labels[:, stop], images),
+        )
+        for stop in range(outcome.shape[1])
+    ]

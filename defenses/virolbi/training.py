@@ -1,0 +1,97 @@
+"""Smoothed training images, computed once for a data set and kept on disk; and which level an epoch is at."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.cache import ArrayCache
+from harness.errors import UserError
+from harness.registry import preprocessors
+from harness.types import Split
+
+from .settings import checked_level, positive, whole_number
+from .smoothing import path
+
+_VERSION = 1
+"""Raised when a change of code changes the smoothed images."""
+_BLOCK_VALUES = 2**24
+"""How many floats are smoothed between two writes to disk."""
+
+
+def smoothed_images(
+    split: Split, levels: Sequence[float], *, nu: float, kappa: float, cache: ArrayCache
+) -> list[np.ndarray]:
+    """The split at each of several ascending levels of one path: arrays [N,C,H,W] uint8, ũ rounded to 8 bits."""
+    count, *shape = split.images.shape
+    key = {
+        "data": split.digest,
+        "indices": hashlib.sha256(np.ascontiguousarray(split.indices).tobytes()).hexdigest(),
+        "levels": list(levels),
+        "nu": nu,
+        "kappa": kappa,
+        "version": _VERSION,
+    }
+
+    def fill(rows: slice) -> np.ndarray:
+        results = path(np.asarray(split.images[rows]), levels=levels, nu=nu, kappa=kappa)
+        return np.stack([np.rint(result.images * 255).astype(np.uint8) for result in results], axis=1)
+
+    block = max(1, min(1024, _BLOCK_VALUES // (len(levels) * int(np.prod(shape)))))
+    whole = (count, len(levels), *shape)
+    found = cache.array("smoothed", key, shape=whole, dtype=np.uint8, fill=fill, block=block)
+    return [found[:, position] for position in range(len(levels))]
+
+
+def preprocessor_label(*, nu: float, level: float, kappa: float) -> str:
+    """The name of the preprocessor with these parameters, as tables show it."""
+    return preprocessors.canonical(f"virolbi:nu={nu!r},level={level!r},kappa={kappa!r}")
+
+
+def check_parameters(*, nu: float, level: float, kappa: float) -> None:
+    """Raises: UserError when a defense cannot be trained with these."""
+    positive("nu", nu)
+    positive("kappa", kappa)
+    if checked_level(level) == 0:
+        raise UserError("level must be above 0, where every image is black, got 0.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """`steps` levels from `start` to `end`, evenly spaced, each held for an equal share of the epochs.
+
+    With fewer epochs than levels the earliest of each share are passed over, so that training always ends at `end`.
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        whole_number("steps", self.steps, least=1)
+        if not 0 < checked_level(self.start, "start") <= checked_level(self.end, "end"):
+            raise UserError(f"start must be above 0 and at most end, got start={self.start:g}, end={self.end:g}.")
+
+    @property
+    def levels(self) -> list[float]:
+        """The levels, ascending; a single one is `end`."""
+        if self.steps == 1:
+            return [self.end]
+        return [round(float(level), 10) for level in np.linspace(self.start, self.end, self.steps)]
+
+    def position(self, epoch: int, epochs: int) -> int:
+        """Which of the levels an epoch is at.
+
+        >>> [Schedule(0.3, 0.8, 6).position(epoch, 3) for epoch in range(3)]
+        [1, 3, 5]
+        """
+        return -(-(epoch + 1) * self.steps // epochs) - 1
+
+    def tag(self, epoch: int, epochs: int) -> str | None:
+        """`level=0.3` at the last epoch of each level, under which its checkpoint is kept."""
+        position = self.position(epoch, epochs)
+        last = epoch + 1 == epochs or self.position(epoch + 1, epochs) > position
+        return f"level={self.levels[position]:g}" if last else None

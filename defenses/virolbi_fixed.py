@@ -1,0 +1,38 @@
+"""Training on images smoothed to one level, and testing on images smoothed to the same."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from harness.cache import ArrayCache
+from harness.registry import defenses
+from harness.types import Split
+
+from .base import Defense
+from .virolbi.training import check_parameters, preprocessor_label, smoothed_images
+
+
+@defenses.register("virolbi_fixed")
+@dataclasses.dataclass(kw_only=True)
+class ViRoLBIFixed(Defense):
+    """Train on images smoothed by ViRoLBI to one level (the paper's fixed procedure).
+
+    nu: larger smooths by scale rather than contrast · level: 0–1, larger keeps more detail · kappa: see `smooth`
+    """
+
+    nu: float = 1.0
+    level: float = 0.6
+    kappa: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_parameters(nu=self.nu, level=self.level, kappa=self.kappa)
+
+    def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
+        """The smoothed split, the same in every epoch."""
+        return smoothed_images(split, [self.level], nu=self.nu, kappa=self.kappa, cache=cache)[0]
+
+    def preprocess(self, default: str) -> str:
+        """ViRoLBI with the parameters of the training."""
+        return preprocessor_label(nu=self.nu, level=self.level, kappa=self.kappa)

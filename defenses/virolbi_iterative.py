@@ -1,0 +1,50 @@
+"""Training while the images' detail grows: network and smoothing path advance in turn (Eq. 9)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from harness.cache import ArrayCache
+from harness.registry import defenses
+from harness.types import Split
+
+from .base import Defense
+from .virolbi.training import Schedule, check_parameters, preprocessor_label, smoothed_images
+
+
+@defenses.register("virolbi_iterative")
+@dataclasses.dataclass(kw_only=True)
+class ViRoLBIIterative(Defense):
+    """Train on images whose ViRoLBI level rises from epoch to epoch, 0.3 to 0.8 (the paper's iterative procedure).
+
+    Each image follows its own path, u, z and γ continuing from level to level; the levels of the one run are kept
+    together on disk. The network at the end of each level is kept as a checkpoint.
+
+    nu, kappa: see `smooth` · start, end, steps: the levels trained at · level: what test images are smoothed to
+    """
+
+    nu: float = 1.0
+    start: float = 0.3
+    end: float = 0.8
+    steps: int = 6
+    level: float = 0.6
+    kappa: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_parameters(nu=self.nu, level=self.level, kappa=self.kappa)
+        self.schedule = Schedule(self.start, self.end, self.steps)
+
+    def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
+        """The split at the level the schedule has reached."""
+        position = self.schedule.position(epoch, epochs)
+        return smoothed_images(split, self.schedule.levels, nu=self.nu, kappa=self.kappa, cache=cache)[position]
+
+    def keep(self, *, epoch: int, epochs: int) -> str | None:
+        """`level=0.3` and so on, at the last epoch of each level."""
+        return self.schedule.tag(epoch, epochs)
+
+    def preprocess(self, default: str) -> str:
+        """ViRoLBI at the test level, with the ν of the training."""
+        return preprocessor_label(nu=self.nu, level=self.level, kappa=self.kappa)

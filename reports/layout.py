@@ -1,0 +1,187 @@
+"""Puts estimates where they belong: which row and column, in which order, under which label, and who is best."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from .cells import Cell, Cells, Group, base_name
+from .estimates import Combine
+from .paper import BACKBONES, DEFENSES, FAMILIES
+from .table import DECIMALS, Column, Estimate, PaperNumber, Row, Table
+
+THREATS = ("bare", "transfer", "adaptive")
+
+
+class Label(NamedTuple):
+    """A row label, and where it stands among the others of its kind."""
+
+    order: tuple[Any, ...]
+    text: str
+
+
+class Place(NamedTuple):
+    """A row, a group of columns and a column in it."""
+
+    row: tuple[Label, ...]
+    group: Group
+    defense: str
+
+
+Places = Mapping[Place, Estimate]
+RowOf = Callable[[Cell], tuple[Label, ...]]
+PaperOf = Callable[[Sequence[Cell]], PaperNumber | None]
+
+
+def fill(
+    cells: Cells,
+    chosen: Iterable[Cell],
+    *,
+    row: RowOf,
+    combine: Combine,
+    paper: PaperOf,
+    group: Callable[[Cell], Group] = attrgetter("group"),
+) -> dict[Place, Estimate]:
+    """Sort the chosen cells into places and estimate each; a row's conditions are all that any defense has there."""
+    members: dict[Place, list[Cell]] = defaultdict(list)
+    expected: dict[tuple[Hashable, ...], set[Hashable]] = defaultdict(set)
+    for cell in chosen:
+        place = Place(row(cell), group(cell), cell.defense)
+        members[place].append(cell)
+        expected[place[:2]].add(cell.disturbance)
+    return {
+        place: dataclasses.replace(combine(cells, found, frozenset(expected[place[:2]])), paper=paper(found))
+        for place, found in members.items()
+    }
+
+
+def assemble(places: Places, *, name: str, title: str, caption: Sequence[str], row_header: tuple[str, ...]) -> Table:
+    """The table: rows and columns in order, blanks where nothing was run, the best of each contest marked."""
+    places = _with_best(places)
+    rows = sorted({place.row for place in places})
+    columns = sorted({(place.group, place.defense) for place in places}, key=_column_order)
+    named = group_names(group for group, _ in columns)
+    return Table(
+        name=name,
+        title=title,
+        caption=tuple(caption),
+        row_header=row_header,
+        columns=tuple(Column(named[group], defense) for group, defense in columns),
+        rows=tuple(
+            Row(tuple(label.text for label in row), tuple(places.get(Place(row, *column)) for column in columns))
+            for row in rows
+        ),
+    )
+
+
+def group_names(groups: Iterable[Group]) -> dict[Group, str]:
+    """What a group is called: its data set, and whatever else tells it from others of the same data set."""
+    groups = set(groups)
+    return {
+        group: _group_name(group, [other for other in groups if other.dataset == group.dataset]) for group in groups
+    }
+
+
+def backbone_label(cell: Cell) -> Label:
+    """The paper's networks first."""
+    return Label((_index(BACKBONES, cell.backbone),), cell.backbone)
+
+
+def preprocess_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+    """Labels “without” and “with”; where a defense was scored with several preprocessors, each has its own row."""
+    used: dict[tuple[Hashable, ...], set[str]] = defaultdict(set)
+    for cell in chosen:
+        if cell.preprocessed:
+            used[cell.group, cell.backbone, cell.defense, cell.threat].add(cell.preprocess)
+    several = any(len(names) > 1 for names in used.values())
+
+    def label(cell: Cell) -> Label:
+        if not cell.preprocessed:
+            return Label((0,), "without")
+        return Label((1,), f"with {cell.preprocess}" if several else "with")
+
+    return label
+
+
+def epsilon_text(epsilon: float) -> str:
+    """A radius as the field writes it: 8/255 where it is one of these, else a decimal.
+
+    >>> epsilon_text(8 / 255), epsilon_text(0.5)
+    ('8/255', '0.5')
+    """
+    levels = epsilon * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{epsilon:.6g}"
+
+
+def epsilon_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+    """Labels such as “8/255 pixel”: the radius, its space, and its norm where there are several."""
+    several = len({cell.norm for cell in chosen}) > 1
+
+    def label(cell: Cell) -> Label:
+        epsilon = cell.epsilon or 0.0
+        words = [epsilon_text(epsilon), cell.epsilon_space, cell.norm if several else ""]
+        return Label((cell.norm, cell.epsilon_space, epsilon), " ".join(filter(None, words)))
+
+    return label
+
+
+def threat_label(cell: Cell) -> Label:
+    """What the attacker knows, the least first."""
+    return Label((_index(THREATS, cell.threat),), cell.threat)
+
+
+def source_label(chosen: Sequence[Cell], order: Callable[[Cell], Label]) -> Callable[[Cell], Label]:
+    """The label that `order` gives, with the source of the images where they come from several."""
+    several = len({cell.source for cell in chosen}) > 1
+
+    def label(cell: Cell) -> Label:
+        plain = order(cell)
+        if not several:
+            return plain
+        return Label((*plain.order, cell.source), f"{plain.text} ({cell.source or 'unnamed source'})")
+
+    return label
+
+
+def natural(text: str) -> tuple[tuple[str, float], ...]:
+    """A sort key under which numbers in a text count as numbers: nu=4 before nu=16."""
+    return tuple((word, float(number or 0)) for word, number in re.findall(r"([^\d]*)(\d+(?:\.\d+)?)?", text))
+
+
+def _column_order(column: tuple[Group, str]) -> tuple[Any, ...]:
+    group, defense = column
+    base = base_name(defense)
+    return _index(FAMILIES, group.family), group, _index(DEFENSES, base), base, natural(defense), defense
+
+
+def _index(known: Sequence[str], name: str) -> int:
+    return known.index(name) if name in known else len(known)
+
+
+def _group_name(group: Group, alike: Sequence[Group]) -> str:
+    parts = []
+    if len({other.images for other in alike}) > 1:
+        parts.append(f"n = {group.images:,}")
+    if len({other.preset for other in alike}) > 1:
+        parts.append(group.preset or "no preset")
+    if len({other.variant for other in alike}) > 1:
+        parts.append(group.variant or "default")
+    return f"{group.dataset} ({', '.join(parts)})" if parts else group.dataset
+
+
+def _with_best(places: Places) -> dict[Place, Estimate]:
+    """Mark the best of each row and group among two or more defenses, ties too, unless all tie."""
+    contests: dict[tuple[Hashable, ...], list[Place]] = defaultdict(list)
+    for place, estimate in places.items():
+        if estimate.complete:
+            contests[place[:2]].append(place)
+    winners: set[Place] = set()
+    for rivals in contests.values():
+        shown = {place: round(places[place].value, DECIMALS) for place in rivals}
+        if len(set(shown.values())) > 1:
+            winners |= {place for place, value in shown.items() if value == max(shown.values())}
+    return {place: dataclasses.replace(estimate, best=place in winners) for place, estimate in places.items()}

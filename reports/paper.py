@@ -1,0 +1,110 @@
+"""The paper's numbers (arXiv 2409.18419, data/paper_tables.csv) and how far its setting is from a cell's."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .cells import Cell, base_name
+from .table import Estimate, PaperNumber
+
+SOURCE = "arXiv 2409.18419"
+FAMILIES = ("cifar10", "cifar100", "imagenet100")
+BACKBONES = ("resnet18", "resnet50", "vit_tiny")
+DEFENSES = ("vanilla", "blur", "tv_layer", "pni", "virolbi_fixed", "virolbi_iterative")
+_DATA = Path(__file__).parent / "data" / "paper_tables.csv"
+_SMOOTHED = {
+    "cifar10": ("virolbi", "virolbi:level=0.6"),
+    "cifar100": ("virolbi", "virolbi:level=0.6"),
+    "imagenet100": ("virolbi:level=0.3",),
+}
+
+DIFFERENCES = {
+    "backbone": "another backbone (ResNet-18, on ImageNet100 ResNet-50)",
+    "data": "the original images",
+    "preset": "its full training",
+    "preprocessing": "other preprocessing (ViRoLBI with ν = 1 at level 0.6, on ImageNet100 0.3; blur for Blur)",
+    "corruptions": "the published corrupted files",
+    "severities": "other severities (1–5, on ImageNet100 1–2)",
+    "epsilon": "ε on normalised images",
+    "radius": "a radius r that it does not state",
+}
+
+
+UNSTATED = "The paper does not say whether it preprocessed here; its numbers stand in the rows without."
+
+
+class Position(NamedTuple):
+    """Where a number stands in the paper: the tables to look in, in turn, and the condition's name there."""
+
+    tables: tuple[int, ...]
+    condition: str
+
+
+def paper_number(cell: Cell, position: Position, differences: Iterable[str] = ()) -> PaperNumber | None:
+    """The paper's accuracy beside a cell, None where it has no such setting.
+
+    A defense with parameters is not the paper's and has none. A backbone the paper did not use stands beside the
+    paper's residual network. What differs is listed: the cell's own differences and those given.
+    """
+    backbone = cell.backbone if cell.backbone in BACKBONES else _residual(cell.family)
+    for preprocess in ("yes",) if cell.preprocessed else ("no", "unstated"):
+        for table in position.tables:
+            key = (table, backbone, cell.family, position.condition, preprocess, cell.defense)
+            if key in _numbers():
+                return PaperNumber(_numbers()[key], (*_differences(cell, backbone), *differences))
+    return None
+
+
+def explain(estimates: Iterable[Estimate], note: str = "") -> list[str]:
+    """The caption's sentences about the paper's numbers among these estimates, `note` after the source."""
+    papers = [estimate.paper for estimate in estimates if estimate.paper is not None]
+    if not papers:
+        return []
+    met = {difference for number in papers for difference in number.differences}
+    reasons = ", ".join(text for name, text in DIFFERENCES.items() if name in met)
+    sentences = [f"“paper”: {SOURCE}.", *([note] if note else [])]
+    return [*sentences, f"† The paper measured this with {reasons}."] if met else sentences
+
+
+def severity_difference(cells: Sequence[Cell]) -> list[str]:
+    """Whether a mean is over other severities than the paper's."""
+    used = {cell.severity for cell in cells}
+    return (
+        [] if used == (set(range(1, 3)) if cells[0].family == "imagenet100" else set(range(1, 6))) else ["severities"]
+    )
+
+
+def _residual(family: str) -> str:
+    return "resnet50" if family == "imagenet100" else "resnet18"
+
+
+def _differences(cell: Cell, backbone: str) -> list[str]:
+    found = {
+        "backbone": cell.backbone != backbone,
+        "data": cell.dataset != cell.family,
+        "preset": cell.preset != "paper",
+        "preprocessing": cell.preprocessed and not _paper_preprocessing(cell),
+        "corruptions": cell.source == "generated",
+        "epsilon": cell.epsilon_space == "pixel",
+    }
+    return [name for name, differs in found.items() if differs]
+
+
+def _paper_preprocessing(cell: Cell) -> bool:
+    if cell.defense == "blur":
+        return base_name(cell.preprocess) == "blur"
+    return cell.preprocess in _SMOOTHED.get(cell.family, ())
+
+
+@functools.cache
+def _numbers() -> dict[tuple[int, str, str, str, str, str], float]:
+    with _DATA.open(encoding="utf-8", newline="") as file:
+        return {_key(row): float(row["accuracy"]) for row in csv.DictReader(file)}
+
+
+def _key(row: dict[str, str]) -> tuple[int, str, str, str, str, str]:
+    return int(row["table"]), row["backbone"], row["dataset"], row["condition"], row["preprocess"], row["defense"]

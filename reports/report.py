@@ -1,0 +1,72 @@
+"""Builds every registered table from recorded cells, shows them and writes them to files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from harness.errors import UserError
+from harness.registry import tables as registered
+
+from .cells import Cells
+from .render import to_csv, to_latex, to_markdown
+from .table import Table
+from .terminal import to_terminal
+
+FORMATS = {".md": to_markdown, ".csv": to_csv, ".tex": to_latex}
+
+
+class TableMaker(Protocol):
+    """What `harness.registry.tables` holds: a class, its keyword parameters the user's to set, with this method."""
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table, or None when the cells it is made from were not run."""
+
+
+def build(cells: Cells, names: Sequence[str] | None = None) -> list[Table]:
+    """The tables of these names ("table4:radius=8" sets a parameter), by default all, that have something to show."""
+    made = [_build(name, cells) for name in (registered.names() if names is None else names)]
+    return [table for table in made if table is not None]
+
+
+def show(tables: Iterable[Table], console: Console) -> None:
+    """Print tables to a terminal, in its width."""
+    for table in tables:
+        console.print(to_terminal(table, console.width))
+
+
+def write(tables: Iterable[Table], folder: Path) -> list[Path]:
+    """Write each table as Markdown, CSV and LaTeX; a file appears whole or not at all.
+
+    Returns the files' paths. Raises: UserError when the folder cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_replace(folder / f"{_stem(t.name)}{end}", form(t)) for t in tables for end, form in FORMATS.items()]
+    except OSError as error:
+        raise UserError(f"the tables cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
+
+
+def _build(name: str, cells: Cells) -> Table | None:
+    maker: TableMaker = registered.create(name)
+    table = maker.build(cells)
+    # The name as asked for, parameters included: two forms of one table are two files.
+    return table and dataclasses.replace(table, name=registered.canonical(name))
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^\w.=-]+", "-", name)
+
+
+def _replace(path: Path, text: str) -> Path:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
+    return path

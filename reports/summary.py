@@ -1,0 +1,127 @@
+"""The summary: one number a suite and defense."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from harness.registry import tables
+
+from .captions import common
+from .cells import Cell, Cells, Group, base_name
+from .estimates import mean_accuracy, worst_case
+from .layout import (
+    Label,
+    assemble,
+    backbone_label,
+    epsilon_label,
+    fill,
+    natural,
+    preprocess_label,
+    source_label,
+    threat_label,
+)
+from .paper import Position, paper_number
+from .table import PaperNumber, Table
+
+ORDER = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
+_TRAINED_AT = {
+    "vanilla": "sparsity=1.0",
+    "virolbi_fixed": "sparsity=0.6",
+    "virolbi_iterative": "sparsity=0.3..0.8",
+}
+
+
+@tables.register("summary")
+class Summary:
+    """Clean accuracy, the mean over each suite's conditions, and robust accuracy per threat model and ε."""
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table; there is one as soon as there are cells."""
+        everything = list(cells)
+        scored = [cell for cell in everything if not cell.threat]
+        attacked = [cell for cell in everything if cell.threat]
+        means, robust = _mean_label(scored), _robust_label(attacked)
+        preprocess = preprocess_label(everything)
+        places = fill(
+            cells,
+            scored,
+            row=lambda cell: (backbone_label(cell), means(cell), preprocess(cell)),
+            combine=mean_accuracy,
+            paper=_paper,
+            group=_group,
+        ) | fill(
+            cells,
+            attacked,
+            row=lambda cell: (backbone_label(cell), robust(cell), preprocess(cell)),
+            combine=worst_case,
+            paper=lambda _: None,
+            group=_group,
+        )
+        return assemble(
+            places,
+            name="summary",
+            title="Summary",
+            caption=[*_about(attacked), *common(cells, everything, places)],
+            row_header=("backbone", "measure", "preprocess"),
+        )
+
+
+def _group(cell: Cell) -> Group:
+    """Suites may be run on different numbers of images: that is said in the row, not in the column."""
+    return cell.group._replace(images=0, variant="")
+
+
+def _mean_label(scored: Sequence[Cell]) -> Callable[[Cell], Label]:
+    size = _size_text(scored)
+
+    def plain(cell: Cell) -> Label:
+        words = "accuracy" if base_name(cell.suite) == "clean" else "mean"
+        return Label((*_suite_order(cell), 0, cell.n_images), f"{cell.suite} {words}{size(cell)}")
+
+    by_suite = {suite: source_label([c for c in scored if c.suite == suite], plain) for suite in _suites(scored)}
+    return lambda cell: by_suite[cell.suite](cell)
+
+
+def _robust_label(attacked: Sequence[Cell]) -> Callable[[Cell], Label]:
+    size, epsilon = _size_text(attacked), epsilon_label(attacked)
+    variants = len(_suites(attacked)) > 1
+
+    def label(cell: Cell) -> Label:
+        radius, threat = epsilon(cell), threat_label(cell)
+        suite = f" ({cell.suite})" if variants else ""
+        order = (*_suite_order(cell), 1, cell.n_images, radius.order, threat.order)
+        return Label(order, f"robust, {threat.text}, {radius.text}{suite}{size(cell)}")
+
+    return label
+
+
+def _size_text(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
+    """The number of images, said where a suite was run on several numbers of them."""
+    sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
+    for cell in chosen:
+        sizes[_group(cell), cell.suite].add(cell.n_images)
+    return lambda cell: f", n = {cell.n_images:,}" if len(sizes[_group(cell), cell.suite]) > 1 else ""
+
+
+def _suites(chosen: Sequence[Cell]) -> set[str]:
+    return {cell.suite for cell in chosen}
+
+
+def _suite_order(cell: Cell) -> tuple[int, str, tuple[tuple[str, float], ...]]:
+    base = base_name(cell.suite)
+    return ORDER.index(base) if base in ORDER else len(ORDER), base, natural(cell.suite)
+
+
+def _paper(members: Sequence[Cell]) -> PaperNumber | None:
+    cell = members[0]
+    if base_name(cell.suite) != "clean" or cell.defense not in _TRAINED_AT:
+        return None
+    return paper_number(cell, Position((5, 6), _TRAINED_AT[cell.defense]))
+
+
+def _about(attacked: Sequence[Cell]) -> list[str]:
+    if not attacked:
+        return []
+    spaces = " and ".join(sorted({cell.epsilon_space for cell in attacked if cell.epsilon_space}))
+    return [f"Robust: right under every attack of that threat model (bare or adaptive) and ε ({spaces} space)."]

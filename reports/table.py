@@ -1,0 +1,67 @@
+"""What a table is, whatever it is shown as: labelled rows, columns by data set and defense, one estimate a place."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+DECIMALS = 1
+"""Digits shown behind the point; what looks equal in a table is equal in the contest for the best."""
+
+
+class PaperNumber(NamedTuple):
+    """The paper's accuracy in percent, and in what its setting differs from ours (nothing: the same setting)."""
+
+    accuracy: float
+    differences: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One measured accuracy, in percent, with its 95 % interval.
+
+    std: over seeds, None with one seed · seeds, images: how many · conditions of expected: how many of the
+    row's conditions are recorded here, so that a mean over fewer than the others' is seen to be one.
+    """
+
+    value: float
+    low: float
+    high: float
+    std: float | None = None
+    seeds: int = 1
+    images: int
+    conditions: int = 1
+    expected: int = 1
+    paper: PaperNumber | None = None
+    best: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every condition of the row is in it."""
+        return self.conditions == self.expected
+
+
+class Column(NamedTuple):
+    """A column's two header lines."""
+
+    dataset: str
+    defense: str
+
+
+class Row(NamedTuple):
+    """A row's labels, one per name in the table's `row_header`, and its places; None where nothing was run."""
+
+    labels: tuple[str, ...]
+    estimates: tuple[Estimate | None, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """A finished table. caption: sentences · row_header: what each row label says."""
+
+    name: str
+    title: str
+    caption: tuple[str, ...]
+    row_header: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]

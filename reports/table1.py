@@ -1,0 +1,68 @@
+"""Table 1: natural corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.registry import tables
+
+from .captions import common, numbers_text
+from .cells import Cell, Cells
+from .estimates import mean_accuracy
+from .layout import Label, assemble, backbone_label, fill, preprocess_label, source_label
+from .paper import Position, paper_number, severity_difference
+from .table import PaperNumber, Table
+
+ORDER = (
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
+)
+"""The order of ImageNet-C (Hendrycks and Dietterich 2019), its four extra corruptions last."""
+
+
+@tables.register("table1")
+class NaturalCorruptions:
+    """Table 1: natural corruptions, mean over severities, without and with preprocessing."""
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table, None when no corruption was run."""
+        chosen = cells.of_suite("corruption")
+        if not chosen:
+            return None
+        corruption = source_label(chosen, _corruption_label)
+        preprocess = preprocess_label(chosen)
+        places = fill(
+            cells,
+            chosen,
+            row=lambda cell: (backbone_label(cell), corruption(cell), preprocess(cell)),
+            combine=mean_accuracy,
+            paper=_paper,
+        )
+        return assemble(
+            places,
+            name="table1",
+            title="Natural corruptions (Table 1 of the paper)",
+            caption=[*_about(chosen), *common(cells, chosen, places)],
+            row_header=("backbone", "corruption", "preprocess"),
+        )
+
+
+def _corruption_label(cell: Cell) -> Label:
+    place = ORDER.index(cell.condition) if cell.condition in ORDER else len(ORDER)
+    return Label((place, cell.condition), cell.condition)
+
+
+def _paper(members: Sequence[Cell]) -> PaperNumber | None:
+    return paper_number(members[0], Position((1,), members[0].condition), severity_difference(members))
+
+
+def _about(chosen: Sequence[Cell]) -> list[str]:
+    severities = {cell.severity for cell in chosen if cell.severity is not None}
+    sources = " and ".join(sorted({cell.source for cell in chosen if cell.source}))
+    return [
+        *([f"Mean over severities {numbers_text(severities)}."] if severities else []),
+        *([f"Corrupted images: {sources}."] if sources else []),
+    ]

@@ -1,0 +1,87 @@
+"""Table 2: adversarial examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.registry import tables
+
+from .captions import common
+from .cells import Cell, Cells
+from .estimates import mean_accuracy, worst_case
+from .layout import (
+    Label,
+    assemble,
+    backbone_label,
+    epsilon_label,
+    epsilon_text,
+    fill,
+    natural,
+    preprocess_label,
+    threat_label,
+)
+from .paper import Position, paper_number
+from .table import PaperNumber, Table
+
+THREATS = {
+    "bare": "bare = made on the network alone",
+    "transfer": "transfer = made on another network",
+    "adaptive": "adaptive = made through the whole defense",
+}
+PAPER_NOTE = (
+    "The paper does not name the attack or the threat model of its Table 2; its numbers stand beside bare PGD "
+    "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI)."
+)
+
+
+@tables.register("table2")
+class AdversarialExamples:
+    """Table 2: adversarial examples per ε, threat model and attack, and the worst case per image over attacks."""
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table, None when no attack was run."""
+        chosen = cells.of_suite("adversarial")
+        if not chosen:
+            return None
+        epsilon, preprocess = epsilon_label(chosen), preprocess_label(chosen)
+
+        def block(cell: Cell) -> tuple[Label, ...]:
+            return backbone_label(cell), epsilon(cell), threat_label(cell), preprocess(cell)
+
+        places = fill(
+            cells, chosen, row=lambda cell: (*block(cell), _attack_label(cell)), combine=mean_accuracy, paper=_paper
+        )
+        if len({cell.attack for cell in chosen}) > 1:
+            worst = Label((1, ()), "worst case")
+            places |= fill(
+                cells, chosen, row=lambda cell: (*block(cell), worst), combine=worst_case, paper=lambda _: None
+            )
+        return assemble(
+            places,
+            name="table2",
+            title="Adversarial examples (Table 2 of the paper)",
+            caption=[*_about(chosen), *common(cells, chosen, places, paper_note=PAPER_NOTE)],
+            row_header=("backbone", "ε", "threat", "preprocess", "attack"),
+        )
+
+
+def _attack_label(cell: Cell) -> Label:
+    return Label((0, natural(cell.attack)), cell.attack)
+
+
+def _paper(members: Sequence[Cell]) -> PaperNumber | None:
+    cell = members[0]
+    if cell.threat != "bare" or cell.attack != "pgd" or cell.norm.lower() != "linf" or cell.epsilon is None:
+        return None
+    return paper_number(cell, Position((2, 8), f"eps={epsilon_text(cell.epsilon)}"))
+
+
+def _about(chosen: Sequence[Cell]) -> list[str]:
+    threats = {cell.threat for cell in chosen}
+    spaces = " and ".join(sorted({cell.epsilon_space for cell in chosen if cell.epsilon_space}))
+    norms = " and ".join(sorted({cell.norm for cell in chosen if cell.norm}))
+    return [
+        f"Threat model: {norms or 'unnamed'} norm, ε in {spaces or 'unnamed'} space; "
+        + "; ".join(text for name, text in THREATS.items() if name in threats)
+        + ". Worst case: right under every attack of the block."
+    ]

@@ -1,0 +1,283 @@
+"""The array cache: content, resumption, repair and locking."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.cache import ArrayCache, default_cache, digest_of
+from harness.errors import UserError
+
+SHAPE = (10, 3)
+KEY = {"data": "abc", "level": 0.6}
+
+
+class Source:
+    """The rows an array consists of, and a log of which were asked for; it can fail before a given row."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.values = np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
+        self.asked: list[tuple[int, int]] = []
+        self.fails_at = fails_at
+
+    def __call__(self, rows: slice) -> np.ndarray:
+        if self.fails_at is not None and rows.stop > self.fails_at:
+            raise RuntimeError("interrupted")
+        self.asked.append((rows.start, rows.stop))
+        return self.values[rows]
+
+
+def fetch(folder: Path, fill: Callable[[slice], np.ndarray], *, block: int = 4, key: dict = KEY) -> np.ndarray:
+    return ArrayCache(folder).array("smoothed", key, shape=SHAPE, dtype=np.uint8, fill=fill, block=block)
+
+
+def only_file(folder: Path) -> Path:
+    (path,) = folder.glob("*.npy")
+    return path
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 10, 1000])
+def test_an_array_holds_what_fill_returned(tmp_path: Path, block: int) -> None:
+    source = Source()
+
+    found = fetch(tmp_path, source, block=block)
+
+    np.testing.assert_array_equal(found, source.values)
+    assert found.dtype == np.uint8
+    assert [stop - start for start, stop in source.asked][:-1] == [block] * (len(source.asked) - 1)
+
+
+def test_an_array_is_mapped_and_read_only(tmp_path: Path) -> None:
+    found = fetch(tmp_path, Source())
+
+    assert isinstance(found, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 0
+
+
+def test_an_array_is_computed_once(tmp_path: Path) -> None:
+    fetch(tmp_path, Source())
+    again = Source()
+
+    np.testing.assert_array_equal(fetch(tmp_path, again), again.values)
+    assert again.asked == []
+
+
+def test_another_key_or_kind_is_another_array(tmp_path: Path) -> None:
+    zeros = np.zeros(SHAPE, np.uint8)
+    first = fetch(tmp_path, Source())
+    other_key = fetch(tmp_path, lambda rows: zeros[rows], key={**KEY, "level": 0.7})
+    other_kind = ArrayCache(tmp_path).array("decoded", KEY, shape=SHAPE, dtype=np.uint8, fill=lambda rows: zeros[rows])
+
+    assert first.any()
+    assert not other_key.any()
+    assert not other_kind.any()
+
+
+def test_the_order_of_a_keys_parts_does_not_matter(tmp_path: Path) -> None:
+    fetch(tmp_path, Source())
+    again = Source()
+
+    fetch(tmp_path, again, key=dict(reversed(KEY.items())))
+
+    assert again.asked == []
+
+
+def test_an_empty_array_needs_no_file(tmp_path: Path) -> None:
+    found = ArrayCache(tmp_path / "new").array("x", {}, shape=(0, 3), dtype=np.uint8, fill=Source())
+
+    assert found.shape == (0, 3)
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_appears_under_the_name_before_it_is_whole(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    source = Source()
+    fetch(tmp_path / "other", source)
+    name = only_file(tmp_path / "other").name
+
+    def watch(rows: slice) -> np.ndarray:
+        seen.append((tmp_path / name).exists())
+        return source.values[rows]
+
+    fetch(tmp_path, watch)
+
+    assert seen == [False] * 3
+    assert (tmp_path / name).exists()
+    assert not list(tmp_path.glob("*partial*"))
+    assert not list(tmp_path.glob("*.done"))
+
+
+def test_an_interrupted_computation_goes_on_from_its_last_whole_block(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fetch(tmp_path, Source(fails_at=8))
+    rest = Source()
+
+    found = fetch(tmp_path, rest)
+
+    assert rest.asked == [(8, 10)]
+    np.testing.assert_array_equal(found, rest.values)
+
+
+def test_a_note_without_its_rows_is_not_believed(tmp_path: Path) -> None:
+    """A kill between the last two steps leaves a note of all rows; it must not vouch for a later, empty start."""
+    fetch(tmp_path, Source())
+    path = only_file(tmp_path)
+    path.with_suffix(".done").write_text("10")
+    path.unlink()
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fetch(tmp_path, Source(fails_at=0))
+    source = Source()
+
+    np.testing.assert_array_equal(fetch(tmp_path, source), source.values)
+
+
+@pytest.mark.parametrize("note", ["", "many", "-1", "11"])
+def test_a_damaged_note_means_starting_again(tmp_path: Path, note: str) -> None:
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fetch(tmp_path, Source(fails_at=8))
+    (note_file,) = tmp_path.glob("*.done")
+    note_file.write_text(note)
+    source = Source()
+
+    np.testing.assert_array_equal(fetch(tmp_path, source), source.values)
+    assert source.asked[0] == (0, 4)
+
+
+def _as_zip(path: Path) -> None:
+    np.savez(path.with_suffix(""), np.zeros(3))
+    path.with_suffix(".npz").replace(path)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated header": lambda path: path.write_bytes(path.read_bytes()[:20]),
+    "truncated rows": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "text": lambda path: path.write_text("not an array"),
+    "zip": _as_zip,
+    "another shape": lambda path: np.save(path, np.zeros((3, 10), np.uint8)),
+    "another type": lambda path: np.save(path, np.zeros(SHAPE, np.float32)),
+    "objects": lambda path: np.save(path, np.array([None] * 30).reshape(SHAPE), allow_pickle=True),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_file_is_built_again(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    fetch(tmp_path, Source())
+    damage(only_file(tmp_path))
+    source = Source()
+
+    np.testing.assert_array_equal(fetch(tmp_path, source), source.values)
+    assert len(source.asked) == 3
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 127), st.integers(0, 255))
+def test_any_damaged_header_byte_leaves_the_right_shape_and_type(tmp_path: Path, place: int, value: int) -> None:
+    fetch(tmp_path, Source())
+    path = only_file(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[place] = value
+    path.write_bytes(content)
+
+    found = fetch(tmp_path, Source())
+
+    assert (found.shape, found.dtype) == (SHAPE, np.uint8)
+    path.unlink()
+
+
+def test_threads_that_want_one_array_compute_it_once(tmp_path: Path) -> None:
+    source, found = Source(), []
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait()
+        found.append(np.array(fetch(tmp_path, source, block=1)))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(source.asked) == [(row, row + 1) for row in range(10)]
+    assert all((array == source.values).all() for array in found)
+
+
+FETCHING = """
+import pathlib, sys, time
+import numpy as np
+from harness.cache import ArrayCache
+
+folder = pathlib.Path(sys.argv[1])
+
+def fill(rows):
+    with (folder / "log").open("a") as log:
+        log.write(f"{rows.start} ")
+    time.sleep(0.05)
+    return np.full((rows.stop - rows.start, 3), rows.start, np.uint8)
+
+print("ready", flush=True)
+sys.stdin.readline()
+found = ArrayCache(folder).array("x", {}, shape=(10, 3), dtype=np.uint8, fill=fill, block=1)
+assert (found == np.arange(10)[:, None]).all()
+"""
+
+
+def test_processes_that_want_one_array_compute_it_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FETCHING, str(tmp_path)]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate(timeout=30)
+
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert (tmp_path / "log").read_text().split() == [str(row) for row in range(10)]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UserError, match=r"file/cache cannot be written .*VIROLBI_CACHE"):
+        fetch(tmp_path / "file" / "cache", Source())
+
+
+def test_the_users_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIROLBI_CACHE", str(tmp_path / "mine"))
+    assert default_cache().folder == tmp_path / "mine"
+
+    monkeypatch.setenv("VIROLBI_CACHE", "")
+    assert default_cache().folder.name == "virolbi-harness"
+
+
+@given(st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.text(max_size=3), st.booleans(), st.none())))
+def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
+    turned = dict(reversed(value.items()))
+
+    assert digest_of(value) == digest_of(turned) == digest_of(json.loads(json.dumps(value)))
+
+
+def test_a_digest_tells_values_apart() -> None:
+    values: list[dict[str, object]] = [{}, {"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]}, {"a": None}]
+
+    assert len({digest_of(value) for value in values}) == len(values)
+
+
+def test_a_digest_of_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest_of({"a": float("nan")})

@@ -1,0 +1,204 @@
+"""What everything registered must do, whoever wrote it."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from harness import registry
+from harness.attacks.base import Budget
+from harness.cache import ArrayCache
+from harness.corruptions import corrupt
+from harness.models import NormalizedModel
+from harness.suites.base import SuiteContext
+from harness.types import Batch, Recipe, Split, TrainingState
+
+CLASSES = 3
+EPOCHS = 4
+
+
+def images_uint8(count: int = 4, seed: int = 0) -> np.ndarray:
+    """Pictures with large-scale structure and noise: [N,3,16,16]."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(40, 200, (count, 3, 4, 4)).repeat(4, 2).repeat(4, 3)
+    return (coarse + rng.integers(-20, 20, coarse.shape)).astype(np.uint8)
+
+
+def split(count: int = 4) -> Split:
+    images = images_uint8(count)
+    return Split(images=images, labels=np.arange(count) % CLASSES, indices=np.arange(count), digest="d" * 64)
+
+
+def model() -> NormalizedModel:
+    torch.manual_seed(0)
+    network = registry.backbones.create("resnet_small", classes=CLASSES, image_shape=(3, 16, 16))
+    return NormalizedModel(network, (0.5,) * 3, (0.25,) * 3)
+
+
+def names(chosen: registry.Registry) -> list[str]:
+    return chosen.names()
+
+
+@pytest.mark.parametrize("chosen", registry.ALL, ids=lambda chosen: chosen.plural)
+def test_everything_registered_says_in_one_line_what_it_is(chosen: registry.Registry) -> None:
+    for entry in chosen:
+        assert entry.summary.endswith("."), f"{entry.name} at {entry.place}"
+        assert len(entry.summary) <= 120, entry.place
+
+
+@pytest.mark.parametrize("name", names(registry.defenses))
+def test_a_defense_trains_every_parameter(name: str) -> None:
+    defense = registry.defenses.create(name)
+    protected = defense.protect(model()).train()
+    defense.reseed(protected, 0)
+    state = TrainingState(EPOCHS - 1, EPOCHS, torch.Generator().manual_seed(0))
+    batch = Batch(torch.from_numpy(images_uint8()).float() / 255, torch.tensor([0, 1, 2, 0]), torch.arange(4))
+
+    loss = defense.loss(protected, batch, state)
+    loss.backward()
+
+    assert loss.ndim == 0
+    assert torch.isfinite(loss)
+    assert protected.training
+    without = [key for key, value in protected.named_parameters() if value.requires_grad and value.grad is None]
+    assert not without
+
+
+@pytest.mark.parametrize("name", names(registry.defenses))
+def test_a_protected_model_returns_logits_and_survives_copies(name: str) -> None:
+    defense = registry.defenses.create(name)
+    protected = defense.protect(model()).eval()
+    images = torch.from_numpy(images_uint8()).float() / 255
+    twin = copy.deepcopy(protected)
+    other = defense.protect(model()).eval()
+    other.load_state_dict(protected.state_dict())
+
+    answers = []
+    for each in (protected, twin, other):
+        defense.reseed(each, 1)
+        answers.append(each(images))
+
+    assert answers[0].shape == (4, CLASSES)
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
+
+
+@pytest.mark.parametrize("name", names(registry.defenses))
+def test_a_defense_declared_deterministic_is_and_a_stochastic_one_is_not(name: str) -> None:
+    defense = registry.defenses.create(name)
+    protected = defense.protect(model()).eval()
+    images = torch.from_numpy(images_uint8()).float() / 255
+
+    assert torch.equal(protected(images), protected(images)) != defense.stochastic
+
+
+@pytest.mark.parametrize("name", names(registry.defenses))
+def test_a_defense_trains_on_as_many_images_as_there_are(name: str, tmp_path: object) -> None:
+    defense = registry.defenses.create(name)
+    given = split()
+
+    for epoch in range(EPOCHS):
+        images = defense.training_images(given, epoch=epoch, epochs=EPOCHS, cache=ArrayCache(tmp_path))
+        assert images.shape == given.images.shape
+        assert images.dtype == np.uint8
+        tag = defense.keep(epoch=epoch, epochs=EPOCHS)
+        assert tag is None or tag
+
+
+@pytest.mark.parametrize("name", names(registry.defenses))
+def test_a_recipe_is_one_training_can_follow(name: str) -> None:
+    base = Recipe(epochs=8)
+    for preset in ("quick", "paper"):
+        recipe = registry.defenses.create(name).recipe(base, preset)
+        assert recipe.epochs >= 1
+        assert recipe.learning_rate > 0
+
+
+@pytest.mark.parametrize("name", names(registry.preprocessors))
+def test_a_preprocessor_keeps_shape_and_range_and_looks_at_one_image_at_a_time(name: str) -> None:
+    preprocessor = registry.preprocessors.create(name).eval()
+    images = torch.from_numpy(images_uint8()).float() / 255
+
+    together = preprocessor(images)
+    alone = torch.cat([preprocessor(image[None]) for image in images])
+
+    assert together.shape == images.shape
+    assert together.dtype == torch.float32
+    assert together.min() >= 0
+    assert together.max() <= 1
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("name", names(registry.preprocessors))
+def test_an_attacker_gets_a_gradient_through_a_preprocessor(name: str) -> None:
+    preprocessor = registry.preprocessors.create(name).eval()
+    images = (torch.from_numpy(images_uint8()).float() / 255).requires_grad_()
+
+    (preprocessor(images) * torch.linspace(0, 1, 16)).sum().backward()
+
+    assert images.grad is not None
+    assert torch.isfinite(images.grad).all()
+    assert (images.grad != 0).float().mean() > 0.5
+    assert preprocessor.gradient in ("exact", "bpda")
+
+
+@pytest.mark.parametrize("name", names(registry.defenses))
+def test_a_defense_names_a_preprocessor_that_exists(name: str) -> None:
+    label = registry.defenses.create(name).preprocess("virolbi:level=0.5")
+    assert registry.preprocessors.create(label).label == registry.preprocessors.canonical(label)
+
+
+@pytest.mark.parametrize("name", names(registry.suites))
+def test_a_suite_names_each_condition_once_and_disturbs_images_one_by_one(name: str) -> None:
+    suite = registry.suites.create(name)
+    given = split()
+    dataset = type("Two", (), {"classes": ("a", "b", "c"), "corrupted": lambda *_: None})()
+    context = SuiteContext(dataset=dataset, split=given, seed=0)
+    conditions = suite.conditions(context)
+    keys = [(each.name, each.severity, each.threat) for each in conditions]
+    victim = model().eval() if suite.needs_model else None
+
+    assert len(set(keys)) == len(keys)
+    for condition in conditions[::3]:
+        json.dumps(condition.parameters, allow_nan=False)
+        together = suite.disturb(np.arange(4), condition, context, victim)
+        alone = torch.cat([suite.disturb(np.array([row]), condition, context, victim) for row in range(4)])
+        assert together.shape == (4, 3, 16, 16)
+        assert together.dtype == torch.float32
+        assert (together - alone).abs().max() < 1e-5 or suite.needs_model
+
+
+@pytest.mark.parametrize("name", names(registry.attacks))
+def test_an_attack_stays_inside_its_ball_and_the_box(name: str) -> None:
+    attack = registry.attacks.create(name)
+    victim = model().eval()
+    images = torch.from_numpy(images_uint8()).float() / 255
+    budget = Budget.of(8 / 255, "normalized", victim.std)
+
+    adversarial = attack(victim, images, torch.tensor([0, 1, 2, 0]), budget, seed=0, indices=np.arange(4))
+
+    assert ((adversarial - images).abs() <= budget.radius + 1e-6).all()
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+
+
+@pytest.mark.parametrize("name", names(registry.corruptions))
+def test_a_corruption_returns_pictures_and_changes_them(name: str) -> None:
+    images = np.ascontiguousarray(images_uint8(2).repeat(2, 2).repeat(2, 3))
+
+    corrupted = corrupt(images, name, 5, seed=0, indices=np.arange(2))
+
+    assert corrupted.shape == images.shape
+    assert corrupted.dtype == np.uint8
+    assert not np.array_equal(corrupted, images)
+
+
+@pytest.mark.parametrize("name", [name for name in names(registry.backbones) if name not in ("timm", "resnet50")])
+def test_a_backbone_classifies(name: str) -> None:
+    network = registry.backbones.create(name, classes=CLASSES, image_shape=(3, 32, 32)).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 32, 32)).shape == (1, CLASSES)

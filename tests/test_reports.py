@@ -1,0 +1,513 @@
+import csv
+import doctest
+import io
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.errors import HarnessError, UserError
+from harness.registry import tables as registered
+from reports import Cells, build, captions, layout, write
+from reports.paper import FAMILIES
+from reports.render import to_markdown
+
+N = 200
+DEFAULTS = {
+    "dataset": "cifar10",
+    "family": "cifar10",
+    "backbone": "resnet18",
+    "defense": "vanilla",
+    "seed": 0,
+    "suite": "clean",
+    "condition": "clean",
+    "severity": None,
+    "threat": "",
+    "attack": "",
+    "epsilon": float("nan"),
+    "epsilon_space": "",
+    "norm": "",
+    "preprocess": "none",
+    "preset": "paper",
+    "source": "",
+    "n_images": N,
+}
+
+
+class Recording:
+    """Cells as a run would record them, with outcomes drawn from a generator of their own."""
+
+    def __init__(self):
+        self.rows, self.outcomes = [], {}
+
+    def add(self, accuracy=0.5, **given):
+        row = {**DEFAULTS, **given}
+        identity = f"{len(self.rows):04d}"
+        n_correct = round(accuracy * row["n_images"])
+        shuffled = np.random.default_rng(len(self.rows)).permutation(row["n_images"])
+        self.outcomes[identity] = shuffled < n_correct
+        self.rows.append({**row, "identity": identity, "n_correct": n_correct})
+
+    def noise(self, accuracy=0.5, severities=(1, 2, 3, 4, 5), condition="gaussian_noise", **given):
+        for severity in severities:
+            given.setdefault("source", "official")
+            self.add(accuracy - 0.02 * severity, suite="corruption", condition=condition, severity=severity, **given)
+
+    def attack(self, accuracy=0.3, attack="pgd", epsilon=8, threat="bare", **given):
+        base = {"suite": "adversarial", "epsilon_space": "normalized", "norm": "Linf"}
+        named = {"condition": f"{attack} eps={epsilon}/255", "attack": attack, "epsilon": epsilon / 255}
+        self.add(accuracy, threat=threat, **{**base, **named, **given})
+
+    def frame(self):
+        return pd.DataFrame(self.rows).astype({"severity": "Int64"})
+
+    def cells(self, frame=None):
+        return Cells(self.frame() if frame is None else frame, self.outcomes.__getitem__)
+
+    def table(self, name):
+        (table,) = build(self.cells(), [name])
+        return table
+
+
+@pytest.fixture
+def recording():
+    return Recording()
+
+
+def full_recording(defenses=("vanilla", "blur", "virolbi_fixed"), **given):
+    recording = Recording()
+    for place, defense in enumerate(defenses):
+        for preprocess in ("none", "blur" if defense == "blur" else "virolbi"):
+            common = {"defense": defense, "preprocess": preprocess, **given}
+            recording.add(0.8 - 0.01 * place, **common)
+            for condition in ("gaussian_noise", "shot_noise"):
+                recording.noise(0.6 + 0.01 * place, condition=condition, **common)
+            for attack in ("fgsm", "pgd"):
+                recording.attack(0.3, attack=attack, **common)
+            for scale in ("1/2", "1/4"):
+                recording.add(0.4, suite="low_resolution", condition=f"scale={scale}", **common)
+            for radius in (4, 6, 16):
+                for part in ("low", "high"):
+                    recording.add(0.5, suite="frequency", condition=f"{part} r={radius}", **common)
+    return recording
+
+
+def labels(table):
+    return [row.labels for row in table.rows]
+
+
+def estimates(table, *wanted):
+    """The estimates of the rows that hold all the wanted labels."""
+    (row,) = [row for row in table.rows if set(wanted) <= set(row.labels)]
+    return row.estimates
+
+
+# What the numbers are
+
+
+def test_a_mean_over_severities_weighs_each_the_same(recording):
+    recording.noise(0.6)
+
+    (estimate,) = estimates(recording.table("table1"), "gaussian_noise")
+
+    assert estimate.value == pytest.approx(54.0)
+    assert estimate.low < 54.0 < estimate.high
+    assert (estimate.std, estimate.seeds, estimate.images, estimate.conditions) == (None, 1, N, 5)
+
+
+def test_one_cell_has_wilsons_interval(recording):
+    recording.add(0.5, suite="low_resolution", condition="scale=1/2")
+
+    (estimate,) = estimates(recording.table("table3"), "1/2")
+
+    assert (estimate.low, estimate.high) == pytest.approx((43.136, 56.864), abs=1e-3)
+
+
+def test_seeds_give_mean_and_sample_deviation(recording):
+    accuracies = [0.50, 0.55, 0.63]
+    for seed, accuracy in enumerate(accuracies):
+        recording.add(accuracy, seed=seed, suite="low_resolution", condition="scale=1/2")
+
+    table = recording.table("table3")
+    (estimate,) = estimates(table, "1/2")
+
+    assert estimate.value == pytest.approx(100 * statistics.mean(accuracies))
+    assert estimate.std == pytest.approx(100 * statistics.stdev(accuracies))
+    assert "56.0 ± 6.6" in to_markdown(table)
+    assert "Seeds 0–2." in " ".join(table.caption)
+
+
+def test_only_seeds_with_all_conditions_are_averaged(recording):
+    recording.noise(0.6, seed=0)
+    recording.noise(0.9, seed=1, severities=(1,))
+
+    (estimate,) = estimates(recording.table("table1"), "gaussian_noise")
+
+    assert (estimate.value, estimate.seeds, estimate.std) == (pytest.approx(54.0), 1, None)
+
+
+def test_robust_accuracy_is_the_worst_case_per_image(recording):
+    for attack, accuracy in (("fgsm", 0.6), ("pgd", 0.4)):
+        recording.attack(accuracy, attack=attack)
+    survived = np.logical_and(*recording.outcomes.values())
+
+    table = recording.table("table2")
+    (worst,) = estimates(table, "worst case")
+    (summary,) = estimates(recording.table("summary"), "robust, bare, 8/255 normalized")
+
+    assert worst.value == summary.value == pytest.approx(100 * survived.mean())
+    assert worst.value <= min(estimates(table, name)[0].value for name in ("fgsm", "pgd"))
+
+
+def test_attacks_of_other_threat_models_and_radii_are_not_in_the_worst_case(recording):
+    for attack in ("fgsm", "pgd"):
+        recording.attack(0.8, attack=attack, threat="bare")
+        recording.attack(0.1, attack=attack, threat="adaptive")
+        recording.attack(0.1, attack=attack, threat="bare", epsilon=16)
+
+    (bare,) = estimates(recording.table("table2"), "worst case", "8/255 normalized", "bare")
+
+    assert bare.value > 50
+
+
+def test_a_mean_over_fewer_conditions_says_so_and_cannot_be_best(recording):
+    recording.noise(0.5)
+    recording.noise(0.9, severities=(1, 2, 3), defense="blur")
+
+    table = recording.table("table1")
+    vanilla, blur = estimates(table, "gaussian_noise")
+
+    assert (blur.conditions, blur.expected, blur.complete) == (3, 5, False)
+    assert not blur.best
+    assert not vanilla.best
+    assert "(3/5)" in to_markdown(table)
+    assert any("(k/m)" in sentence for sentence in table.caption)
+
+
+def test_images_of_another_number_are_another_column(recording):
+    recording.add(0.5, suite="low_resolution", condition="scale=1/2")
+    recording.add(0.6, suite="low_resolution", condition="scale=1/2", n_images=50)
+
+    table = recording.table("table3")
+
+    assert [column.dataset for column in table.columns] == ["cifar10 (n = 50)", "cifar10 (n = 200)"]
+
+
+def test_the_summary_takes_suites_of_different_sizes_into_one_column(recording):
+    recording.add(0.8)
+    recording.attack(0.3, suite="adversarial:limit=50", n_images=50)
+
+    table = recording.table("summary")
+
+    assert [column.dataset for column in table.columns] == ["cifar10"]
+    assert [row.estimates[0].images for row in table.rows] == [200, 50]
+
+
+def test_of_two_networks_the_one_recorded_last_counts(recording):
+    recording.noise(0.9, weights="old")
+    recording.noise(0.5, severities=(1, 2), weights="new")
+
+    table = recording.table("table1")
+
+    assert estimates(table, "gaussian_noise")[0].value == pytest.approx(47.0)
+    assert any(sentence.startswith("5 cells") for sentence in table.caption)
+
+
+def test_a_plugins_suite_appears_in_the_summary(recording):
+    recording.add(0.5, suite="rotation", condition="10 degrees")
+    recording.add(0.7, suite="rotation", condition="20 degrees")
+
+    assert estimates(recording.table("summary"), "rotation mean")[0].value == pytest.approx(60.0)
+
+
+# The best
+
+
+def best(table, row=0):
+    return [estimate.best if estimate else None for estimate in table.rows[row].estimates]
+
+
+def test_the_best_of_a_row_is_marked_within_its_data_set(recording):
+    for dataset, accuracies in (("cifar10", (0.5, 0.7)), ("cifar100", (0.3, 0.2))):
+        for defense, accuracy in zip(("vanilla", "blur"), accuracies, strict=True):
+            recording.add(
+                accuracy,
+                dataset=dataset,
+                family=dataset,
+                defense=defense,
+                suite="low_resolution",
+                condition="scale=1/2",
+            )
+
+    table = recording.table("table3")
+
+    assert best(table) == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        ((0.5,), [False]),
+        ((0.5, 0.5), [False, False]),
+        ((0.5, 0.5, 0.4), [True, True, False]),
+        ((0.5, 0.5002, 0.4), [True, True, False]),
+    ],
+    ids=["one defense", "all tie", "a tie for the best", "equal as shown"],
+)
+def test_nobody_is_best_alone_or_when_all_tie(recording, accuracies, expected):
+    for defense, accuracy in zip(("vanilla", "blur", "pni"), accuracies, strict=False):
+        recording.add(accuracy, defense=defense, n_images=10_000)
+
+    assert best(recording.table("summary")) == expected
+
+
+# The paper beside
+
+
+def test_the_papers_number_stands_beside_the_same_setting(recording):
+    recording.noise(0.7, defense="virolbi_iterative", preprocess="virolbi")
+
+    table = recording.table("table1")
+    (estimate,) = estimates(table, "gaussian_noise", "with")
+
+    assert estimate.paper == (78.46, ())
+    assert "paper 78.46" in to_markdown(table)
+    assert "†" not in to_markdown(table)
+    assert "arXiv 2409.18419" in to_markdown(table)
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference", "accuracy"),
+    [
+        ({"backbone": "resnet_mid"}, "backbone", 45.90),
+        ({"dataset": "cifar10-jpeg"}, "data", 45.90),
+        ({"preset": "quick"}, "preset", 45.90),
+        ({"source": "generated"}, "corruptions", 45.90),
+        ({"severities": (1, 2)}, "severities", 45.90),
+        ({"preprocess": "virolbi:nu=16"}, "preprocessing", 72.57),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_setting_is_marked_and_explained(recording, changed, difference, accuracy):
+    recording.noise(0.7, **changed)
+
+    table = recording.table("table1")
+
+    assert estimates(table, "gaussian_noise")[0].paper == (accuracy, (difference,))
+    assert f"paper {accuracy:.2f}†" in to_markdown(table)
+    assert any(sentence.startswith("†") for sentence in table.caption)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"family": None, "dataset": "shapes"}, {"defense": "virolbi_fixed:nu=16"}, {"condition": "fog"}],
+    ids=["not the paper's data", "parameters of its own", "a corruption it lacks"],
+)
+def test_a_setting_that_is_not_the_papers_has_no_number_of_its(recording, changed):
+    recording.noise(0.7, **changed)
+
+    table = recording.table("table1")
+
+    assert table.rows[0].estimates[0].paper is None
+    assert "arXiv" not in " ".join(table.caption)
+
+
+def test_the_papers_attack_stands_beside_bare_pgd_only(recording):
+    for attack in ("fgsm", "pgd"):
+        for threat in ("bare", "adaptive"):
+            recording.attack(0.4, attack=attack, threat=threat)
+
+    table = recording.table("table2")
+    papers = {row.labels[2:]: row.estimates[0].paper for row in table.rows if row.estimates[0].paper}
+
+    assert papers == {("bare", "without", "pgd"): (37.95, ())}
+    assert "does not name" in " ".join(table.caption)
+
+
+def test_epsilon_in_pixel_space_is_another_setting(recording):
+    recording.attack(0.4, epsilon_space="pixel")
+
+    table = recording.table("table2")
+
+    assert table.rows[0].estimates[0].paper == (37.95, ("epsilon",))
+    assert "8/255 pixel" in table.rows[0].labels
+    assert "ε in pixel space" in " ".join(table.caption)
+
+
+def test_the_frequency_numbers_stand_at_the_headline_radius(recording):
+    for radius in (4, 6):
+        recording.add(0.5, suite="frequency", condition=f"low r={radius}")
+
+    table = recording.table("table4")
+
+    assert estimates(table, "6")[0].paper == (47.37, ("radius",))
+    assert estimates(table, "4")[0].paper is None
+
+
+def test_the_papers_numbers_are_all_shipped():
+    path = Path(layout.__file__).parent / "data" / "paper_tables.csv"
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+    counts = {table: sum(row["table"] == table for row in rows) for table in "1234568"}
+    assert counts == {"1": 138, "2": 96, "3": 48, "4": 32, "5": 8, "6": 5, "8": 18}
+    assert {row["dataset"] for row in rows} == set(FAMILIES)
+    assert all(0 <= float(row["accuracy"]) <= 100 for row in rows)
+
+
+# Arrangement
+
+
+def test_defenses_stand_in_the_papers_order_variants_behind_their_base(recording):
+    wanted = ["vanilla", "blur", "tv_layer", "pni", "virolbi_fixed", "virolbi_fixed:nu=4", "virolbi_fixed:nu=16"]
+    wanted += ["virolbi_iterative", "awp", "jpeg"]
+    for defense in sorted(wanted, reverse=True):
+        recording.add(defense=defense)
+
+    assert [column.defense for column in recording.table("summary").columns] == wanted
+
+
+def test_rows_stand_in_the_papers_order(recording):
+    recording = full_recording()
+
+    assert [label[1:] for label in labels(recording.table("table1"))] == [
+        ("gaussian_noise", "without"),
+        ("gaussian_noise", "with"),
+        ("shot_noise", "without"),
+        ("shot_noise", "with"),
+    ]
+    assert [label[1] for label in labels(recording.table("table3"))] == ["1/4", "1/4", "1/2", "1/2"]
+    assert [label[1:3] for label in labels(recording.table("table4"))][::2] == [
+        (radius, part) for radius in ("6", "4", "16") for part in ("high", "low")
+    ]
+
+
+def test_the_headline_radius_is_a_parameter_and_names_the_table():
+    (table,) = build(full_recording().cells(), ["table4:radius=16"])
+
+    assert table.name == "table4:radius=16"
+    assert table.rows[0].labels[1] == "16"
+
+
+def test_a_threat_model_is_a_block_of_rows(recording):
+    recording.attack(threat="adaptive", preprocess="virolbi")
+    recording.attack(threat="bare", preprocess="virolbi")
+    recording.attack(threat="bare")
+
+    assert [label[2:4] for label in labels(recording.table("table2"))] == [
+        ("bare", "without"),
+        ("bare", "with"),
+        ("adaptive", "with"),
+    ]
+
+
+def test_several_preprocessors_of_a_defense_have_their_own_rows(recording):
+    for preprocess in ("none", "virolbi", "virolbi:level=0.45"):
+        recording.noise(0.5, preprocess=preprocess)
+
+    assert [label[2] for label in labels(recording.table("table1"))] == [
+        "without",
+        "with virolbi",
+        "with virolbi:level=0.45",
+    ]
+
+
+def test_sources_of_corrupted_images_are_never_averaged_together(recording):
+    recording.noise(0.5, source="official")
+    recording.noise(0.9, source="generated")
+
+    table = recording.table("table1")
+
+    assert [label[1] for label in labels(table)] == ["gaussian_noise (generated)", "gaussian_noise (official)"]
+    assert estimates(table, "gaussian_noise (official)")[0].value == pytest.approx(44.0)
+
+
+def test_captions_name_data_images_preset_seed_and_source():
+    caption = " ".join(full_recording(dataset="cifar10-jpeg", preset="quick").table("table1").caption)
+
+    for fact in ("cifar10-jpeg, n = 200", "preset: quick", "Seed 0", "official", "severities 1–5", "blur for blur"):
+        assert fact in caption
+
+
+def test_what_was_not_run_has_no_table(recording):
+    recording.add(0.8)
+
+    assert [table.name for table in build(recording.cells())] == ["summary"]
+
+
+def test_every_table_is_found_by_its_name():
+    assert {"summary", "table1", "table2", "table3", "table4"} <= set(registered.names())
+    assert all(entry.summary for entry in registered)
+
+
+# Files, determinism, bad input
+
+
+def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path):
+    recording = full_recording()
+    for seed, severity in enumerate((4, 2, 5, 3)):
+        recording.noise(0.5, severities=(severity,), condition="fog", seed=seed)
+        recording.add(0.1 * seed + 0.3, seed=seed, defense="pni")
+    frame = recording.frame()
+
+    first = write(build(recording.cells(frame)), tmp_path / "a")
+    second = write(build(recording.cells(frame.iloc[::-1])), tmp_path / "b")
+
+    assert [path.name for path in first] == [path.name for path in second]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_each_table_is_written_in_three_formats_and_nothing_else(tmp_path):
+    written = write(build(full_recording().cells(), ["table1", "table4:radius=16"]), tmp_path / "tables")
+
+    names = [f"{stem}{end}" for stem in ("table1", "table4-radius=16") for end in (".md", ".csv", ".tex")]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(names)
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_to_change(tmp_path):
+    (tmp_path / "tables").write_text("in the way")
+
+    with pytest.raises(UserError, match="cannot be written"):
+        write(build(full_recording().cells(), ["table1"]), tmp_path / "tables")
+
+
+def test_no_cells_are_said_to_be_none(recording):
+    frame = full_recording().frame().iloc[:0]
+
+    with pytest.raises(UserError, match="no recorded cells"):
+        Cells(frame, recording.outcomes.__getitem__)
+
+
+def test_a_frame_without_the_columns_is_refused(recording):
+    recording.add()
+
+    with pytest.raises(HarnessError, match="lack the columns preprocess"):
+        recording.cells(recording.frame().drop(columns="preprocess"))
+
+
+def test_outcomes_of_another_number_of_images_are_refused(recording):
+    recording.noise()
+    recording.outcomes = {identity: correct[:-1] for identity, correct in recording.outcomes.items()}
+
+    with pytest.raises(HarnessError, match="200 outcomes"):
+        build(recording.cells())
+
+
+def test_an_unknown_table_is_refused_with_the_known_ones(recording):
+    recording.add()
+
+    with pytest.raises(UserError, match="table1"):
+        build(recording.cells(), ["tabel1"])
+
+
+def test_missing_text_in_the_records_is_as_good_as_empty(recording):
+    recording.add(0.5, family=None, threat=None, attack=None, epsilon_space=None, norm=None, source=None)
+
+    assert estimates(recording.table("summary"), "clean accuracy")[0].value == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize("module", [captions, layout], ids=lambda module: module.__name__)
+def test_the_examples_in_the_docstrings_run(module):
+    assert doctest.testmod(module).failed == 0

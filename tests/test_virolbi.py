@@ -1,0 +1,677 @@
+"""The method: against its formulas written with matrices, against SciPy, and case by case on paper."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import lsqr
+
+from defenses.virolbi import component_means, hessian_norm, path, project, smooth, smooth_bpda
+from defenses.virolbi import cpu as cpu_backend
+from defenses.virolbi import reference as reference_backend
+from defenses.virolbi.reference import Edges, adjoint, difference, shrink
+from defenses.virolbi.settings import required_edges
+from harness import registry
+from harness.errors import UserError
+
+BACKENDS = ("cpu", "reference")
+SHAPES = [(1, 1, 9), (1, 9, 1), (3, 1, 6), (3, 5, 1), (1, 7, 6), (3, 8, 5), (3, 16, 16)]
+
+
+def random_images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def pictures(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Coarse blocks under fine noise, all pixels different."""
+    coarse = random_images(count, channels, -(-height // 4), -(-width // 4), seed=seed)
+    blocks = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, :height, :width]
+    return 0.8 * blocks + 0.2 * random_images(count, channels, height, width, seed=seed + 1)
+
+
+def difference_matrix(height: int, width: int) -> np.ndarray:
+    """D [E,N], the horizontal edges first, both kinds row by row."""
+    across, down = np.diff(np.eye(width), axis=0), np.diff(np.eye(height), axis=0)
+    return np.concatenate([np.kron(np.eye(height), across), np.kron(down, np.eye(width))])
+
+
+def random_cuts(count: int, height: int, width: int, share: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    horizontal = torch.rand((count, height, width - 1), generator=generator) < share
+    return horizontal, torch.rand((count, height - 1, width), generator=generator) < share
+
+
+def uncut_rows(cut_h: torch.Tensor, cut_v: torch.Tensor) -> np.ndarray:
+    """D restricted to the uncut edges of one image."""
+    height, width = len(cut_h), cut_v.shape[1]
+    cut = np.concatenate([cut_h.numpy().ravel(), cut_v.numpy().ravel()])
+    return difference_matrix(height, width)[~cut]
+
+
+# The operators
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_adjoint_of_the_difference_is_its_adjoint(shape):
+    u = random_images(2, *shape, dtype=torch.float64)
+    p = Edges(*(random_images(*part.shape, seed=1, dtype=torch.float64) for part in difference(u)))
+
+    forward = sum(float((d * q).sum()) for d, q in zip(difference(u), p, strict=True))
+
+    assert forward == pytest.approx(float((u * adjoint(p)).sum()), abs=1e-12)
+
+
+def test_the_difference_of_a_hand_worked_square():
+    u = torch.tensor([[[[1.0, 2.0], [4.0, 8.0]]]])
+
+    d = difference(u)
+
+    assert d.horizontal.tolist() == [[[[1.0], [4.0]]]]
+    assert d.vertical.tolist() == [[[[3.0, 6.0]]]]
+    assert adjoint(d).tolist() == [[[[-4.0, -5.0], [-1.0, 10.0]]]]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (4, 1), (2, 2), (3, 5), (6, 4)])
+@pytest.mark.parametrize("nu", [0.25, 1.0, 16.0])
+def test_the_hessian_norm_is_the_largest_eigenvalue_of_the_hessian(height, width, nu):
+    D = difference_matrix(height, width)
+    hessian = np.block([[np.eye(D.shape[1]) + nu * D.T @ D, -nu * D.T], [-nu * D, nu * np.eye(len(D))]])
+
+    if height * width > 1:
+        assert hessian_norm(height, width, nu) == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-12)
+    else:
+        assert hessian_norm(height, width, nu) == pytest.approx(max(1.0, nu))
+
+
+def test_the_step_of_a_cifar_image_is_the_published_one():
+    assert hessian_norm(32, 32) == pytest.approx(9.8795, abs=5e-5)
+    assert 1 / (5 * hessian_norm(32, 32)) == pytest.approx(0.020244, abs=5e-7)
+
+
+def test_shrinking_takes_one_off_the_norm_of_a_colour_edge():
+    z = torch.tensor([3.0, 4.0, 12.0]).view(1, 3, 1, 1) / 6.5  # norm 2
+
+    torch.testing.assert_close(shrink(z, 5.0), 5 * z / 2)
+    assert (shrink(z / 2.0001, 5.0) == 0).all()
+
+
+def test_shrinking_one_channel_is_soft_thresholding():
+    z = torch.tensor([-2.5, -1.0, 0.3, 1.25]).view(1, 1, 1, 4)
+
+    assert shrink(z, 2.0).flatten().tolist() == [-3.0, 0.0, 0.0, 0.5]
+
+
+# The path
+
+
+def path_by_matrices(x: np.ndarray, *, level: float, nu: float, kappa: float, step: float) -> tuple[int, np.ndarray]:
+    """Eqs. 5, 8 and 6 as the paper writes them, for one image [C,H,W]: D as a matrix, the pseudo-inverse and all."""
+    channels, height, width = x.shape
+    D, X = difference_matrix(height, width), x.reshape(channels, -1).T
+    u, z = np.zeros_like(X), np.zeros((len(D), channels))
+    gamma = np.zeros_like(z)
+    k = 0
+    while (gamma != 0).any(1).mean() < level:
+        descent_u, descent_gamma = (u - X) + nu * D.T @ (D @ u - gamma), -nu * (D @ u - gamma)
+        u, z = u - kappa * step * descent_u, z - step * descent_gamma
+        norm = np.linalg.norm(z, axis=1, keepdims=True)
+        gamma = kappa * (1 - 1 / np.maximum(norm, 1)) * z
+        k += 1
+    joined = D[(gamma == 0).all(1)]
+    smoothed = u - np.linalg.pinv(joined) @ (joined @ u)
+    return k, smoothed.T.reshape(x.shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:-1])
+@pytest.mark.parametrize(("level", "nu"), [(0.3, 1.0), (0.6, 1.0), (0.6, 8.0)])
+def test_the_reference_follows_the_paper_written_with_matrices(shape, level, nu):
+    x = pictures(1, *shape)[0].double()
+    step = 1 / (5 * hessian_norm(*shape[1:], nu))
+    iterations, expected = path_by_matrices(x.numpy(), level=level, nu=nu, kappa=5.0, step=step)
+
+    found = smooth(x, level=level, nu=nu, backend="reference")
+
+    assert int(found.iterations) == iterations
+    np.testing.assert_allclose(found.images, expected.clip(0, 1), atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("options", [{}, {"level": 0.3, "nu": 8.0}, {"level": 0.9, "kappa": 3.0, "max_iterations": 2000}, {"iterations": 57}])
+def test_the_fast_backend_gives_what_the_reference_gives(shape, options):
+    images = pictures(3, *shape)
+
+    slow, fast = (smooth(images, backend=backend, **options) for backend in ("reference", "cpu"))
+
+    assert (slow.iterations - fast.iterations).abs().max() <= 1
+    assert (slow.outcome == fast.outcome).all()
+    same = slow.iterations == fast.iterations
+    assert same.any()
+    torch.testing.assert_close(fast.images[same], slow.images[same], atol=2e-6, rtol=0)
+    assert torch.equal(fast.labels[same], slow.labels[same])
+    assert torch.equal(fast.level[same], slow.level[same])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_pixels_enter_when_the_geometric_series_says(backend):
+    jump, nu, kappa = 0.75, 1.0, 5.0
+    step = 1 / (kappa * hessian_norm(1, 2, nu))
+    ratio, limit = 1 - kappa * step * (1 + 2 * nu), jump / (1 + 2 * nu)
+    k = 0
+    while step * nu * limit * (k - (1 - ratio**k) / (1 - ratio)) <= 1:  # z after k steps of a jump tending to limit
+        k += 1
+
+    found = smooth(torch.tensor([[[0.125, 0.125 + jump]]]), level=1.0, backend=backend)
+
+    assert abs(int(found.iterations) - k) <= 1
+    assert found.labels.tolist() == [[0, 1]]
+    total = (2 * 0.125 + jump) * (1 - (1 - kappa * step) ** int(found.iterations))
+    assert float(found.images.sum()) == pytest.approx(total, abs=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_two_flat_regions_become_two_components(backend, channels):
+    image = torch.full((channels, 4, 6), 0.25)
+    image[:, :, 2:] = 0.75
+
+    found = smooth(image, level=4 / 38, backend=backend)
+
+    assert found.labels.tolist() == [[0, 0, 1, 1, 1, 1]] * 4
+    assert str(found.outcome) == "reached"
+    assert float(found.level) == 4 / 38
+    for region in (found.images[:, :, :2], found.images[:, :, 2:]):
+        assert region.unique().numel() == 1
+    assert 0.2 < found.images.min() < found.images.max() < 0.8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_level_0_is_the_black_image_the_path_starts_from(backend):
+    found = smooth(pictures(2, 3, 6, 6), level=0, backend=backend)
+
+    assert not found.images.any()
+    assert not found.iterations.any()
+    assert not found.labels.any()
+    assert not found.level.any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_level_1_separates_every_pixel_and_comes_close_to_the_image(backend):
+    images = torch.arange(36.0).view(1, 1, 6, 6)[:, :, :, torch.tensor([0, 2, 4, 1, 3, 5])] / 35
+
+    found = smooth(images, level=1, backend=backend)
+
+    assert found.outcome.tolist() == ["reached"]
+    assert found.labels.flatten().tolist() == list(range(36))
+    assert (found.images - images).abs().max() < 0.05
+
+
+def test_more_iterations_come_arbitrarily_close_to_the_image():
+    image = pictures(1, 3, 6, 6)
+
+    errors = [float((smooth(image, iterations=k).images - image).abs().max()) for k in (100, 1000, 20_000)]
+
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-4
+
+
+def test_the_outcome_is_the_first_iteration_at_the_level():
+    image = pictures(1, 3, 12, 12)
+    found = smooth(image, level=0.5)
+    count = int(found.iterations)
+
+    before, there = smooth(image, iterations=count - 1), smooth(image, iterations=count)
+
+    assert float(before.level) < 0.5 <= float(there.level)
+    assert torch.equal(there.images, found.images)
+
+
+def test_smoothing_keeps_the_mean_the_iteration_has_reached():
+    image = pictures(1, 3, 8, 8).double()
+    step = 1 / (5 * hessian_norm(8, 8))
+
+    found = smooth(image, iterations=40, backend="reference")
+
+    shrunk = image.mean((2, 3)) * (1 - (1 - 5 * step) ** 40)
+    torch.testing.assert_close(found.images.mean((2, 3)), shrunk, atol=1e-12, rtol=0)
+
+
+def test_the_channels_share_their_edges():
+    image = torch.full((3, 6, 6), 0.5)
+    image[0, :, 3:] = 0.9  # a step in red alone
+    found = smooth(image, level=6 / 60)
+
+    assert found.labels.max() == 1
+    for channel in found.images:
+        assert channel[:, :3].unique().numel() == channel[:, 3:].unique().numel() == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_level_of_a_path_is_what_smooth_gives_there(backend):
+    images = pictures(3, 3, 8, 8)
+    images[1, :, :, :5] = 0.5  # can reach the lower levels only
+    levels = [0.0, 0.3, 0.3, 0.6, 0.9]
+
+    for level, found in zip(levels, path(images, levels=levels, backend=backend), strict=True):
+        alone = smooth(images, level=level, backend=backend)
+        assert found.outcome.tolist() == alone.outcome.tolist()
+        for part in ("images", "level", "iterations", "labels"):
+            assert torch.equal(getattr(found, part), getattr(alone, part)), (level, part)
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_cannot_be_reached_is_answered_by_the_image_at_once(backend, channels):
+    images = torch.cat([pictures(1, channels, 8, 8), torch.full((1, channels, 8, 8), 0.5), pictures(1, channels, 8, 8)])
+    images[2, :, :, 3:] = 0.25
+
+    found = smooth(images, level=0.6, backend=backend)
+
+    assert found.outcome.tolist() == ["reached", "unreachable", "unreachable"]
+    assert torch.equal(found.images[1:], images[1:])
+    assert found.iterations.tolist()[1:] == [0, 0]
+    assert found.level[1] == 0
+    assert found.level[2] == (7 * 3 + 8 * 3) / 112  # down three columns, and across to each of the next
+    assert found.labels[1].max() == 0
+    assert found.labels[2].max() == 24
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_giving_up_says_so_and_returns_the_path_so_far(backend):
+    images = pictures(2, 3, 8, 8)
+
+    found = smooth(images, level=0.9, max_iterations=20, backend=backend)
+
+    assert found.outcome.tolist() == ["max_iterations"] * 2
+    assert found.iterations.tolist() == [20, 20]
+    assert torch.equal(found.images, smooth(images, iterations=20, backend=backend).images)
+
+
+def test_a_difference_too_small_for_float32_ends_at_the_cap():
+    image = torch.tensor([[[0.5, 0.5000001, 1.0]]])
+
+    found = smooth(image, level=1.0, max_iterations=5000)
+
+    assert str(found.outcome) == "max_iterations"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_image_of_one_pixel_is_its_own_smoothed_image(backend):
+    image = torch.tensor([0.2, 0.4, 0.6]).view(3, 1, 1)
+
+    found = smooth(image, backend=backend)
+
+    assert torch.equal(found.images, image)
+    assert str(found.outcome) == "reached"
+    assert float(found.level) == 1.0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_empty_batch_is_no_mistake(backend):
+    found = smooth(torch.zeros(0, 3, 4, 5), backend=backend)
+
+    assert found.images.shape == (0, 3, 4, 5)
+    assert found.labels.shape == (0, 4, 5)
+    assert len(found.outcome) == len(found.level) == 0
+
+
+@pytest.mark.parametrize(
+    ("level", "edges", "expected"), [(0.6, 1984, 1191), (0.5, 4, 2), (0.6000000000000001, 10, 6), (0, 7, 0), (1, 7, 7)]
+)
+def test_a_level_asks_for_the_least_support_that_has_its_share(level, edges, expected):
+    assert required_edges(level, edges) == expected
+
+
+# One image's result is its own
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batch_mates_do_not_matter(backend):
+    images = pictures(5, 3, 8, 8)
+    order = torch.tensor([3, 0, 4])
+
+    together, some = smooth(images, backend=backend), smooth(images[order], backend=backend)
+
+    assert torch.equal(together.images[order], some.images)
+    assert torch.equal(together.iterations[order], some.iterations)
+    assert torch.equal(together.labels[order], some.labels)
+
+
+def test_the_number_of_threads_does_not_matter():
+    images, threads = pictures(5, 3, 8, 8), torch.get_num_threads()
+    try:
+        results = []
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(smooth(images))
+    finally:
+        torch.set_num_threads(threads)
+
+    assert torch.equal(results[0].images, results[1].images)
+    assert torch.equal(results[0].labels, results[1].labels)
+
+
+def test_several_python_threads_may_smooth_at_once():
+    batches = [pictures(2, 3, 8, 8, seed=seed) for seed in range(6)]
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(smooth, batches))
+
+    for batch, found in zip(batches, results, strict=True):
+        assert torch.equal(found.images, smooth(batch).images)
+
+
+# What comes in, what goes out
+
+
+def test_numpy_in_numpy_out():
+    image = pictures(1, 3, 6, 6)[0]
+    frozen = image.numpy().copy()
+    frozen.flags.writeable = False
+
+    found = smooth(frozen)
+
+    assert isinstance(found.images, np.ndarray)
+    assert isinstance(found.labels, np.ndarray)
+    assert found.images.shape == (3, 6, 6)
+    assert found.images.dtype == np.float32
+    assert found.labels.shape == (6, 6)
+    np.testing.assert_array_equal(found.images, smooth(image).images.numpy())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: x.repeat_interleave(2, 0)[::2],
+        lambda x: x.double(),
+        lambda x: x.clone().requires_grad_(),
+        lambda x: x + 1e-7 * (x == x.max()),
+    ],
+    ids=["channels_last", "transposed", "strided", "float64", "requires_grad", "rounding"],
+)
+def test_how_the_numbers_are_held_does_not_matter(change):
+    images = (pictures(2, 3, 8, 6) * 255).round() / 255
+    images /= images.max()
+
+    expected, found = smooth(images), smooth(change(images))
+
+    assert found.images.dtype == torch.float32
+    assert not found.images.requires_grad
+    torch.testing.assert_close(found.images, expected.images, atol=1e-5, rtol=0)
+    assert found.images.max() <= 1
+
+
+def test_reversed_and_big_endian_arrays_are_read_right():
+    image = pictures(1, 3, 6, 6)[0].numpy()
+
+    np.testing.assert_array_equal(smooth(image[:, ::-1].astype(">f4")).images, smooth(image[:, ::-1].copy()).images)
+
+
+def test_bytes_and_half_precision_are_converted():
+    bytes_ = (pictures(1, 3, 6, 6) * 255).to(torch.uint8)
+
+    assert torch.equal(smooth(bytes_).images, smooth(bytes_.float() / 255).images)
+    half = (bytes_.float() / 255).half()
+    assert torch.equal(smooth(half).images, smooth(half.float()).images)
+    assert smooth(half).images.dtype == torch.float32
+
+
+def test_the_reference_computes_in_float64_when_the_images_are():
+    images = pictures(1, 3, 6, 6).double()
+
+    assert smooth(images, backend="reference").images.dtype == torch.float64
+
+
+def test_the_input_is_left_as_it_was():
+    images = pictures(2, 3, 6, 6)
+    images[1] = 0.5
+    before = images.clone()
+
+    smooth(images).images.zero_()
+
+    assert torch.equal(images, before)
+
+
+GOOD = np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 3, 4, 4)
+
+
+def spoiled(value: float) -> np.ndarray:
+    images = GOOD.copy()
+    images[0, 1, 2, 3] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (spoiled(math.nan), {}, "finite"),
+        (spoiled(math.inf), {}, "finite"),
+        (spoiled(-0.1), {}, r"\[0,1\], got values from -0.1"),
+        (GOOD * 255, {}, r"\[0,1\], got values from 0 to 255"),
+        (GOOD[:, :2], {}, "1 or 3 channels"),
+        (GOOD.transpose(0, 2, 3, 1), {}, "1 or 3 channels"),
+        (GOOD[0, 0], {}, r"\[B,C,H,W\] or \[C,H,W\]"),
+        (GOOD[:, :, :0], {}, "at least one pixel"),
+        (GOOD.astype(np.int64), {}, "floating point"),
+        (GOOD.astype(str), {}, "floating point"),
+        (GOOD.tolist(), {}, "torch tensor or a NumPy array"),
+        (GOOD, {"level": 1.5}, "level must be a number from 0 to 1"),
+        (GOOD, {"level": math.nan}, "level must be"),
+        (GOOD, {"level": "0.6"}, "level must be"),
+        (GOOD, {"nu": 0}, "nu must be a positive number"),
+        (GOOD, {"nu": -1.0}, "nu must be a positive number"),
+        (GOOD, {"kappa": math.inf}, "kappa must be a positive number"),
+        (GOOD, {"step": 0.1}, r"step must be under 2/\(κ‖H‖\)"),
+        (GOOD, {"step": 2 / (5 * hessian_norm(4, 4))}, "step must be under"),
+        (GOOD, {"step": 0.0}, "step must be a positive number"),
+        (GOOD, {"max_iterations": 0}, "max_iterations must be a whole number"),
+        (GOOD, {"iterations": -1}, "iterations must be a whole number"),
+        (GOOD, {"iterations": 2.5}, "iterations must be a whole number"),
+        (GOOD, {"backend": "gpu"}, "unknown backend 'gpu'.*cpu, reference"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(images, options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        smooth(images, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("levels", "message"), [([], "at least one"), ([0.6, 0.3], "ascend"), ([0.3, 2], "from 0 to 1")])
+def test_bad_levels_of_a_path_are_refused(levels, message):
+    with pytest.raises(UserError, match=message):
+        path(GOOD, levels=levels)
+
+
+def test_a_step_just_under_the_bound_still_converges():
+    found = smooth(GOOD, step=1.99 / (5 * hessian_norm(4, 4)), level=0.9)
+
+    assert found.outcome.tolist() == ["reached"]
+    np.testing.assert_allclose(found.images, GOOD, atol=0.2)
+
+
+# The projection
+
+
+@pytest.mark.parametrize("backend", [cpu_backend, reference_backend], ids=BACKENDS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 8), (8, 1), (5, 7), (13, 11)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_components_are_scipys(backend, height, width, share):
+    cut_h, cut_v = random_cuts(3, height, width, share)
+
+    labels = backend.components(cut_h, cut_v)
+
+    for b in range(3):
+        rows = uncut_rows(cut_h[b], cut_v[b])
+        graph = csr_array(np.abs(rows.T @ rows)) if len(rows) else csr_array((height * width,) * 2)
+        count, expected = connected_components(graph, directed=False)
+        first = np.unique(expected, return_index=True)[1]
+        rank = np.empty(count, int)
+        rank[np.argsort(first)] = np.arange(count)
+        assert labels[b].flatten().tolist() == rank[expected].tolist()
+
+
+def test_a_spiral_is_one_component():
+    walls = np.zeros((9, 9), bool)
+    walls[1, :8] = walls[1:8, 7] = walls[7, 1:8] = walls[3:7, 1] = walls[3, 1:6] = walls[3:6, 5] = walls[5, 3:5] = True
+    cut_h = torch.from_numpy(walls[:, 1:] != walls[:, :-1])[None]
+    cut_v = torch.from_numpy(walls[1:] != walls[:-1])[None]
+
+    for backend in (cpu_backend, reference_backend):
+        labels = backend.components(cut_h, cut_v)[0].numpy()
+        assert np.unique(labels[~walls]).size == 1
+        assert np.unique(labels[walls]).size == 1
+
+
+def test_the_projection_solves_the_constrained_least_squares_problem():
+    image = random_images(2, 6, 7, dtype=torch.float64)
+    cut_h, cut_v = (cut[0] for cut in random_cuts(1, 6, 7, 0.4))
+    rows = coo_array(uncut_rows(cut_h, cut_v))
+
+    found = project(image, cut_h, cut_v)
+
+    for channel, projected in zip(image, found, strict=True):
+        u = channel.numpy().ravel()
+        multipliers = lsqr(rows.T, u, atol=1e-14, btol=1e-14)[0]  # ũ = u − Dᵀλ with λ the least-squares solution
+        np.testing.assert_allclose(projected.numpy().ravel(), u - rows.T @ multipliers, atol=1e-9)
+
+
+@hypothesis_settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 2, 3]), st.floats(0, 1), st.integers(0, 99))
+def test_projecting_twice_is_projecting_once_and_keeps_the_mean(height, width, channels, share, seed):
+    images = random_images(2, channels, height, width, seed=seed)
+    cuts = random_cuts(2, height, width, share, seed=seed)
+
+    once = project(images, *cuts)
+
+    assert torch.equal(project(once, *cuts), once)
+    torch.testing.assert_close(once.mean((2, 3)), images.mean((2, 3)), atol=1e-6, rtol=0)
+
+
+def test_cutting_every_edge_changes_nothing_and_cutting_none_leaves_the_mean():
+    image = random_images(3, 4, 5, dtype=torch.float64).numpy()
+    everything, nothing = ([np.full(shape, value) for shape in ((4, 4), (3, 5))] for value in (True, False))
+
+    np.testing.assert_array_equal(project(image, *everything), image)
+    np.testing.assert_allclose(project(image, *nothing), image.mean((1, 2), keepdims=True) + 0 * image, atol=1e-15)
+
+
+def test_smoothed_images_are_their_own_projection():
+    found = smooth(pictures(2, 3, 8, 8))
+    cut_h, cut_v = found.labels[:, :, 1:] != found.labels[:, :, :-1], found.labels[:, 1:] != found.labels[:, :-1]
+
+    assert torch.equal(project(found.images, cut_h, cut_v), found.images)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "svd"}, "unknown projection method 'svd'.*Known: graph"),
+        ({"cut_h": np.zeros((1, 4, 4), bool)}, r"cut_h must have shape \[1, 4, 3\]"),
+        ({"cut_v": np.zeros((3, 4), bool)}, r"cut_v must have shape \[1, 3, 4\]"),
+        ({"cut_v": np.zeros((1, 3, 4))}, "cut_v must be boolean, got float64"),
+        ({"images": spoiled(math.nan)}, "finite"),
+        ({"images": GOOD.astype(np.float16)}, "float32 or float64"),
+        ({"images": GOOD[0, 0]}, r"\[B,C,H,W\]"),
+    ],
+)
+def test_bad_projections_are_refused(change, message):
+    arguments = {"images": GOOD, "cut_h": np.zeros((1, 4, 3), bool), "cut_v": np.zeros((1, 3, 4), bool)}
+
+    with pytest.raises(UserError, match=message):
+        project(**(arguments | change))
+
+
+# The gradient
+
+
+def test_the_gradient_is_that_of_the_frozen_map():
+    images = pictures(2, 3, 6, 6).double().requires_grad_()
+    weights = random_images(2, 3, 6, 6, seed=9, dtype=torch.float64)
+
+    (smooth_bpda(images, level=0.4) * weights).sum().backward()
+
+    labels = smooth(images, level=0.4).labels
+    epsilon = 1e-3
+    for place in [(0, 0, 0, 0), (0, 2, 3, 1), (1, 1, 5, 4)]:
+        bump = torch.zeros_like(images)
+        bump[place] = epsilon
+        up, down = (component_means(images.detach() + sign * bump, labels) for sign in (1, -1))
+        slope = float(((up - down) * weights).sum()) / (2 * epsilon)
+        assert float(images.grad[place]) == pytest.approx(slope, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6, 6), (1, 5, 4)])
+def test_component_means_are_their_own_adjoint_on_both_backends(shape):
+    values, others = random_images(*shape, dtype=torch.float64), random_images(*shape, seed=1, dtype=torch.float64)
+    labels = smooth(values, level=0.4).labels
+
+    means = component_means(values, labels)
+
+    assert float((means * others).sum()) == pytest.approx(float((values * component_means(others, labels)).sum()))
+    batch, parts = means.reshape(-1, *shape[-3:]), labels.reshape(-1, *shape[-2:])
+    torch.testing.assert_close(reference_backend.component_means(batch, parts), batch, atol=1e-12, rtol=0)
+
+
+def test_the_forward_of_the_differentiable_map_is_smooth():
+    images = pictures(2, 1, 6, 6).requires_grad_()
+
+    assert torch.equal(smooth_bpda(images, level=0.5, nu=4.0), smooth(images, level=0.5, nu=4.0).images)
+
+
+# The preprocessor
+
+
+def test_the_preprocessor_smooths_and_says_what_came_of_it():
+    preprocessor = registry.preprocessors.create("virolbi:nu=4,level=0.5")
+    images = torch.cat([pictures(2, 3, 8, 8), torch.full((1, 3, 8, 8), 0.5)])
+
+    shown = preprocessor(images)
+
+    expected = smooth(images, nu=4, level=0.5)
+    assert torch.equal(shown, expected.images)
+    assert preprocessor.last_outcomes == {
+        "reached": 2,
+        "unreachable": 1,
+        "iterations": int(expected.iterations.sum()),
+    }
+    assert preprocessor.gradient == "bpda"
+    assert repr(preprocessor) == "ViRoLBI(nu=4, level=0.5, kappa=5)"
+
+
+def test_the_preprocessors_label_has_its_parameters_in_order():
+    canonical = registry.preprocessors.canonical
+
+    assert canonical("virolbi:kappa=5,level=0.5,nu=16") == "virolbi:nu=16,level=0.5"
+    assert canonical("virolbi:level=0.6") == "virolbi"
+
+
+@pytest.mark.parametrize("name", ["virolbi:level=1.5", "virolbi:nu=0", "virolbi:kappa=-1"])
+def test_the_preprocessor_refuses_bad_parameters_when_made(name):
+    with pytest.raises(UserError, match="must be"):
+        registry.preprocessors.create(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives():
+    images = pictures(4, 3, 16, 16)
+
+    here, there = smooth(images), smooth(images.cuda())
+
+    assert there.images.is_cuda
+    assert (here.iterations - there.iterations.cpu()).abs().max() <= 1
+    same = here.iterations == there.iterations.cpu()
+    torch.testing.assert_close(there.images.cpu()[same], here.images[same], atol=2e-6, rtol=0)
