@@ -47,14 +47,13 @@ def decode_all(
 
 
 def resize_and_crop(resize: int, size: int) -> Callable[[Image.Image], Image.Image]:
-    """The usual evaluation view: the shorter side to `resize` (bilinear, antialiased), then the central square."""
+    """The shorter side to `resize` (bilinear, antialiased), then the central square, rounded as torchvision does."""
 
     def change(image: Image.Image) -> Image.Image:
-        scale = resize / min(image.size)
-        width, height = (max(resize, round(side * scale)) for side in image.size)
+        width, height = (resize * side // min(image.size) for side in image.size)
         if (width, height) != image.size:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = (width - size) // 2, (height - size) // 2
+        left, top = round((width - size) / 2), round((height - size) / 2)
         return image.crop((left, top, left + size, top + size))
 
     return change

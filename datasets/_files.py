@@ -66,7 +66,7 @@ def cifar_family(classes: tuple[str, ...], side: tuple[int, int]) -> Family | No
 
 
 def content_digest(files: Sequence[Path], root: Path, cache: ArrayCache) -> str:
-    """SHA-256 over the bytes of `files` and their names relative to `root`.
+    """SHA-256 over the bytes of `files` and their names relative to `root`, in the order given.
 
     Large folders are not read again while no file's size, inode or time of change (ctime, which programs
     cannot set back) differs from when they were.

@@ -81,7 +81,6 @@ class ImageFolder(Dataset):
         listing = self._listings[split]
         key = {
             "files": content_digest(listing.files, Path(self.folder), self.cache),
-            "classes": list(self.classes),
             "size": self.size,
             "resize": self.resize,
             "decoder": DECODER,

@@ -62,7 +62,8 @@ class Parquet(Dataset):
         """The rows in the order of the files. Raises: UserError naming the file and row that cannot be used."""
         shards = self._shards[split]
         labels = shards.labels(len(self.classes))
-        key = {"files": content_digest(shards.files, Path(self.folder), self.cache), **self._view}
+        content = content_digest(shards.files, Path(self.folder), self.cache)
+        key = {"files": content, "size": self.size, "decoder": DECODER}
         images = self.cache.array(
             "parquet",
             key,
@@ -78,10 +79,6 @@ class Parquet(Dataset):
             return None
         folder, labels = self.data_root / CIFAR_FOLDERS[self.family], self.test().labels
         return cifar_c(folder, corruption, severity, labels) if cifar_c_fits(folder, labels) else None
-
-    @property
-    def _view(self) -> dict[str, int | None]:
-        return {"size": self.size, "decoder": DECODER}
 
     @cached_property
     def _side(self) -> tuple[int, int]:

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import pickle
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,16 +52,19 @@ def read(path: Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"expected a checkpoint file, found none at {path}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch warns of foreign pickles before it refuses them
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, dict) and content.get("format") == FORMAT:
+            _check_sums(path)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"the checkpoint {path} is not a plain file of weights, or is corrupt; it was not executed. "
             "Save a state dict: torch.save(model.state_dict(), PATH)."
         ) from error
     except Exception as error:  # torch raises many kinds for a damaged archive
-        raise UserError(
-            f"the checkpoint {path} is corrupt or not a checkpoint: {str(error).splitlines()[0]}"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"the checkpoint {path} is corrupt or not a checkpoint: {reason}") from error
     if not isinstance(content, dict):
         raise UserError(f"expected a state dict in {path}, found a {type(content).__name__}.")
     return content
@@ -68,12 +73,11 @@ def read(path: Path) -> dict[str, Any]:
 def load(path: Path) -> Checkpoint:
     """A checkpoint of ours, or a bare state dict of anybody's ({"state_dict": …} is unwrapped)."""
     content = read(path)
-    if content.get("format") == FORMAT:
-        return Checkpoint(content["weights"], json.loads(content["about"]))
-    weights = content.get("state_dict", content)
+    own = content.get("format") == FORMAT
+    weights = content.get("weights" if own else "state_dict", None if own else content)
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"expected a state dict of tensors in {path}, found other things.")
-    return Checkpoint(weights, {})
+    return Checkpoint(weights, _about(content, path) if own else {})
 
 
 def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
@@ -101,6 +105,24 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
         digest.update(array.view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the archive's checksums, which PyTorch's reader does not. Raises: ValueError when one does not fit."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} does not fit.")
+
+
+def _about(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(content["about"])
+    except (KeyError, TypeError, ValueError):
+        about = None
+    if not isinstance(about, dict):
+        raise UserError(f"the checkpoint {path} does not say what it belongs to; it is corrupt.")
+    return about
 
 
 def _inner_networks(model: nn.Module) -> list[nn.Module]:

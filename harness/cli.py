@@ -99,6 +99,7 @@ training_options = _options(
         help="Length of training and number of test images.",
     ),
     click.option("--epochs", type=int, help="Training epochs instead of the preset's."),
+    click.option("--train-limit", type=int, help="At most this many training images."),
     click.option("--batch-size", type=int, help="Images a batch, in training and scoring."),
     click.option(
         "--level",
@@ -193,10 +194,11 @@ def list_(kind: str | None, plugin: tuple[Path, ...]) -> int:
 def report(run_folder: Path | None, out: Path, tables: str | None, plugin: tuple[Path, ...]) -> int:
     """Make the tables again from a run's records; no model is opened."""
     from harness import registry
+    from harness.spec import split_list
 
     for path in plugin:
         registry.load_plugin(path)
-    _report(run_folder or out, tables.split(",") if tables else None)
+    _report(run_folder or out, split_list(tables) if tables else None)
     return 0
 
 

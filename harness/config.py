@@ -33,6 +33,7 @@ class RunConfig:
     epochs: int | None = None
     batch_size: int | None = None
     limit: int | None = None
+    train_limit: int | None = None
     corruptions: tuple[str, ...] = ()
     epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
     epsilon_space: EpsilonSpace = "pixel"
@@ -47,6 +48,7 @@ class RunConfig:
         _check("--epochs", self.epochs, lambda value: value >= 1, "1 or more")
         _check("--batch-size", self.batch_size, lambda value: value >= 2, "2 or more")
         _check("--limit", self.limit, lambda value: value >= 1, "1 or more test images")
+        _check("--train-limit", self.train_limit, lambda value: value >= 2, "2 or more training images")
         _check("--level", self.level, lambda value: 0 <= value <= 1, "between 0 and 1")
         _check("--nu", self.nu, lambda value: 0 < value < float("inf"), "a number above 0")
         for seed in self.seeds:

@@ -73,6 +73,7 @@ TIDY_COLUMNS = [
     "device",
     "details",
     "recorded_at",
+    "weights",
     "identity",
 ]
 

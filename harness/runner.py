@@ -254,7 +254,7 @@ class Runner:
             "backbone": subject.backbone,
             "defense": subject.label,
             "seed": subject.seed,
-            "suite": piece.suite.label.partition(":")[0],
+            "suite": piece.suite.label,
             "condition": condition.name,
             "severity": condition.severity,
             "threat": condition.threat or "",
@@ -265,6 +265,7 @@ class Runner:
             "epsilon_space": condition.parameters.get("epsilon_space", ""),
             "source": condition.source,
             "preset": self.workshop.config.preset,
+            "weights": subject.digest,
         }
 
 

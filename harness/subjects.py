@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from harness.progress import say
 from harness.registry import backbones, defenses, preprocessors
 from harness.seeding import derive
 from harness.training import TrainingJob, train
-from harness.types import Recipe
+from harness.types import Recipe, Split
 
 if TYPE_CHECKING:
     from datasets.base import Dataset
@@ -58,6 +59,11 @@ class Workshop:
     def image_shape(self) -> tuple[int, int, int]:
         """[C,H,W] of the data set's images."""
         return tuple(self.dataset.test().images.shape[1:])
+
+    @functools.cached_property
+    def training_split(self) -> Split:
+        """The training images taken."""
+        return self.dataset.train().take(self.config.train_limit)
 
     @property
     def backbone(self) -> str:
@@ -99,13 +105,12 @@ class Workshop:
             checkpoints.restore(model, checkpoints.load(path), path)
             say(f"{label} (seed {seed}): trained already, loaded from {path}")
         else:
-            split = self.dataset.train()
             train(
                 model,
                 TrainingJob(
                     defense=defense,
                     recipe=recipe,
-                    split=split,
+                    split=self.training_split,
                     seed=seed,
                     path=path,
                     about=about,
@@ -175,7 +180,8 @@ class Workshop:
             "preset": self.config.preset,
             "recipe": dataclasses.asdict(recipe),
             "amp": self.config.amp,
-            "data": self.dataset.train().digest,
+            "data": self.training_split.digest,
+            "images": len(self.training_split),
             "dataset": self.dataset.name,
             "classes": len(self.dataset.classes),
             "image_shape": list(self.image_shape),

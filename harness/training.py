@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,7 @@ def batches(images: np.ndarray, labels: np.ndarray, recipe: Recipe, state: Train
     source = torch.from_numpy(np.array(images)) if images.nbytes <= _room(device) else None
     if source is not None:
         source = source.to(device)
-    answers = torch.from_numpy(labels).to(device)
+    answers = torch.from_numpy(np.array(labels)).to(device)
     order = torch.randperm(len(labels), generator=state.generator, device=device)
     for rows in order.split(recipe.batch_size):
         raw = source[rows] if source is not None else _gather(images, rows, device)
@@ -183,17 +184,21 @@ def _resume(
     path = _state_path(job)
     if not path.is_file():
         return 0
+    initial = _cpu_weights(model)
     try:
         content = checkpoints.read(path)
-        saved = checkpoints.Checkpoint(content["weights"], job.about)
-        checkpoints.restore(model, saved, path)
-        optimizer.load_state_dict(content["optimizer"])
-        schedule.load_state_dict(content["schedule"])
+        if content["about"] != json.dumps(job.about, sort_keys=True):
+            raise UserError(f"{path} is of another training.")
+        rates, done = content["schedule"], int(content["epoch"])
+        checkpoints.restore(model, checkpoints.Checkpoint(content["weights"], job.about), path)
+        optimizer.load_state_dict(content["optimizer"])  # refuses before it changes anything
     except (UserError, KeyError, ValueError):
+        model.load_state_dict(initial)
         say(f"the half-trained state {path} cannot be used; training {job.defense.label} starts again.")
         return 0
-    say(f"training {job.defense.label} continues after epoch {content['epoch']} of {job.recipe.epochs}.")
-    return int(content["epoch"])
+    schedule.load_state_dict({**schedule.state_dict(), **rates})
+    say(f"training {job.defense.label} continues after epoch {done} of {job.recipe.epochs}.")
+    return done
 
 
 def _plain_schedule(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:

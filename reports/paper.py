@@ -16,11 +16,8 @@ FAMILIES = ("cifar10", "cifar100", "imagenet100")
 BACKBONES = ("resnet18", "resnet50", "vit_tiny")
 DEFENSES = ("vanilla", "blur", "tv_layer", "pni", "virolbi_fixed", "virolbi_iterative")
 _DATA = Path(__file__).parent / "data" / "paper_tables.csv"
-_SMOOTHED = {
-    "cifar10": ("virolbi", "virolbi:level=0.6"),
-    "cifar100": ("virolbi", "virolbi:level=0.6"),
-    "imagenet100": ("virolbi:level=0.3",),
-}
+_LEVELS = {"imagenet100": "level=0.3"}
+"""The parameters of the paper's ViRoLBI where they are not the defaults (ν = 1, level 0.6), by data set."""
 
 DIFFERENCES = {
     "backbone": "another backbone (ResNet-18, on ImageNet100 ResNet-50)",
@@ -32,8 +29,6 @@ DIFFERENCES = {
     "epsilon": "ε on normalised images",
     "radius": "a radius r that it does not state",
 }
-
-
 UNSTATED = "The paper does not say whether it preprocessed here; its numbers stand in the rows without."
 
 
@@ -47,13 +42,14 @@ class Position(NamedTuple):
 def paper_number(cell: Cell, position: Position, differences: Iterable[str] = ()) -> PaperNumber | None:
     """The paper's accuracy beside a cell, None where it has no such setting.
 
-    A defense with parameters is not the paper's and has none. A backbone the paper did not use stands beside the
-    paper's residual network. What differs is listed: the cell's own differences and those given.
+    A defense with parameters of its own is not the paper's and has none. A backbone the paper did not use stands
+    beside the paper's residual network. What differs is listed: the cell's own differences and those given.
     """
+    defense = _papers_defense(cell)
     backbone = cell.backbone if cell.backbone in BACKBONES else _residual(cell.family)
     for preprocess in ("yes",) if cell.preprocessed else ("no", "unstated"):
         for table in position.tables:
-            key = (table, backbone, cell.family, position.condition, preprocess, cell.defense)
+            key = (table, backbone, cell.family, position.condition, preprocess, defense)
             if key in _numbers():
                 return PaperNumber(_numbers()[key], (*_differences(cell, backbone), *differences))
     return None
@@ -72,10 +68,8 @@ def explain(estimates: Iterable[Estimate], note: str = "") -> list[str]:
 
 def severity_difference(cells: Sequence[Cell]) -> list[str]:
     """Whether a mean is over other severities than the paper's."""
-    used = {cell.severity for cell in cells}
-    return (
-        [] if used == (set(range(1, 3)) if cells[0].family == "imagenet100" else set(range(1, 6))) else ["severities"]
-    )
+    theirs = {1, 2} if cells[0].family == "imagenet100" else {1, 2, 3, 4, 5}
+    return [] if {cell.severity for cell in cells} == theirs else ["severities"]
 
 
 def _residual(family: str) -> str:
@@ -87,24 +81,30 @@ def _differences(cell: Cell, backbone: str) -> list[str]:
         "backbone": cell.backbone != backbone,
         "data": cell.dataset != cell.family,
         "preset": cell.preset != "paper",
-        "preprocessing": cell.preprocessed and not _paper_preprocessing(cell),
+        "preprocessing": cell.preprocessed and not _papers_preprocessing(cell),
         "corruptions": cell.source == "generated",
         "epsilon": cell.epsilon_space == "pixel",
     }
     return [name for name, differs in found.items() if differs]
 
 
-def _paper_preprocessing(cell: Cell) -> bool:
-    if cell.defense == "blur":
-        return base_name(cell.preprocess) == "blur"
-    return cell.preprocess in _SMOOTHED.get(cell.family, ())
+def _papers_defense(cell: Cell) -> str | None:
+    base, _, parameters = cell.defense.partition(":")
+    return base if parameters == (_LEVELS.get(cell.family, "") if base.startswith("virolbi_") else "") else None
+
+
+def _papers_preprocessing(cell: Cell) -> bool:
+    if base_name(cell.defense) == "blur":
+        return cell.preprocess == "blur"
+    name, _, parameters = cell.preprocess.partition(":")
+    return name == "virolbi" and parameters == _LEVELS.get(cell.family, "")
 
 
 @functools.cache
-def _numbers() -> dict[tuple[int, str, str, str, str, str], float]:
+def _numbers() -> dict[tuple[int | str | None, ...], float]:
     with _DATA.open(encoding="utf-8", newline="") as file:
         return {_key(row): float(row["accuracy"]) for row in csv.DictReader(file)}
 
 
-def _key(row: dict[str, str]) -> tuple[int, str, str, str, str, str]:
+def _key(row: dict[str, str]) -> tuple[int | str | None, ...]:
     return int(row["table"]), row["backbone"], row["dataset"], row["condition"], row["preprocess"], row["defense"]

@@ -37,7 +37,7 @@ _LATEX = {
     # After the \\ that ends a row, a bracket or a star would be taken for its argument.
     **{character: f"{{{character}}}" for character in "[]*"},
 }
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|&~$])")
+_MARKDOWN = re.compile(r"([\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_]))")  # an underscore inside a word is harmless
 
 
 def to_markdown(table: Table) -> str:

@@ -127,7 +127,7 @@ def test_a_killed_training_continues_from_its_last_epoch(tmp_path: Path) -> None
         "--suite",
         "clean",
         "--epochs",
-        "40",
+        "12",
         "--limit",
         "4",
         "--out",
@@ -143,7 +143,7 @@ def test_a_killed_training_continues_from_its_last_epoch(tmp_path: Path) -> None
     again = harness("train", *[text for text in command[1:] if text not in ("--suite", "clean", "--limit", "4")])
 
     assert again.returncode == 0, again.stderr
-    assert re.search(r"continues after epoch \d+ of 40", again.stderr)
+    assert re.search(r"continues after epoch \d+ of 12", again.stderr)
     assert Path(again.stdout.strip()).is_file()
 
 
@@ -165,7 +165,7 @@ def test_the_page_s_defense_runs_as_it_stands(tmp_path: Path) -> None:
     with Records.open(tmp_path / "out") as records:
         frame = records.frame()
     assert set(frame.preprocess) == {"none", "jpeg:quality=50"}
-    assert set(frame.suite) == {"clean", "low_resolution", "adversarial"}
+    assert set(frame.suite) == {"clean", "low_resolution", "adversarial:attacks=fgsm"}
 
 
 def test_a_foreign_datasets_package_ahead_on_the_path_does_no_harm(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.errors import UserError
 from harness.seeding import uniform_rows
 from harness.types import EpsilonSpace
 
@@ -24,6 +25,10 @@ class Budget:
 
     radius: torch.Tensor
     draws: int = 1
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UserError(f"an attack's draws must be 1 or more, got {self.draws}.")
 
     @classmethod
     def of(cls, epsilon: float, space: EpsilonSpace, std: torch.Tensor, *, draws: int = 1) -> Budget:

@@ -43,8 +43,8 @@ class PGD(Attack):
     def __init__(self, *, steps: int = 20, relative_step: float = 0.25) -> None:
         if steps < 1:
             raise UserError(f"pgd: steps must be 1 or more, got {steps}.")
-        if not relative_step > 0:
-            raise UserError(f"pgd: relative_step (a share of ε) must be above 0, got {relative_step}.")
+        if not 0 < relative_step < float("inf"):
+            raise UserError(f"pgd: relative_step (a share of ε) must be a number above 0, got {relative_step}.")
         self.steps = steps
         self.relative_step = relative_step
 

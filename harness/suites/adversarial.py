@@ -31,6 +31,8 @@ class Adversarial(Suite):
     ) -> None:
         if limit is not None and limit < 1:
             raise UserError(f"adversarial: limit must be 1 or more images, got {limit}.")
+        if draws < 1:
+            raise UserError(f"adversarial: draws must be 1 or more, got {draws}.")
         self.attacks = attacks
         self.limit = limit
         self.draws = draws
@@ -45,7 +47,7 @@ class Adversarial(Suite):
         return [
             self._condition(threat, name, epsilon, context)
             for threat in THREATS
-            for name in self.attacks
+            for name in dict.fromkeys(map(registered.canonical, self.attacks))
             for epsilon in context.epsilons
         ]
 
@@ -70,9 +72,8 @@ class Adversarial(Suite):
             indices=context.split.indices[rows],
         )
 
-    def _condition(self, threat: Threat, name: str, epsilon: float, context: SuiteContext) -> Condition:
-        label = registered.canonical(name)
-        attack = registered.create(name)
+    def _condition(self, threat: Threat, label: str, epsilon: float, context: SuiteContext) -> Condition:
+        attack = registered.create(label)
         parameters = {
             "attack": label,
             **attack.parameters(),
@@ -87,7 +88,8 @@ class Adversarial(Suite):
 def show_epsilon(epsilon: float) -> str:
     """A radius as the field writes it: 8/255 where it is one of these, else a decimal."""
     levels = epsilon * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{epsilon:.6g}"
+    whole = round(levels)
+    return f"{whole}/255" if whole and abs(levels - whole) < 1e-6 else f"{epsilon:.6g}"
 
 
 def inner_normalization(model: nn.Module) -> NormalizedModel:

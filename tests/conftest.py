@@ -1,0 +1,49 @@
+"""What all tests share: a cache of their own, few threads, and the real images where a developer has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from datasets.base import Dataset
+from harness.cache import ArrayCache
+from harness.registry import datasets as registry
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests, and the commands they start, leave the user's cache alone."""
+    before = os.environ.get("VIROLBI_CACHE")
+    os.environ["VIROLBI_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["VIROLBI_CACHE"]
+    else:
+        os.environ["VIROLBI_CACHE"] = before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_threads() -> None:
+    """Tiny tensors are slower on many threads, and results vary less on few."""
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images for development, which are not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the real images in ../shared/data are not here")
+    return SHARED
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[[str], Dataset]:
+    """Opens a data set by its text, with the data root `tmp_path / "root"` and a cache of its own."""
+    context = {"data_root": tmp_path / "root", "cache": ArrayCache(tmp_path / "cache")}
+    return lambda text: registry.create(text, **context)

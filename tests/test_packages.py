@@ -1,0 +1,71 @@
+"""Our packages are found by where they lie, beside foreign ones of the same name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.packages import ROOT, load_modules, load_package
+
+FOREIGN = 'def load_dataset(name):\n    return f"theirs: {name}"\n'
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A folder with another `datasets` package, as Hugging Face's library would be in site-packages."""
+    package = tmp_path / "site" / "datasets"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(FOREIGN)
+    return package.parent
+
+
+def _python(code: str, path: list[Path], cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_foreign_package_of_the_same_name_stays_usable_beside_ours(foreign: Path, tmp_path: Path) -> None:
+    code = """
+from harness.registry import datasets as registry
+import datasets
+assert datasets.load_dataset("x") == "theirs: x"
+data = registry.create("shapes")
+assert len(data.test()) == 1000
+from datasets import load_dataset
+import sys
+assert sys.modules["datasets"] is datasets
+print(type(data).__module__, *registry.names())
+"""
+    done = _python(code, [foreign, ROOT], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        "harness_datasets.shapes", "cifar10", "cifar100", "imagefolder", "imagenet100", "parquet", "shapes"
+    ]  # fmt: skip
+
+
+def test_who_asks_ours_for_theirs_gets_a_clear_line(foreign: Path, tmp_path: Path) -> None:
+    done = _python("from datasets import load_dataset", [ROOT, foreign], tmp_path)
+    assert done.returncode == 1
+    assert "belongs to Hugging Face's library, but the robustness harness's own" in done.stderr.splitlines()[-1]
+
+
+def test_ours_is_the_plain_package_where_nothing_is_in_the_way(tmp_path: Path) -> None:
+    code = "from harness.packages import load_package; print(load_package('datasets').__name__)"
+    done = _python(code, [ROOT], tmp_path)
+    assert done.stdout.strip() == "datasets", done.stderr
+
+
+def test_a_subpackage_is_loaded_from_beside_the_harness() -> None:
+    assert Path(str(load_package("harness.suites").__file__)).parent == ROOT / "harness" / "suites"
+
+
+def test_private_modules_are_not_discovered() -> None:
+    names = [module.__name__ for module in load_modules("datasets")]
+    assert "datasets.shapes" in names
+    assert names == sorted(names)
+    assert not [name for name in names if "._" in name]
