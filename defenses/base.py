@@ -77,7 +77,7 @@ class _Identity(torch.autograd.Function):
         return result.clone()
 
     @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
         return slope, None
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.config import SMALL_IMAGE
 from harness.errors import UserError
 from harness.registry import backbones
 
+Values = tuple[float, ...]
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 VIT_NORMALIZATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -98,7 +102,7 @@ def vit_tiny(
             raise UserError("vit_tiny:native=true is trained from scratch: it has no pretrained weights. Drop one.")
         return _timm("vit_tiny_patch16_224", classes, image_shape, pretrained=False, patch_size=4, img_size=size)
     network = _timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k", classes, image_shape, pretrained=pretrained)
-    return _with_normalization(network if size == 224 else Resized(network, 224), VIT_NORMALIZATION)
+    return _with_normalization(network if size == 224 else Resized(network, 224), image_shape, *VIT_NORMALIZATION)
 
 
 @backbones.register("timm")
@@ -109,7 +113,7 @@ def timm_model(*, name: str, classes: int, image_shape: tuple[int, int, int], pr
     needed = config.get("input_size", (3, 0, 0))[-1] if config.get("fixed_input_size") else None
     if needed and needed != _size(image_shape):
         network = Resized(network, needed)
-    return _with_normalization(network, (config["mean"], config["std"])) if pretrained else network
+    return _with_normalization(network, image_shape, config["mean"], config["std"]) if pretrained else network
 
 
 def _project(before: int, after: int, stride: int) -> nn.Module:
@@ -131,9 +135,14 @@ def _no_weights(name: str, pretrained: bool) -> None:
         )
 
 
-def _with_normalization(network: nn.Module, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> nn.Module:
-    """Mark a network that was pretrained under its own normalisation; it is used instead of the data set's."""
-    network.normalization = normalization  # type: ignore[assignment]
+def _with_normalization(network: nn.Module, image_shape: tuple[int, int, int], *normalization: Values) -> nn.Module:
+    """Mark a network that has a mean and std of its own, which are used instead of the data set's.
+
+    For images of other than three channels each is the average over the three, as timm adds up the weights of these.
+    """
+    channels = _channels(image_shape)
+    suited = [values if len(values) == channels else (fmean(values),) * channels for values in normalization]
+    network.normalization = tuple(suited)  # type: ignore[assignment]
     return network
 
 
@@ -142,17 +151,20 @@ def _torchvision(
 ) -> nn.Module:
     import torchvision
 
+    small, channels = _size(image_shape) <= SMALL_IMAGE, _channels(image_shape)
+    if pretrained and (small or channels != 3):
+        raise UserError(
+            f"{name} is pretrained on 3-channel ImageNet images, got images of shape {image_shape}. "
+            "Drop pretrained=true, or use a data set of larger images."
+        )
     network = getattr(torchvision.models, name)(weights=_downloaded(name, weights) if pretrained else None)
     network.fc = nn.Linear(network.fc.in_features, classes)
-    if _size(image_shape) <= 64 or _channels(image_shape) != 3:
-        if pretrained:
-            raise UserError(
-                f"{name} is pretrained on 3-channel ImageNet images, got images of shape {image_shape}. "
-                "Drop pretrained=true, or use a data set of larger images."
-            )
-        network.conv1 = nn.Conv2d(_channels(image_shape), 64, 3, 1, 1, bias=False)
+    if small:
+        network.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
         network.maxpool = nn.Identity()
-    return _with_normalization(network, IMAGENET_NORMALIZATION) if pretrained else network
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    return _with_normalization(network, image_shape, *IMAGENET_NORMALIZATION) if pretrained else network
 
 
 def _downloaded(name: str, weights: str) -> object:
@@ -172,7 +184,7 @@ def _timm(name: str, classes: int, image_shape: tuple[int, int, int], *, pretrai
     import timm
 
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        near = difflib.get_close_matches(name.lower(), timm.list_models(), n=5)
         raise UserError(f"timm knows no network {name!r}. Near: {', '.join(near) or 'none'}; all: timm.list_models().")
     try:
         return timm.create_model(

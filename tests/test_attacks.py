@@ -303,7 +303,6 @@ def test_averaging_over_draws_makes_the_stronger_attack(attack: Attack) -> None:
         for draws in (1, 10, 100)
     ]
 
-    print(misses)
     assert misses == sorted(misses, reverse=True)
     assert misses[2] < misses[0] / 2
 
