@@ -16,6 +16,9 @@ from harness.progress import say, track
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 JPEG_QUALITY = 95
+_WITH_ALPHA = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
+_UNLIKE_SCREENS = ("CMYK", "LAB")
+"""Modes whose colour profile would be wrong for the RGB picture that is written."""
 
 Smoother = Callable[[np.ndarray], np.ndarray]
 
@@ -66,9 +69,11 @@ def _smooth_folder(source: Path, target: Path, smoother: Smoother) -> int:
 def smooth_file(source: Path, target: Path, smoother: Smoother) -> None:
     """Smooth one picture file into another of the format that the target's ending names.
 
-    Raises: UserError when it cannot be read as a picture, or the target cannot be written.
+    Raises: UserError when it cannot be read as a picture, or the target cannot be written or is the source.
     """
     picture, color_format = _read(source)
+    if target.exists() and target.samefile(source):
+        raise UserError(f"{source} and {target} are the same file; the original would be lost. Name another OUT.")
     smoothed = smoother(_to_planes(picture, source))
     result = _to_picture(smoothed, picture)
     temporary = target.with_name(f".{target.stem}.partial{target.suffix}")
@@ -93,12 +98,14 @@ def _smoother(level: float, nu: float) -> Smoother:
 
 
 def _read(path: Path) -> tuple[Image.Image, bytes | None]:
-    """The picture, upright, and its colour profile."""
+    """The picture, upright, and its colour profile; a transparent colour becomes transparent pixels."""
     try:
         with Image.open(path) as file:
-            profile = file.info.get("icc_profile")
+            profile = None if file.mode in _UNLIKE_SCREENS else file.info.get("icc_profile")
             picture = ImageOps.exif_transpose(file)
             picture.load()
+            if "transparency" in picture.info and picture.mode in _WITH_ALPHA:
+                picture = picture.convert(_WITH_ALPHA[picture.mode])
             return picture, profile
     except UnidentifiedImageError as error:
         raise UserError(f"expected a picture, found another format at {path}.") from error
@@ -108,13 +115,14 @@ def _read(path: Path) -> tuple[Image.Image, bytes | None]:
 
 def _to_planes(picture: Image.Image, path: Path) -> np.ndarray:
     """[1,C,H,W] float32 in [0,1]; C is 1 for gray pictures and 3 for all others, transparency aside."""
-    if picture.mode == "F":
-        planes = np.asarray(picture, np.float32)[None, None]
-        if not (np.isfinite(planes).all() and planes.min() >= 0 and planes.max() <= 1):
-            raise UserError(f"expected values in [0,1] in the floating-point picture {path}, found others.")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        full = 1 if picture.mode == "F" else 65535
+        planes = np.asarray(picture, np.float32)[None, None] / full
+        if not ((planes >= 0) & (planes <= 1)).all():  # NaN is neither
+            raise UserError(
+                f"expected values in [0,{full}] in the picture {path} of mode {picture.mode}, found others."
+            )
         return planes
-    if picture.mode.startswith("I"):
-        return np.asarray(picture, np.float32)[None, None] / 65535
     gray = picture.mode in ("1", "L", "LA")
     values = np.asarray(picture.convert("L" if gray else "RGB"), np.float32) / 255
     return values[None, None] if gray else values.transpose(2, 0, 1)[None]
