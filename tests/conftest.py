@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, few threads, and the real images where a developer has them."""
+"""What all tests share: a cache of their own, one thread each, and the real images where a developer has them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datasets.base import Dataset
 from harness.cache import ArrayCache
 from harness.registry import datasets as registry
 
+os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start; tests run beside each other instead
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -29,9 +30,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _few_threads() -> None:
-    """Tiny tensors are slower on many threads, and results vary less on few."""
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+def _one_thread() -> None:
+    """Two processes with two threads each would spend their time waiting for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
-"""Attacks and the adversarial suite: inside the ball, as strong as theory says, and the same for every batch."""
+"""Attacks: inside the ball, as strong as theory says, and the same for every batch."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -19,18 +17,15 @@ from torch.nn import functional
 from harness.attacks.base import Attack, Budget, loss_slope, random_start
 from harness.attacks.gradient import FGSM, PGD
 from harness.errors import UserError
-from harness.models import NormalizedModel, Pipeline
-from harness.registry import attacks, suites
-from harness.suites.adversarial import Adversarial, inner_normalization, show_epsilon
-from harness.suites.base import SuiteContext
-from harness.types import Condition, Split
+from harness.models import NormalizedModel
+from harness.registry import attacks
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 SHAPE = (3, 6, 6)
 ROUNDING = 1e-6
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Networks this small gain nothing from more, and wait for them on a busy machine."""
     before = torch.get_num_threads()
@@ -323,162 +318,3 @@ def test_a_wrong_attack_is_refused(text: str, message: str) -> None:
         attacks.create(text)
 
     assert message in str(error.value)
-
-
-def context(**changes: Any) -> SuiteContext:
-    images = (pictures() * 255).round().to(torch.uint8).numpy()
-    split = Split(images=images, labels=np.arange(8) % 3, indices=np.arange(8) * 5, digest="d")
-    return SuiteContext(dataset=None, **{"split": split, "seed": 0, **changes})
-
-
-def test_conditions_are_threats_then_attacks_then_radii() -> None:
-    found = suites.create("adversarial").conditions(context())
-
-    names = [f"{attack} eps={epsilon}" for attack in ("fgsm", "pgd") for epsilon in ("8/255", "16/255")]
-    assert [(condition.threat, condition.name) for condition in found] == [
-        *itertools.product(("bare", "adaptive"), names)
-    ]
-    assert {condition.severity for condition in found} == {None}
-
-
-def test_a_condition_says_all_that_changes_its_result() -> None:
-    made = context(epsilons=(0.1,), epsilon_space="normalized", stochastic=True)
-    found = suites.create("adversarial:attacks=pgd:steps=7,draws=3").conditions(made)
-
-    assert [condition.name for condition in found] == ["pgd:steps=7 eps=0.1"] * 2
-    assert found[0].parameters == {
-        "attack": "pgd:steps=7",
-        "steps": 7,
-        "relative_step": 0.25,
-        "norm": "Linf",
-        "epsilon": 0.1,
-        "epsilon_space": "normalized",
-        "draws": 3,
-    }
-    assert json.loads(json.dumps(found[0].parameters)) == found[0].parameters
-
-
-def test_only_a_stochastic_model_is_averaged_over() -> None:
-    draws = [
-        {condition.parameters["draws"] for condition in Adversarial().conditions(context(stochastic=stochastic))}
-        for stochastic in (False, True)
-    ]
-
-    assert draws == [{1}, {10}]
-
-
-def test_an_attack_named_twice_is_one_condition() -> None:
-    found = Adversarial(attacks=("pgd", "fgsm", "pgd:steps=20")).conditions(context(epsilons=(0.1,)))
-
-    assert [condition.name for condition in found] == ["pgd eps=0.1", "fgsm eps=0.1"] * 2
-
-
-@pytest.mark.parametrize(
-    ("epsilon", "shown"),
-    [
-        (8 / 255, "8/255"),
-        (16 / 255, "16/255"),
-        (1 / 255, "1/255"),
-        (1.0, "255/255"),
-        (0.03, "0.03"),
-        (0.5 / 255, "0.00196078"),
-        (1e-9, "1e-09"),
-    ],
-)
-def test_a_radius_is_shown_as_the_field_writes_it(epsilon: float, shown: str) -> None:
-    assert show_epsilon(epsilon) == shown
-
-
-@pytest.mark.parametrize("epsilon", [0.0, -0.1, 8.0, float("nan")])
-def test_a_radius_out_of_range_is_refused(epsilon: float) -> None:
-    with pytest.raises(UserError, match=r"epsilon must be above 0 and at most 1.*Write 8/255"):
-        Adversarial().conditions(context(epsilons=(8 / 255, epsilon)))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("adversarial:limit=0", "limit must be 1 or more images, got 0"),
-        ("adversarial:draws=0", "draws must be 1 or more, got 0"),
-        ("adversarial:attack=pgd", "Its parameters: attacks, limit, draws."),
-    ],
-)
-def test_wrong_parameters_of_the_suite_are_refused(text: str, message: str) -> None:
-    with pytest.raises(UserError) as error:
-        suites.create(text)
-
-    assert message in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["fsgm", ""])
-def test_an_unknown_attack_is_refused_before_any_model_is_needed(name: str) -> None:
-    with pytest.raises(UserError, match=r"unknown attack|expected NAME"):
-        Adversarial(attacks=(name,)).conditions(context())
-
-
-def chosen(context: SuiteContext, name: str) -> Condition:
-    return next(condition for condition in Adversarial().conditions(context) if condition.name == name)
-
-
-@pytest.mark.parametrize("space", ["pixel", "normalized"])
-def test_the_suite_attacks_its_rows_within_the_radius_of_the_condition(space: Any) -> None:
-    made, model = context(epsilon_space=space), network()
-    condition = chosen(made, "pgd eps=16/255")
-    clean = torch.from_numpy(made.split.images[[1, 5]]).float() / 255
-
-    found = Adversarial().disturb(np.array([1, 5]), condition, made, model)
-
-    scale = 1 if space == "pixel" else torch.tensor(STD)[:, None, None]
-    assert ((found - clean) / scale).abs().max().item() == pytest.approx(16 / 255, rel=1e-3)
-    assert accuracy(model, found, torch.tensor([1, 2])) <= accuracy(model, clean, torch.tensor([1, 2]))
-
-
-def test_the_suite_gives_an_image_the_same_example_in_any_block() -> None:
-    made, model = context(), network()
-    condition = chosen(made, "pgd eps=8/255")
-    everything = Adversarial().disturb(np.arange(8), condition, made, model)
-
-    torch.testing.assert_close(Adversarial().disturb(np.array([6, 2]), condition, made, model), everything[[6, 2]])
-
-
-def test_another_seed_of_the_model_is_another_random_start() -> None:
-    model, rows = network(), np.arange(8)
-    one, other = (
-        Adversarial().disturb(rows, chosen(made, "pgd eps=8/255"), made, model)
-        for made in (context(seed=0), context(seed=1))
-    )
-
-    assert not torch.equal(one, other)
-
-
-class Darken(nn.Module):
-    """A preprocessor that lets a fifth of the light through."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images / 5
-
-
-def test_the_adaptive_attack_goes_through_the_whole_pipeline() -> None:
-    made, model, rows = context(), network(), np.arange(8)
-    defended = Pipeline(Darken(), model)
-    condition = chosen(made, "pgd eps=16/255")
-    labels = torch.from_numpy(made.split.labels)
-
-    losses = [
-        functional.cross_entropy(defended(Adversarial().disturb(rows, condition, made, attacked)), labels).item()
-        for attacked in (model, defended)
-    ]
-
-    assert losses[1] > losses[0]
-
-
-def test_the_normalisation_inside_any_model_is_found() -> None:
-    inner = network()
-
-    assert inner_normalization(inner) is inner
-    assert inner_normalization(Pipeline(Darken(), nn.Sequential(nn.Identity(), inner))) is inner
-
-
-def test_a_model_without_normalisation_is_refused_with_advice() -> None:
-    with pytest.raises(UserError, match=r"build it with harness.models.NormalizedModel\(network, mean, std\)"):
-        inner_normalization(Linear())

@@ -20,7 +20,7 @@ CIFAR = (3, 32, 32)
 VIT = (0.5, 0.5, 0.5)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Networks this small gain nothing from more, and wait for them on a busy machine."""
     before = torch.get_num_threads()

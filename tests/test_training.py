@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 EPOCHS = 4
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Networks this small gain nothing from more, and wait for them on a busy machine."""
     before = torch.get_num_threads()
@@ -125,6 +125,15 @@ def test_training_again_gives_the_same_weights_and_another_seed_others(tmp_path:
 
     assert same(trained(job(tmp_path / "b")), weights)
     assert not same(trained(job(tmp_path / "c", seed=2)), weights)
+
+
+def test_every_epoch_has_its_own_random_numbers(tmp_path: Path) -> None:
+    defense = Plain()
+
+    train(model(), job(tmp_path, defense))
+
+    assert len(set(defense.epochs)) == EPOCHS
+    assert len(set(defense.draws)) == EPOCHS * 3
 
 
 def test_training_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
