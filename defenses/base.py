@@ -24,6 +24,8 @@ class Defense:
 
     stochastic: ClassVar[bool] = False
     """Whether the model draws random numbers at evaluation, so that attacks must average over draws."""
+    version: ClassVar[int] = 1
+    """Raised when a change of code changes numbers; part of the identity of checkpoints and cells."""
     label: str
 
     def recipe(self, base: Recipe, preset: Preset) -> Recipe:
@@ -62,6 +64,8 @@ class Preprocessor(nn.Module):
     """
 
     gradient: ClassVar[Gradient] = "exact"
+    version: ClassVar[int] = 1
+    """Raised when a change of code changes numbers; part of every cell's identity."""
     label: str
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # pragma: no cover - every subclass overrides it

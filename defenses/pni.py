@@ -149,7 +149,6 @@ class PNI(Defense):
             base,
             epochs=160,
             batch_size=128,
-            learning_rate=0.1,
             momentum=0.9,
             weight_decay=WEIGHT_DECAY,
             schedule="multi_step",

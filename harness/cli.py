@@ -48,9 +48,18 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if path is not None:
         from harness.config import read_toml
 
-        known = [p.name for p in context.command.params if p.name not in (None, "config")]
-        context.default_map = {**(context.default_map or {}), **read_toml(path, [str(name) for name in known])}
+        multiple = {str(p.name): p.multiple for p in context.command.params if isinstance(p, click.Option)}
+        multiple.pop("config")
+        found = read_toml(path, list(multiple))
+        context.default_map = {key: _as_given(value, multiple[key]) for key, value in found.items()}
     return path
+
+
+def _as_given(value: Any, multiple: bool) -> Any:
+    """A value of a file as it would stand on the command line: lists joined, unless the option may be repeated."""
+    if multiple:
+        return value if isinstance(value, list) else [value]
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,9 +167,10 @@ def train(**options: Any) -> int:
     from harness.runner import open_workshop
 
     config = _config(options)
+    workshop = open_workshop(config, default_cache())
     with locked(config.out):
-        for subject in open_workshop(config, default_cache()).subjects():
-            click.echo(subject.path)
+        for label, seed in workshop.pairs():
+            click.echo(workshop.subject(label, seed).path)
     return 0
 
 
@@ -261,10 +271,12 @@ def _report(folder: Path, names: list[str] | None = None) -> None:
 
     reports = load_package("reports")
     with Records.open(folder) as records:
-        made = reports.build(reports.Cells(records.frame(), records.correct), names)
         failures = records.failures()
+        for shown, reason in failures:
+            click.echo(f"failed: {shown['defense']}, {shown['condition']}: {reason}", err=True)
+        if failures and not len(records):
+            return
+        made = reports.build(reports.Cells(records.frame(), records.correct), names)
     reports.show(made, Console())
     reports.write(made, folder / "tables")
     click.echo(f"tables as Markdown, CSV and LaTeX: {folder / 'tables'}", err=True)
-    for shown, reason in failures:
-        click.echo(f"failed: {shown['defense']}, {shown['condition']}: {reason}", err=True)

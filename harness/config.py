@@ -49,20 +49,20 @@ class RunConfig:
         _check("--batch-size", self.batch_size, lambda value: value >= 2, "2 or more")
         _check("--limit", self.limit, lambda value: value >= 1, "1 or more test images")
         _check("--train-limit", self.train_limit, lambda value: value >= 2, "2 or more training images")
-        _check("--level", self.level, lambda value: 0 <= value <= 1, "between 0 and 1")
+        _check("--level", self.level, lambda value: 0 < value <= 1, "above 0 and at most 1")
         _check("--nu", self.nu, lambda value: 0 < value < float("inf"), "a number above 0")
         for seed in self.seeds:
             _check("--seed", seed, lambda value: value >= 0, "0 or more")
         for epsilon in self.epsilons:
             _check("--epsilons", epsilon, lambda value: 0 < value <= 1, "above 0 and at most 1, such as 8/255")
-        lists = {
-            "--defense": self.defenses,
-            "--suite": self.suites,
-            "--seed": self.seeds,
-            "--epsilons": self.epsilons,
-        }
-        for name, chosen in lists.items():
-            _check(name, chosen, lambda value: len(value) > 0, "given at least one value")
+        lists: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+            ("--defense", self.defenses, "name"),
+            ("--suite", self.suites, "name"),
+            ("--seed", self.seeds, "number"),
+            ("--epsilons", self.epsilons, "radius"),
+        )
+        for option, chosen, what in lists:
+            _check(option, chosen, lambda value: len(value) > 0, f"at least one {what}")
 
     def test_level(self, image_size: int) -> float:
         """The sparsity level of preprocessing: 0.6 for small images, 0.3 for large ones (the paper's)."""
@@ -130,7 +130,7 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def read_toml(path: Path, known: list[str]) -> dict[str, Any]:
-    """The options in a TOML file, as texts, by their names on the command line without the dashes.
+    """The options in a TOML file by their names on the command line, without the dashes.
 
     Raises: UserError when the file is missing, is not TOML or holds an unknown option.
     """
@@ -144,4 +144,4 @@ def read_toml(path: Path, known: list[str]) -> dict[str, Any]:
     unknown = sorted(options.keys() - set(known))
     if unknown:
         raise UserError(f"{path} sets unknown options {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
-    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in options.items()}
+    return options

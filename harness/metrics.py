@@ -120,6 +120,17 @@ def bootstrap_mean(
     return Interval(float(low), float(high))
 
 
+def show_epsilon(epsilon: float) -> str:
+    """A radius as the field writes it: 8/255 where it is one of these, else a decimal.
+
+    >>> show_epsilon(8 / 255), show_epsilon(0.5), show_epsilon(1e-9)
+    ('8/255', '0.5', '1e-09')
+    """
+    levels = epsilon * 255
+    whole = round(levels)
+    return f"{whole}/255" if whole and abs(levels - whole) < 1e-6 else f"{epsilon:.6g}"
+
+
 def _outcomes(correct: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """Stack [N] bool arrays to [K,N], refusing what would silently give a number."""
     arrays = [np.asarray(part) for part in correct]

@@ -11,7 +11,7 @@ from torch import nn
 class NormalizedModel(nn.Module):
     """A network behind its normalisation: images in [0,1] to logits.
 
-    mean, std: per channel, of images in [0,1].
+    mean, std: per channel, of images in [0,1]; they are part of the state, so that a checkpoint carries them.
     """
 
     mean: torch.Tensor
@@ -20,8 +20,8 @@ class NormalizedModel(nn.Module):
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [B,classes] of images [B,C,H,W] in [0,1]."""
@@ -39,8 +39,3 @@ class Pipeline(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of the preprocessed images."""
         return self.model(self.preprocessor(images))
-
-
-def count_parameters(module: nn.Module) -> int:
-    """How many numbers the module learns."""
-    return sum(parameter.numel() for parameter in module.parameters())

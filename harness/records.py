@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -40,6 +43,7 @@ CREATE TABLE cells (
     environment TEXT NOT NULL REFERENCES environments(digest),
     seconds REAL NOT NULL,
     recorded_at TEXT NOT NULL,
+    used INTEGER NOT NULL,
     reason TEXT,
     answers TEXT REFERENCES answers(digest),
     predictions BLOB,
@@ -73,6 +77,13 @@ TIDY_COLUMNS = [
     "device",
     "details",
     "recorded_at",
+    "epochs",
+    "train_images",
+    "amp",
+    "altered",
+    "gradient",
+    "draws",
+    "data",
     "weights",
     "identity",
 ]
@@ -118,10 +129,10 @@ class Records:
         if not write and not path.is_file():
             raise UserError(f"expected records in {folder}, found no {FILE_NAME}. Run `python -m harness run` first.")
         if not write:
-            with _connected(path) as connection:
+            with _connected(path, write=False) as connection:
                 yield cls(connection, path)
             return
-        with locked(Path(folder)), _connected(path) as connection:
+        with locked(Path(folder)), _connected(path, write=True) as connection:
             yield cls(connection, path)
 
     def __contains__(self, identity: str) -> bool:
@@ -152,6 +163,19 @@ class Records:
             connection.execute("INSERT OR IGNORE INTO answers VALUES (?,?,?)", (digest, *answers))
             self._insert(cell, DONE, environment, seconds, None, digest, packed, details)
 
+    def use(self, identity: str) -> bool:
+        """Whether a cell is recorded; if so, note that this run uses it: tables show what was used last."""
+        with self._connection as connection:
+            found = connection.execute(
+                "UPDATE cells SET used=? WHERE identity=? AND status='done'", (time.time_ns(), identity)
+            )
+        return found.rowcount > 0
+
+    def forget_failure(self, identity: str) -> None:
+        """Drop a failed attempt that a later one made good."""
+        with self._connection as connection:
+            connection.execute("DELETE FROM cells WHERE identity=? AND status='failed'", (identity,))
+
     def fail(self, cell: Cell, reason: str, *, environment: dict[str, Any], seconds: float) -> None:
         """Record that a cell could not be evaluated; a later run tries it again."""
         with self._connection:
@@ -178,6 +202,7 @@ class Records:
             machine,
             seconds,
             datetime.now(UTC).isoformat(timespec="seconds"),
+            time.time_ns(),
             reason,
             answers,
             predictions,
@@ -205,12 +230,15 @@ class Records:
         return [(json.loads(shown), reason) for shown, reason in rows]
 
     def frame(self) -> pd.DataFrame:
-        """One tidy row per finished cell, accuracies in percent with Wilson's 95 % interval (TIDY_COLUMNS)."""
+        """One tidy row (TIDY_COLUMNS) per finished cell in the order of their last use.
+
+        Accuracies are in percent, with Wilson's 95 % interval.
+        """
         import pandas as pd
 
         query = (
             "SELECT identity, shown, seconds, recorded_at, details, predictions, labels, environment "
-            "FROM cells JOIN answers ON answers.digest = cells.answers WHERE status='done' ORDER BY cells.rowid"
+            "FROM cells JOIN answers ON answers.digest = cells.answers WHERE status='done' ORDER BY used, cells.rowid"
         )
         devices = {
             key: json.loads(text).get("device", "")
@@ -218,7 +246,8 @@ class Records:
         }
         rows = [_tidy(row, devices) for row in self._connection.execute(query)]
         frame = pd.DataFrame(rows, columns=TIDY_COLUMNS)
-        return frame.astype({"severity": "Int64", "seed": "Int64", "epsilon": "float64"})
+        whole = ("severity", "seed", "epochs", "train_images", "draws")
+        return frame.astype({**dict.fromkeys(whole, "Int64"), "epsilon": "float64"})
 
 
 def _tidy(row: tuple[Any, ...], devices: dict[str, str]) -> dict[str, Any]:
@@ -276,13 +305,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+def _connected(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
+    connection = _connect(path, write=write)
     try:
-        connection = sqlite3.connect(path, timeout=30)
-    except sqlite3.Error as error:
-        raise UserError(f"the records file {path} cannot be opened: {error}.") from error
-    try:
-        _prepare(connection, path)
+        _check(connection, path)
         yield connection
     except sqlite3.DatabaseError as error:
         raise HarnessError(f"the records at {path} could not be read or written: {error}.") from error
@@ -290,23 +316,46 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open for writing, creating what is not there, or for reading, changing nothing."""
+    if write:
+        return _attempt(path, f"file:{quote(str(path.resolve()))}", _SCHEMA)
+    read_only = f"file:{quote(str(path.resolve()))}?mode=ro"
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        if not tables:
-            with connection:
-                connection.executescript(f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES ('version', '{SCHEMA_VERSION}');")
-            return
-        version = _version(connection, tables)
+        return _attempt(path, read_only)
+    except UserError:
+        if os.access(path.parent, os.W_OK):
+            raise
+        # SQLite keeps shared memory beside the file, for which a folder that cannot be written has no room
+        return _attempt(path, f"{read_only}&immutable=1")
+
+
+def _attempt(path: Path, address: str, schema: str | None = None) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(address, timeout=30, uri=True)
+        if schema is not None:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+        if not _tables(connection) and schema is not None:
+            connection.executescript(
+                f"BEGIN; {schema} INSERT INTO meta VALUES ('version', '{SCHEMA_VERSION}'); COMMIT;"
+            )
+    except sqlite3.OperationalError as error:
+        raise UserError(
+            f"the records file {path} cannot be opened: {error}. Is it readable, and nobody's lock on it?"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise UserError(
             f"expected a records database at {path}, found something else ({error}). "
             "Move it away or choose another --out."
         ) from error
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection, _tables(connection))
     if version is None:
-        raise UserError(f"expected a records database at {path}, found a database of another program.")
+        raise UserError(f"expected a records database at {path}, found an empty one or another program's.")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"the records at {path} are of version {version}, this harness reads up to {SCHEMA_VERSION}. "
@@ -314,8 +363,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+
+
 def _version(connection: sqlite3.Connection, tables: set[str]) -> int | None:
+    """The version of our own records; None for what another program wrote."""
     if "meta" not in tables or "cells" not in tables:
         return None
-    row = connection.execute("SELECT value FROM meta WHERE key='version'").fetchone()
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE key='version'").fetchone()
+    except sqlite3.OperationalError:  # a table of the same name with other columns
+        return None
     return int(row[0]) if row is not None and str(row[0]).isdigit() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import time
@@ -61,16 +62,18 @@ class Score:
 def run(config: RunConfig, cache: ArrayCache) -> Outcome:
     """Train or load every defense of the run, and take each through every suite.
 
-    Raises: UserError for anything wrong in what the user gave. A cell that fails is recorded as failed and counted.
+    Raises: UserError for anything wrong in what the user gave. What fails on the way (a training, a cell) is
+    recorded as failed and counted, and the run goes on.
     """
     workshop = open_workshop(config, cache)
     chosen = [suites.create(name) for name in _suite_names(config)]
     with Records.open(config.out, write=True) as records:
         runner = Runner(workshop, records)
-        plan = [piece for suite in chosen for piece in runner.plan(suite, [])]  # refuses bad options before training
-        del plan
-        subjects = workshop.subjects()
-        pieces = [piece for suite in chosen for piece in runner.plan(suite, subjects)]
+        pairs = workshop.pairs()
+        for suite in chosen:  # refuses bad options before anything is trained
+            list(runner.plan(suite, []))
+        subjects = [subject for pair in pairs if (subject := runner.prepare(*pair)) is not None]
+        pieces = [piece for suite in chosen if subjects for piece in runner.plan(suite, subjects)]
         for piece in track(pieces, "score"):
             runner.evaluate(piece)
     return runner.outcome()
@@ -119,6 +122,24 @@ class Runner:
         """What has been done so far."""
         return Outcome(self.counts["evaluated"], self.counts["skipped"], self.counts["failed"])
 
+    def prepare(self, label: str, seed: int) -> Subject | None:
+        """The trained model of a defense, or None when its training failed, which is recorded."""
+        if self.workshop.config.checkpoint is not None:
+            return self.workshop.subject(label, seed)
+        about = self.workshop.about(label, seed)
+        shown = {"dataset": self.workshop.dataset.name, "defense": label, "seed": seed, "condition": "training"}
+        attempt = Cell(spec={"training": about}, shown=shown)
+        start = time.perf_counter()
+        try:
+            subject = self.workshop.subject(label, seed)
+        except UserError:
+            raise
+        except Exception as error:  # one bad training must not take the others with it
+            self._fail(attempt, _reason(error), time.perf_counter() - start)
+            return None
+        self.records.forget_failure(attempt.identity)
+        return subject
+
     def plan(self, suite: Suite, subjects: list[Subject]) -> Iterator[Piece]:
         """Every condition of a suite; models share the images where these do not depend on the model."""
         config, dataset = self.workshop.config, self.workshop.dataset
@@ -129,11 +150,11 @@ class Runner:
                 dataset=dataset,
                 split=split,
                 seed=group[0].seed if suite.needs_model and group else 0,
-                preset=config.preset,
                 corruptions=config.corruptions,
                 epsilons=config.epsilons,
                 epsilon_space=config.epsilon_space,
                 stochastic=suite.needs_model and bool(group) and group[0].defense.stochastic,
+                batch_size=self._batch_size,
             )
             for condition in suite.conditions(context):
                 yield Piece(suite, condition, context, group)
@@ -141,21 +162,13 @@ class Runner:
     def evaluate(self, piece: Piece) -> None:
         """Score whatever of a piece is not recorded yet, and record it."""
         scores = [score for subject in piece.subjects for score in self._scores(piece, subject)]
-        pending = [score for score in scores if score.cell.identity not in self.records]
+        pending = [score for score in scores if not self.records.use(score.cell.identity)]
         self.counts["skipped"] += len(scores) - len(pending)
-        if not pending:
-            return
-        start = time.perf_counter()
-        try:
-            for rows in _blocks(piece.context.split):
-                self._score_block(rows, piece, pending)
-        except (KeyboardInterrupt, UserError):
-            raise
-        except Exception as error:  # one bad cell must not take the others' results with it
-            for score in pending:
-                score.failure = score.failure or _reason(error)
+        for rows in _blocks(piece.context.split):
+            if alive := [score for score in pending if score.failure is None]:
+                self._score_block(rows, piece, alive)
         for score in pending:
-            self._record(score, piece.context.split, time.perf_counter() - start)
+            self._record(score, piece.context.split)
 
     def _scores(self, piece: Piece, subject: Subject) -> list[Score]:
         preprocessed = subject.preprocessor.label
@@ -163,18 +176,33 @@ class Runner:
         return [Score(cell=self._cell(piece, subject, name), subject=subject, preprocess=name) for name in names]
 
     def _score_block(self, rows: np.ndarray, piece: Piece, pending: list[Score]) -> None:
-        model = self._attacked_model(piece, pending[0].subject, rows)
-        with _timer() as disturbing:
+        """Disturb a block once, preprocess it once a preprocessor, and let every model predict."""
+        with self._work("disturb", pending):
+            model = self._attacked_model(piece, pending[0].subject, rows)
             images = piece.suite.disturb(rows, piece.condition, piece.context, model).to(self.workshop.device)
+        if pending[0].failure is not None:
+            return
         for name in dict.fromkeys(score.preprocess for score in pending):
             sharing = [score for score in pending if score.preprocess == name]
-            with _timer() as preprocessing:
-                shown, outcomes = _preprocess(images, name, sharing[0].subject)
-            for score in sharing:
-                score.outcomes.update(outcomes)
-                score.spend("disturb", disturbing[0])
-                score.spend("preprocess", preprocessing[0])
-                self._predict(score, shown, rows)
+            with self._work("preprocess", sharing):
+                shown = self._preprocess(images, sharing)
+            for score in (score for score in sharing if score.failure is None):
+                with self._work("predict", [score]):
+                    self._predict(score, shown, rows)
+
+    @contextlib.contextmanager
+    def _work(self, what: str, scores: list[Score]) -> Iterator[None]:
+        """Count time towards every cell that needs this work; an error in it fails these cells and no others."""
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception as error:  # attacks, preprocessors and models may be anybody's
+            for score in scores:
+                score.failure = score.failure or _reason(error)
+        if self.workshop.device.type == "cuda":
+            torch.cuda.synchronize(self.workshop.device)
+        for score in scores:
+            score.spend(what, time.perf_counter() - start)
 
     def _attacked_model(self, piece: Piece, subject: Subject, rows: np.ndarray) -> nn.Module | None:
         if not piece.suite.needs_model:
@@ -184,29 +212,31 @@ class Runner:
             return Pipeline(subject.preprocessor, subject.model)
         return subject.model
 
+    @torch.no_grad()
+    def _preprocess(self, images: torch.Tensor, sharing: list[Score]) -> torch.Tensor:
+        """The images as the network sees them; a preprocessor is given what a picture can hold, [0,1]."""
+        if sharing[0].preprocess == NONE:
+            return images
+        preprocessor = sharing[0].subject.preprocessor
+        shown = preprocessor(images.clamp(0, 1))
+        for score in sharing:
+            score.outcomes.update(getattr(preprocessor, "last_outcomes", {}))
+        return shown
+
     def _predict(self, score: Score, images: torch.Tensor, rows: np.ndarray) -> None:
-        """Add a block's predictions to a score; a model that answers nonsense fails its own cell only."""
-        if score.failure is not None:
-            return
-        score.subject.defense.reseed(score.subject.model, derive(score.subject.seed, score.cell.identity, rows[0]))
-        try:
-            with _timer() as predicting:
-                predictions = predict(score.subject.model, images, len(self.workshop.dataset.classes), self._batch_size)
-        except (HarnessError, RuntimeError, ValueError) as error:
-            score.failure = _reason(error)
-            return
-        score.predictions.append(predictions)
-        score.spend("predict", predicting[0])
+        subject = score.subject
+        subject.defense.reseed(subject.model, derive(subject.seed, score.cell.identity, rows[0]))
+        classes = len(self.workshop.dataset.classes)
+        score.predictions.append(predict(subject.model, images, classes, self._batch_size))
 
     @property
     def _batch_size(self) -> int:
         return self.workshop.config.batch_size or 256
 
-    def _record(self, score: Score, split: Split, seconds: float) -> None:
+    def _record(self, score: Score, split: Split) -> None:
+        seconds = sum(score.seconds.values())
         if score.failure is not None:
-            self.counts["failed"] += 1
-            say(f"failed: {score.subject.label}, {score.cell.shown['condition']}: {score.failure}")
-            self.records.fail(score.cell, score.failure, environment=self.environment, seconds=seconds)
+            self._fail(score.cell, score.failure, seconds)
             return
         self.counts["evaluated"] += 1
         details = {
@@ -220,22 +250,25 @@ class Runner:
             split.labels,
             split.indices,
             environment=self.environment,
-            seconds=sum(score.seconds.values()),
+            seconds=seconds,
             details=details,
         )
+
+    def _fail(self, cell: Cell, reason: str, seconds: float) -> None:
+        self.counts["failed"] += 1
+        say(f"failed: {cell.shown['defense']}, {cell.shown['condition']}: {reason}")
+        self.records.fail(cell, reason, environment=self.environment, seconds=seconds)
 
     def _cell(self, piece: Piece, subject: Subject, preprocess: str) -> Cell:
         split, condition = piece.context.split, piece.condition
         spec = {
-            "code": CODE_VERSION,
-            "data": split.digest,
-            "images": hashlib.sha256(split.indices.astype("<i8").tobytes()).hexdigest(),
+            "code": {"scoring": CODE_VERSION, "suite": suites.fingerprint(piece.suite.label), **subject.code},
+            "data": _data_digest(split),
             "weights": subject.digest,
             "backbone": subject.backbone,
             "defense": subject.label,
             "seed": subject.seed,
             "suite": piece.suite.label,
-            "suite_version": piece.suite.version,
             "condition": condition.name,
             "severity": condition.severity,
             "parameters": condition.parameters,
@@ -247,7 +280,7 @@ class Runner:
         return Cell(spec=spec, shown=self._shown(piece, subject, preprocess))
 
     def _shown(self, piece: Piece, subject: Subject, preprocess: str) -> dict[str, Any]:
-        condition, dataset = piece.condition, self.workshop.dataset
+        condition, dataset, trained = piece.condition, self.workshop.dataset, subject.trained
         return {
             "dataset": dataset.name,
             "family": dataset.family,
@@ -264,7 +297,14 @@ class Runner:
             "epsilon": condition.parameters.get("epsilon"),
             "epsilon_space": condition.parameters.get("epsilon_space", ""),
             "source": condition.source,
-            "preset": self.workshop.config.preset,
+            "preset": trained.get("preset", ""),
+            "epochs": trained.get("recipe", {}).get("epochs"),
+            "train_images": trained.get("images"),
+            "amp": trained.get("amp", False),
+            "altered": trained.get("altered", False),
+            "gradient": "" if preprocess == NONE else subject.preprocessor.gradient,
+            "draws": condition.parameters.get("draws", 1),
+            "data": _data_digest(piece.context.split)[:16],
             "weights": subject.digest,
         }
 
@@ -288,13 +328,9 @@ def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: in
     return torch.cat(found).cpu().numpy()
 
 
-@torch.no_grad()
-def _preprocess(images: torch.Tensor, name: str, subject: Subject) -> tuple[torch.Tensor, dict[str, int]]:
-    """The images as the network sees them; a preprocessor is given what a picture can hold, [0,1]."""
-    if name == NONE:
-        return images, {}
-    shown = subject.preprocessor(images.clamp(0, 1))
-    return shown, getattr(subject.preprocessor, "last_outcomes", {})
+def _data_digest(split: Split) -> str:
+    """SHA-256 of the data set and of which of its images are taken."""
+    return hashlib.sha256(split.digest.encode() + split.indices.astype("<i8").tobytes()).hexdigest()
 
 
 def _blocks(split: Split) -> Iterator[np.ndarray]:
@@ -315,14 +351,3 @@ def _suite_names(config: RunConfig) -> list[str]:
 def _reason(error: Exception) -> str:
     first = str(error).splitlines()[0] if str(error) else "no message"
     return first if isinstance(error, HarnessError) else f"{type(error).__name__}: {first}"
-
-
-class _timer:  # noqa: N801 (reads as a function)
-    """`with _timer() as t:` leaves the seconds in t[0]."""
-
-    def __enter__(self) -> list[float]:
-        self.start, self.result = time.perf_counter(), [0.0]
-        return self.result
-
-    def __exit__(self, *_: object) -> None:
-        self.result[0] = time.perf_counter() - self.start

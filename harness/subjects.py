@@ -19,7 +19,7 @@ from harness.models import NormalizedModel
 from harness.progress import say
 from harness.registry import backbones, defenses, preprocessors
 from harness.seeding import derive
-from harness.training import TrainingJob, train
+from harness.training import TRAINING_VERSION, TrainingJob, train
 from harness.types import Recipe, Split
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Subject:
     """A defended model under test.
 
     label: the defense as tables show it · digest: of the weights · preprocessor: what its test images go through
-    in the scores "with preprocessing" · path: of the checkpoint · trained: what that says of itself.
+    in the scores "with preprocessing" · path: of the checkpoint · trained: what that says of itself · code: versions of
+    what computes its predictions.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Subject:
     preprocessor: Preprocessor
     path: Path
     trained: dict[str, Any]
+    code: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,19 +86,29 @@ class Workshop:
         named = defenses.names() if self.config.defenses == ("all",) else self.config.defenses
         return list(dict.fromkeys(defenses.canonical(name, **self.smoothing) for name in named))
 
-    def subjects(self) -> list[Subject]:
-        """Every defense at every seed, trained or loaded."""
+    def pairs(self) -> list[tuple[str, int]]:
+        """Every defense at every seed, their names and parameters checked before anything long begins.
+
+        Raises: UserError for any of them that cannot be built.
+        """
         pairs = [(label, seed) for label in self.defense_labels() for seed in self.config.seeds]
-        if self.config.checkpoint is None:
-            return [self._trained(label, seed) for label, seed in pairs]
-        if len(pairs) != 1:
+        if self.config.checkpoint is not None and len(pairs) != 1:
             raise UserError(f"--checkpoint is for one defense and one seed, got {len(pairs)} of them.")
-        return [self._loaded(*pairs[0])]
+        for label in dict.fromkeys(label for label, _ in pairs):
+            self._preprocessor(defenses.create(label))
+        return pairs
+
+    def subject(self, label: str, seed: int) -> Subject:
+        """A defense at a seed, trained or loaded.
+
+        Raises: UserError for a checkpoint that does not fit; HarnessError when training diverges.
+        """
+        return self._loaded(label, seed) if self.config.checkpoint else self._trained(label, seed)
 
     def _trained(self, label: str, seed: int) -> Subject:
         defense = defenses.create(label)
         recipe = self._recipe(defense)
-        about = self._about(label, seed, recipe)
+        about = self.about(label, seed)
         path = (
             self.config.out / "checkpoints" / f"{_file_name(self.dataset.name, label, seed)}-{digest_of(about)[:8]}.pt"
         )
@@ -126,15 +138,18 @@ class Workshop:
         path = self.config.checkpoint
         found = checkpoints.load(path)
         backbone = self.config.backbone or found.about.get("backbone") or self.backbone
-        expected = {
+        expected: dict[str, Any] = {
             "defense": label,
             "backbone": backbones.canonical(backbone),
-            "classes": len(self.dataset.classes),
+            "classes": list(self.dataset.classes),
             "image_shape": list(self.image_shape),
         }
+        if self.config.seeds != RunConfig.seeds:
+            expected["seed"] = seed
         for key, value in expected.items():
             if found.about.get(key, value) != value:
                 raise UserError(f"the checkpoint {path} is for {key} {found.about[key]}, this run is for {value}.")
+        seed = found.about.get("seed", seed)
         defense = defenses.create(label)
         model = build(defense, backbone, self.dataset, self.image_shape, seed).to(self.device)
         checkpoints.restore(model, found, path)
@@ -152,8 +167,7 @@ class Workshop:
         path: Path,
         about: dict[str, Any],
     ) -> Subject:
-        usual = preprocessors.canonical("virolbi", **self.smoothing)
-        preprocessor = preprocessors.create(defense.preprocess(usual)).to(self.device)
+        preprocessor = self._preprocessor(defense)
         model.eval().requires_grad_(False)
         return Subject(
             label=label,
@@ -165,15 +179,36 @@ class Workshop:
             preprocessor=preprocessor.eval(),
             path=path,
             trained=about,
+            code={
+                "backbone": backbones.fingerprint(backbone),
+                "defense": defenses.fingerprint(defense.label),
+                "preprocess": preprocessors.fingerprint(preprocessor.label),
+            },
         )
 
+    def _preprocessor(self, defense: Defense) -> Preprocessor:
+        usual = preprocessors.canonical("virolbi", **self.smoothing)
+        return preprocessors.create(defense.preprocess(usual)).to(self.device)
+
+    def _preset_recipe(self, defense: Defense) -> Recipe:
+        return defense.recipe(base_recipe(self.config.preset, self.backbone), self.config.preset)
+
     def _recipe(self, defense: Defense) -> Recipe:
-        recipe = defense.recipe(base_recipe(self.config.preset, self.backbone), self.config.preset)
+        recipe = self._preset_recipe(defense)
         given: dict[str, Any] = {"epochs": self.config.epochs, "batch_size": self.config.batch_size}
         return dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})
 
-    def _about(self, label: str, seed: int, recipe: Recipe) -> dict[str, Any]:
+    def about(self, label: str, seed: int) -> dict[str, Any]:
+        """What a checkpoint of this training says of itself; its hash names the file."""
+        defense = defenses.create(label)
+        recipe = self._recipe(defense)
         return {
+            "code": {
+                "training": TRAINING_VERSION,
+                "defense": defenses.fingerprint(label),
+                "backbone": backbones.fingerprint(self.backbone),
+            },
+            "altered": recipe != self._preset_recipe(defense) or self.config.train_limit is not None,
             "defense": label,
             "backbone": self.backbone,
             "seed": seed,
@@ -183,16 +218,14 @@ class Workshop:
             "data": self.training_split.digest,
             "images": len(self.training_split),
             "dataset": self.dataset.name,
-            "classes": len(self.dataset.classes),
+            "classes": list(self.dataset.classes),
             "image_shape": list(self.image_shape),
-            "mean": list(self.dataset.mean),
-            "std": list(self.dataset.std),
         }
 
 
 def build(defense: Defense, backbone: str, dataset: Dataset, image_shape: tuple[int, int, int], seed: int) -> nn.Module:
     """An untrained protected model; its initial weights follow from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "initial weights"))
         network = backbones.create(backbone, classes=len(dataset.classes), image_shape=image_shape)
         mean, std = getattr(network, "normalization", (dataset.mean, dataset.std))

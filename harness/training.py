@@ -23,6 +23,8 @@ from harness.types import Batch, Recipe, Split, TrainingState
 if TYPE_CHECKING:
     from defenses.base import Defense
 
+TRAINING_VERSION = 1
+"""Part of a checkpoint's identity; raised when a change of the loop changes weights."""
 DEVICE_SHARE = 0.5
 """Share of a device's free memory that the training images may take; larger sets stay in the CPU's memory."""
 
@@ -53,8 +55,9 @@ def train(model: nn.Module, job: TrainingJob) -> None:
     optimizer = make_optimizer(model, job.recipe)
     schedule = make_schedule(optimizer, job.recipe, math.ceil(len(job.split) / job.recipe.batch_size))
     first = _resume(model, optimizer, schedule, job)
+    store = ImageStore(job.device)
     for epoch in track(range(first, job.recipe.epochs), f"train {job.defense.label}"):
-        _train_epoch(model, optimizer, schedule, epoch, job)
+        _train_epoch(model, optimizer, schedule, epoch, job, store)
         _save_epoch(model, optimizer, schedule, epoch, job)
     checkpoints.save(job.path, _cpu_weights(model), job.about)
     _state_path(job).unlink(missing_ok=True)
@@ -66,33 +69,50 @@ def _train_epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     epoch: int,
     job: TrainingJob,
+    store: ImageStore,
 ) -> None:
     state = TrainingState(epoch, job.recipe.epochs, generator(job.seed, "training", epoch, device=job.device))
     images = job.defense.training_images(job.split, epoch=epoch, epochs=job.recipe.epochs, cache=job.cache)
     job.defense.reseed(model, derive(job.seed, "noise", epoch))
     model.train()
-    for batch in batches(images, job.split.labels, job.recipe, state, job.device):
+    total = torch.zeros((), device=job.device)
+    for batch in batches(store.source(images), job.split.labels, job.recipe, state, job.device):
         with torch.autocast(job.device.type, torch.bfloat16, enabled=job.amp):
             loss = job.defense.loss(model, batch, state)
-        if not math.isfinite(loss.item()):
-            raise HarnessError(
-                f"training {job.defense.label} diverged in epoch {epoch + 1}: the loss is {loss.item()}."
-            )
+        total += loss.detach()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
+    if not math.isfinite(total.item()):  # looked at once an epoch, so that a GPU need not wait for the CPU
+        raise HarnessError(f"training {job.defense.label} diverged in epoch {epoch + 1}: the loss is {total.item()}.")
 
 
-def batches(images: np.ndarray, labels: np.ndarray, recipe: Recipe, state: TrainingState, device: torch.device) -> Any:
-    """Shuffled, augmented batches of an epoch, on the device; the images are kept there when they fit."""
-    source = torch.from_numpy(np.array(images)) if images.nbytes <= _room(device) else None
-    if source is not None:
-        source = source.to(device)
+class ImageStore:
+    """Training images kept on the device while an epoch asks for the same array as the one before."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._array: np.ndarray | None = None
+        self._tensor: torch.Tensor | None = None
+
+    def source(self, images: np.ndarray) -> torch.Tensor | np.ndarray:
+        """The images on the device, or as they are when they do not fit there."""
+        if images is not self._array:
+            self._array, self._tensor = images, None
+            if images.nbytes <= _room(self.device):
+                self._tensor = torch.from_numpy(np.array(images)).to(self.device)
+        return images if self._tensor is None else self._tensor
+
+
+def batches(
+    source: torch.Tensor | np.ndarray, labels: np.ndarray, recipe: Recipe, state: TrainingState, device: torch.device
+) -> Any:
+    """Shuffled, augmented batches of an epoch, on the device."""
     answers = torch.from_numpy(np.array(labels)).to(device)
     order = torch.randperm(len(labels), generator=state.generator, device=device)
     for rows in order.split(recipe.batch_size):
-        raw = source[rows] if source is not None else _gather(images, rows, device)
+        raw = source[rows] if isinstance(source, torch.Tensor) else _gather(source, rows, device)
         batch = raw.to(memory_format=torch.channels_last).float().div_(255)
         if recipe.augment:
             batch = augment(batch, state.generator)
@@ -149,7 +169,7 @@ def _gather(images: np.ndarray, rows: torch.Tensor, device: torch.device) -> tor
     order = np.argsort(wanted)
     found = np.empty((len(wanted), *images.shape[1:]), images.dtype)
     found[order] = images[wanted[order]]
-    return torch.from_numpy(found).to(device, non_blocking=True)
+    return torch.from_numpy(found).to(device)
 
 
 def _room(device: torch.device) -> float:

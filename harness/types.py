@@ -70,7 +70,6 @@ class Recipe:
     schedule: Literal["one_cycle", "multi_step"] = "one_cycle"
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Shares of the training after which `multi_step` divides the learning rate by ten."""
-    label_smoothing: float = 0.0
     augment: bool = True
     """Random crop after 4 pixels of padding (in proportion for larger images) and horizontal flip."""
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .cells import Cell, Cells
 from .layout import Places
 from .paper import explain
+
+DATA = (
+    "“data …”: other images under the same name and so not comparable; what follows begins the digest that exported "
+    "cells have as `data`."
+)
+_NAMES: tuple[Callable[[Cell], str], ...] = (
+    lambda cell: cell.defense,
+    lambda cell: cell.dataset,
+    lambda cell: cell.backbone,
+    lambda cell: f"seed {cell.seed}",
+)
+"""What tells the networks of one preset apart."""
 
 
 def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: str = "") -> list[str]:
@@ -18,14 +31,17 @@ def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: 
         "Accuracy in percent with its 95 % interval"
         + (", over seeds mean ± standard deviation" if several else "")
         + ".",
-        _provenance(chosen),
+        *_provenance(chosen),
+        *_twins(cells, chosen),
         *_preprocessing(chosen),
         *explain(estimates, paper_note),
     ]
     if any(not estimate.complete for estimate in estimates):
         sentences.append("(k/m): recorded for k of the row's m conditions only, and out of the contest for the best.")
+    if any(estimate.seeds < estimate.expected_seeds for estimate in estimates):
+        sentences.append("(k seeds): over those k of the table's seeds that have all the conditions recorded here.")
     if cells.superseded:
-        sentences.append(f"{cells.superseded} cells that later ones of the same settings replaced are left out.")
+        sentences.append(f"{cells.superseded} cells that later used ones of the same settings replaced are left out.")
     return sentences
 
 
@@ -44,15 +60,63 @@ def numbers_text(numbers: Iterable[int]) -> str:
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
-def _provenance(chosen: Sequence[Cell]) -> str:
+def _provenance(chosen: Sequence[Cell]) -> list[str]:
     images: dict[str, set[int]] = defaultdict(set)
     for cell in chosen:
         images[cell.dataset].add(cell.n_images)
     data = "; ".join(f"{name}, n = {' and '.join(f'{n:,}' for n in sorted(images[name]))}" for name in sorted(images))
-    presets = " and ".join(sorted({cell.preset for cell in chosen if cell.preset})) or "unnamed"
     seeds = sorted({cell.seed for cell in chosen})
     which = f"{'Seeds' if len(seeds) > 1 else 'Seed'} {numbers_text(seeds)}"
-    return f"Test images: {data}. Training preset: {presets}. {which}."
+    return [
+        f"Test images: {data}.",
+        *([DATA] if any(cell.data for cell in chosen) else []),
+        f"Training: {_training(chosen)}.",
+        f"{which}.",
+    ]
+
+
+def _training(chosen: Sequence[Cell]) -> str:
+    """How the networks were trained; in whose case, where one preset's networks were trained differently."""
+    by_preset: dict[str, list[Cell]] = defaultdict(list)
+    for cell in chosen:
+        by_preset[cell.preset].append(cell)
+    return "; ".join(part for preset in sorted(by_preset) for part in _told_apart(by_preset[preset]))
+
+
+def _told_apart(cells: Sequence[Cell]) -> list[str]:
+    """One text for all, or each with as few of the networks' names as tell for which ones it holds."""
+    for count in range(len(_NAMES) + 1):
+        for names in itertools.combinations(_NAMES, count):
+            found: dict[tuple[str, ...], set[str]] = defaultdict(set)
+            for cell in cells:
+                found[tuple(show(cell) for show in names)].add(_training_text(cell))
+            if all(len(texts) == 1 for texts in found.values()):
+                return _grouped({" ".join(key): min(texts) for key, texts in found.items()})
+    return sorted({_training_text(cell) for cell in cells})
+
+
+def _grouped(texts: Mapping[str, str]) -> list[str]:
+    """From whose to what, each text once: “12 epochs for blur, vanilla”."""
+    whose: dict[str, list[str]] = defaultdict(list)
+    for name, text in sorted(texts.items()):
+        whose[text].append(name)
+    return [f"{text} for {', '.join(names)}" if names != [""] else text for text, names in whose.items()]
+
+
+def _training_text(cell: Cell) -> str:
+    preset = f"{cell.preset or 'unknown'} preset"
+    epochs = "" if cell.epochs is None else f"{cell.epochs:,} epoch{'' if cell.epochs == 1 else 's'}"
+    images = "" if cell.train_images is None else f"on {cell.train_images:,} images"
+    parts = (f"altered {preset}" if cell.altered else preset, f"{epochs} {images}".strip())
+    return ", ".join(filter(None, (*parts, "bfloat16" if cell.amp else "")))
+
+
+def _twins(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
+    found = {(cell.defense, cells.twins[cell.network]) for cell in chosen if cell.network in cells.twins}
+    return [
+        f"Seeds {numbers_text(seeds)} of {defense} have the same weights and count as one network."
+        for defense, seeds in sorted(found)
+    ]
 
 
 def _preprocessing(chosen: Sequence[Cell]) -> list[str]:

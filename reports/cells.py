@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 class Group(NamedTuple):
     """Cells that may be compared: the same test images, the same training preset, the same form of the suite.
 
-    variant: the suite's parameters, "limit=200" for "adversarial:limit=200".
+    variant: the suite's parameters, "limit=200" for "adversarial:limit=200" · data: see `Cell`.
     """
 
     family: str
     dataset: str
+    data: str
     images: int
     preset: str
     variant: str
@@ -30,8 +32,10 @@ class Group(NamedTuple):
 class Cell(NamedTuple):
     """One recorded cell, a row of the records' frame; text that does not apply is "" and numbers are None.
 
-    family: the paper's data set it belongs to, or "" · weights: a digest of the network's weights where the
-    records give one.
+    family: the paper's data set it belongs to, or "" · weights: a digest of the network's weights · data: of the
+    test images taken, which `Cells` leaves empty where the name and number of the images tell enough ·
+    epochs, train_images, amp: of the training · altered: whether that was other than its preset's · gradient: how
+    an attacker gets through the preprocessing, "exact" or "bpda" · draws: gradients averaged per step.
     """
 
     identity: str
@@ -54,11 +58,19 @@ class Cell(NamedTuple):
     n_images: int
     n_correct: int
     weights: str = ""
+    data: str = ""
+    epochs: int | None = None
+    train_images: int | None = None
+    amp: bool = False
+    altered: bool = False
+    gradient: str = ""
+    draws: int = 1
 
     @property
     def group(self) -> Group:
         """What it may be compared within."""
-        return Group(self.family, self.dataset, self.n_images, self.preset, self.suite.partition(":")[2])
+        variant = self.suite.partition(":")[2]
+        return Group(self.family, self.dataset, self.data, self.n_images, self.preset, variant)
 
     @property
     def preprocessed(self) -> bool:
@@ -73,7 +85,7 @@ class Cell(NamedTuple):
     @property
     def network(self) -> tuple[Any, ...]:
         """Which trained network tables would take it for."""
-        return self.dataset, self.family, self.preset, self.backbone, self.defense, self.seed
+        return self.dataset, self.family, self.data, self.preset, self.backbone, self.defense, self.seed
 
     @property
     def setting(self) -> tuple[Any, ...]:
@@ -82,19 +94,24 @@ class Cell(NamedTuple):
         return *self.network, *scored, *self.disturbance
 
 
-REQUIRED = tuple(field for field in Cell._fields if field != "weights")
-_KINDS = {"seed": int, "severity": int, "n_images": int, "n_correct": int, "epsilon": float}
+REQUIRED = tuple(field for field in Cell._fields if field not in Cell._field_defaults)
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("seed", "severity", "n_images", "n_correct", "epochs", "train_images", "draws"), int),
+    **dict.fromkeys(("amp", "altered"), bool),
+    "epsilon": float,
+}
 
 
 class Cells:
     """What tables are made from; nothing here opens a model.
 
-    frame: one row per finished cell, in the order of recording, with at least the columns `REQUIRED`; a column
-    `weights` is used where there is one · correct: an identity to [N] bool, images in the same order for the
-    same data and N.
+    frame: one row per finished cell, in the order of their last use, with at least the columns `REQUIRED`; the
+    other fields of `Cell` are used where there are columns of them · correct: an identity to [N] bool, images in
+    the same order for the same data and N.
 
     Cells that tables cannot tell apart (a network trained again with other epochs, say) are not mixed: of several
-    networks, and of several cells, the one recorded last counts, and `superseded` says how many were left out.
+    networks, and of several cells, the one used last counts, and `superseded` says how many were left out. Seeds
+    whose networks have equal weights are one network, taken for the lowest of these seeds; `twins` holds them.
     Raises: UserError when there are no cells.
     """
 
@@ -104,10 +121,11 @@ class Cells:
             raise HarnessError(f"the records lack the columns {', '.join(missing)}.")
         if frame.empty:
             raise UserError("no recorded cells to make tables from. Run `python -m harness run` first.")
-        recorded = _read(frame)
+        recorded = _without_needless_data(_read(frame))
         latest = _latest(recorded)
         self.superseded = len(recorded) - len(latest)
-        self._cells = tuple(sorted(latest, key=_order))
+        self.twins = _twins(latest)
+        self._cells = tuple(sorted(_as_one(latest, self.twins), key=_order))
         self._read_correct = functools.cache(correct)
 
     def __repr__(self) -> str:
@@ -141,16 +159,42 @@ def _read(frame: pd.DataFrame) -> list[Cell]:
 
 def _values(name: str, column: pd.Series) -> list[Any]:
     absent = column.isna().tolist()
-    kind: Callable[[Any], Any] = _KINDS.get(name, str)
-    empty = "" if kind is str else None
+    kind = _KINDS.get(name, str)
+    empty = Cell._field_defaults.get(name, "" if kind is str else None)
     return [empty if gone else kind(value) for value, gone in zip(column.tolist(), absent, strict=True)]
 
 
-def _latest(cells: Iterable[Cell]) -> list[Cell]:
-    cells = list(cells)
+def _without_needless_data(cells: list[Cell]) -> list[Cell]:
+    """The digests kept for those data sets only under whose name and number of images there are several.
+
+    A digest depends on how many images are taken, so that 128 and 256 of the same ones have different digests.
+    """
+    digests: dict[tuple[str, str, int], set[str]] = defaultdict(set)
+    for cell in cells:
+        digests[cell.dataset, cell.family, cell.n_images].add(cell.data)
+    doubtful = {key[:2] for key, found in digests.items() if len(found) > 1}
+    return [cell if (cell.dataset, cell.family) in doubtful else cell._replace(data="") for cell in cells]
+
+
+def _latest(cells: list[Cell]) -> list[Cell]:
     network = {cell.network: cell.weights for cell in cells}
     current = [cell for cell in cells if cell.weights == network[cell.network]]
     return list({cell.setting: cell for cell in current}.values())
+
+
+def _twins(cells: Iterable[Cell]) -> dict[tuple[Any, ...], tuple[int, ...]]:
+    """From `Cell.network` to all the seeds under which its weights were scored, where these are several."""
+    seeds: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for cell in cells:
+        if cell.weights:
+            seeds[*cell.network[:-1], cell.weights].add(cell.seed)
+    several = {key: tuple(sorted(found)) for key, found in seeds.items() if len(found) > 1}
+    return {(*key[:-1], seed): found for key, found in several.items() for seed in found}
+
+
+def _as_one(cells: Iterable[Cell], twins: Mapping[tuple[Any, ...], tuple[int, ...]]) -> list[Cell]:
+    merged = [cell._replace(seed=min(twins.get(cell.network, (cell.seed,)))) for cell in cells]
+    return list({cell.setting: cell for cell in merged}.values())
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:

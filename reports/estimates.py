@@ -40,7 +40,10 @@ def worst_case(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashabl
 
 
 def _comparable_seeds(chosen: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells of each seed, of those seeds only that have the conditions of the fullest one."""
+    """The cells of each seed, of those seeds only that have the conditions of the fullest one.
+
+    The table says where seeds are missing for that, see `Estimate.expected_seeds`.
+    """
     by_seed: dict[int, dict[Hashable, Cell]] = {}
     for cell in chosen:
         by_seed.setdefault(cell.seed, {})[cell.disturbance] = cell

@@ -9,12 +9,16 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from harness.metrics import show_epsilon
+
 from .cells import Cell, Cells, Group, base_name
 from .estimates import Combine
 from .paper import BACKBONES, DEFENSES, FAMILIES
 from .table import DECIMALS, Column, Estimate, PaperNumber, Row, Table
 
-THREATS = ("bare", "transfer", "adaptive")
+THREATS = ("bare", "adaptive")
+DIGEST_DIGITS = 6
+"""How much of a digest is shown where data sets of one name hold different images."""
 
 
 class Label(NamedTuple):
@@ -46,7 +50,12 @@ def fill(
     paper: PaperOf,
     group: Callable[[Cell], Group] = attrgetter("group"),
 ) -> dict[Place, Estimate]:
-    """Sort the chosen cells into places and estimate each; a row's conditions are all that any defense has there."""
+    """Sort the chosen cells into places and estimate each.
+
+    A row's conditions are all that any defense has there, the table's seeds all that are in the chosen cells.
+    """
+    chosen = list(chosen)
+    seeds = len({cell.seed for cell in chosen})
     members: dict[Place, list[Cell]] = defaultdict(list)
     expected: dict[tuple[Hashable, ...], set[Hashable]] = defaultdict(set)
     for cell in chosen:
@@ -54,7 +63,9 @@ def fill(
         members[place].append(cell)
         expected[place[:2]].add(cell.disturbance)
     return {
-        place: dataclasses.replace(combine(cells, found, frozenset(expected[place[:2]])), paper=paper(found))
+        place: dataclasses.replace(
+            combine(cells, found, frozenset(expected[place[:2]])), paper=paper(found), expected_seeds=seeds
+        )
         for place, found in members.items()
     }
 
@@ -88,7 +99,7 @@ def group_names(groups: Iterable[Group]) -> dict[Group, str]:
 
 def backbone_label(cell: Cell) -> Label:
     """The paper's networks first."""
-    return Label((_index(BACKBONES, cell.backbone),), cell.backbone)
+    return Label((_index(BACKBONES, base_name(cell.backbone)), natural(cell.backbone)), cell.backbone)
 
 
 def preprocess_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
@@ -107,23 +118,13 @@ def preprocess_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
     return label
 
 
-def epsilon_text(epsilon: float) -> str:
-    """A radius as the field writes it: 8/255 where it is one of these, else a decimal.
-
-    >>> epsilon_text(8 / 255), epsilon_text(0.5)
-    ('8/255', '0.5')
-    """
-    levels = epsilon * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{epsilon:.6g}"
-
-
 def epsilon_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
     """Labels such as “8/255 pixel”: the radius, its space, and its norm where there are several."""
     several = len({cell.norm for cell in chosen}) > 1
 
     def label(cell: Cell) -> Label:
         epsilon = cell.epsilon or 0.0
-        words = [epsilon_text(epsilon), cell.epsilon_space, cell.norm if several else ""]
+        words = [show_epsilon(epsilon), cell.epsilon_space, cell.norm if several else ""]
         return Label((cell.norm, cell.epsilon_space, epsilon), " ".join(filter(None, words)))
 
     return label
@@ -164,10 +165,12 @@ def _index(known: Sequence[str], name: str) -> int:
 
 def _group_name(group: Group, alike: Sequence[Group]) -> str:
     parts = []
+    if len({other.data for other in alike}) > 1:
+        parts.append(f"data {group.data[:DIGEST_DIGITS] or 'unknown'}")
     if len({other.images for other in alike}) > 1:
         parts.append(f"n = {group.images:,}")
     if len({other.preset for other in alike}) > 1:
-        parts.append(group.preset or "no preset")
+        parts.append(group.preset or "unknown training")
     if len({other.variant for other in alike}) > 1:
         parts.append(group.variant or "default")
     return f"{group.dataset} ({', '.join(parts)})" if parts else group.dataset

@@ -14,15 +14,18 @@ from .table import Estimate, PaperNumber
 SOURCE = "arXiv 2409.18419"
 FAMILIES = ("cifar10", "cifar100", "imagenet100")
 BACKBONES = ("resnet18", "resnet50", "vit_tiny")
+PRETRAINED = ("resnet50", "vit_tiny")
+"""Those the paper fine-tuned from pretrained weights; ResNet-18 it trained from scratch."""
 DEFENSES = ("vanilla", "blur", "tv_layer", "pni", "virolbi_fixed", "virolbi_iterative")
 _DATA = Path(__file__).parent / "data" / "paper_tables.csv"
 _LEVELS = {"imagenet100": "level=0.3"}
 """The parameters of the paper's ViRoLBI where they are not the defaults (ν = 1, level 0.6), by data set."""
 
 DIFFERENCES = {
-    "backbone": "another backbone (ResNet-18, on ImageNet100 ResNet-50)",
+    "backbone": "another network (ResNet-18, on ImageNet100 ResNet-50; of ViT-tiny the one with 16-pixel patches)",
+    "pretraining": "other initial weights (ResNet-50's and ViT-tiny's pretrained, ResNet-18's not)",
     "data": "the original images",
-    "preset": "its full training",
+    "training": "its own full training",
     "preprocessing": "other preprocessing (ViRoLBI with ν = 1 at level 0.6, on ImageNet100 0.3; blur for Blur)",
     "corruptions": "the published corrupted files",
     "severities": "other severities (1–5, on ImageNet100 1–2)",
@@ -39,19 +42,22 @@ class Position(NamedTuple):
     condition: str
 
 
-def paper_number(cell: Cell, position: Position, differences: Iterable[str] = ()) -> PaperNumber | None:
-    """The paper's accuracy beside a cell, None where it has no such setting.
+def paper_number(cells: Sequence[Cell], position: Position, differences: Iterable[str] = ()) -> PaperNumber | None:
+    """The paper's accuracy beside the cells of one place, None where it has no such setting.
 
-    A defense with parameters of its own is not the paper's and has none. A backbone the paper did not use stands
-    beside the paper's residual network. What differs is listed: the cell's own differences and those given.
+    A defense with parameters of its own is not the paper's and has none. A backbone stands beside the paper's of
+    that name whatever its parameters, one the paper did not use beside its residual network. What differs is
+    listed: what does so in any of the cells, and the differences given.
     """
+    cell = cells[0]
     defense = _papers_defense(cell)
-    backbone = cell.backbone if cell.backbone in BACKBONES else _residual(cell.family)
+    base = base_name(cell.backbone)
+    backbone = base if base in BACKBONES else _residual(cell.family)
     for preprocess in ("yes",) if cell.preprocessed else ("no", "unstated"):
         for table in position.tables:
             key = (table, backbone, cell.family, position.condition, preprocess, defense)
             if key in _numbers():
-                return PaperNumber(_numbers()[key], (*_differences(cell, backbone), *differences))
+                return PaperNumber(_numbers()[key], (*_differences(cells, backbone), *differences))
     return None
 
 
@@ -76,16 +82,24 @@ def _residual(family: str) -> str:
     return "resnet50" if family == "imagenet100" else "resnet18"
 
 
-def _differences(cell: Cell, backbone: str) -> list[str]:
-    found = {
-        "backbone": cell.backbone != backbone,
+def _differences(cells: Sequence[Cell], backbone: str) -> list[str]:
+    met = {name for cell in cells for name, differs in _compared(cell, backbone).items() if differs}
+    return [name for name in DIFFERENCES if name in met]
+
+
+def _compared(cell: Cell, backbone: str) -> dict[str, bool]:
+    base, _, given = cell.backbone.partition(":")
+    parameters = set(given.split(",")) - {""}
+    pretrained = "pretrained=true" in parameters
+    return {
+        "backbone": base != backbone or bool(parameters - {"pretrained=true"}),
+        "pretraining": base == backbone and pretrained != (base in PRETRAINED),
         "data": cell.dataset != cell.family,
-        "preset": cell.preset != "paper",
+        "training": cell.altered or cell.preset != "paper",
         "preprocessing": cell.preprocessed and not _papers_preprocessing(cell),
         "corruptions": cell.source == "generated",
         "epsilon": cell.epsilon_space == "pixel",
     }
-    return [name for name, differs in found.items() if differs]
 
 
 def _papers_defense(cell: Cell) -> str | None:

@@ -17,6 +17,10 @@ DAGGER = "†"
 HEADER_WIDTH = 13
 """Characters after which a defense's name goes on in the next line of a header."""
 
+_CSV_NUMBERS = (
+    *("value", "ci_low", "ci_high", "std", "n_seeds", "n_seeds_expected"),
+    *("n_images", "n_conditions", "n_conditions_expected", "paper", "paper_setting", "best"),
+)
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -58,8 +62,7 @@ def to_csv(table: Table) -> str:
     """One line per place of the table, the numbers apart and in percent; empty where nothing was run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    numbers = ("value", "ci_low", "ci_high", "std", "n_seeds", "n_images", "n_conditions", "n_conditions_expected")
-    writer.writerow([*table.row_header, "dataset", "defense", *numbers, "paper", "paper_setting", "best"])
+    writer.writerow([*table.row_header, "dataset", "defense", *_CSV_NUMBERS])
     for row in table.rows:
         for column, estimate in zip(table.columns, row.estimates, strict=True):
             writer.writerow([*row.labels, *column, *_csv_numbers(estimate)])
@@ -102,12 +105,15 @@ def value_text(estimate: Estimate) -> str:
 
 
 def spread_text(estimate: Estimate) -> str:
-    """Its uncertainty: "[76.1, 80.7]", over seeds "± 0.4"; "(3/5)" follows where conditions are missing."""
+    """Its uncertainty: "[76.1, 80.7]", over seeds "± 0.4"; what is missing follows, "(3/5, 2 seeds)"."""
     if estimate.std is None:
         spread = f"[{estimate.low:.{DECIMALS}f}, {estimate.high:.{DECIMALS}f}]"
     else:
         spread = f"± {estimate.std:.{DECIMALS}f}"
-    return spread if estimate.complete else f"{spread} ({estimate.conditions}/{estimate.expected})"
+    missing = [] if estimate.complete else [f"{estimate.conditions}/{estimate.expected}"]
+    if estimate.seeds < estimate.expected_seeds:
+        missing.append(f"{estimate.seeds} seed{'s' if estimate.seeds > 1 else ''}")
+    return f"{spread} ({', '.join(missing)})" if missing else spread
 
 
 def paper_text(estimate: Estimate) -> str:
@@ -153,12 +159,13 @@ def _markdown_cell(estimate: Estimate | None) -> str:
 
 def _csv_numbers(estimate: Estimate | None) -> list[str]:
     if estimate is None:
-        return [""] * 11
+        return [""] * len(_CSV_NUMBERS)
     percents = (estimate.value, estimate.low, estimate.high, estimate.std)
     paper = estimate.paper
     return [
         *("" if percent is None else f"{percent:.4f}" for percent in percents),
-        *map(str, (estimate.seeds, estimate.images, estimate.conditions, estimate.expected)),
+        *map(str, (estimate.seeds, estimate.expected_seeds)),
+        *map(str, (estimate.images, estimate.conditions, estimate.expected)),
         f"{paper.accuracy:.2f}" if paper else "",
         _paper_setting(paper.differences) if paper else "",
         "true" if estimate.best else "false",
@@ -166,7 +173,7 @@ def _csv_numbers(estimate: Estimate | None) -> list[str]:
 
 
 def _paper_setting(differences: Sequence[str]) -> str:
-    return f"other {' '.join(differences)}" if differences else "same"
+    return f"other {', '.join(differences)}" if differences else "same"
 
 
 def _latex_header(table: Table) -> list[str]:

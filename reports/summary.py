@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from harness.registry import tables
 
@@ -21,8 +21,8 @@ from .layout import (
     source_label,
     threat_label,
 )
-from .paper import Position, paper_number
-from .table import PaperNumber, Table
+from .paper import UNSTATED, Position, paper_number
+from .table import Estimate, PaperNumber, Table
 
 ORDER = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
 _CLEAN = {
@@ -44,28 +44,22 @@ class Summary:
         attacked = [cell for cell in everything if cell.threat]
         means, robust = _mean_label(scored), _robust_label(attacked)
         preprocess = preprocess_label(everything)
-        places = fill(
-            cells,
-            scored,
-            row=lambda cell: (backbone_label(cell), means(cell), preprocess(cell)),
-            combine=mean_accuracy,
-            paper=_paper,
-            group=_group,
-        ) | fill(
-            cells,
-            attacked,
-            row=lambda cell: (backbone_label(cell), robust(cell), preprocess(cell)),
-            combine=worst_case,
-            paper=lambda _: None,
-            group=_group,
-        )
+
+        def row(cell: Cell) -> tuple[Label, ...]:
+            return backbone_label(cell), (robust if cell.threat else means)(cell), preprocess(cell)
+
+        places = fill(cells, everything, row=row, combine=_combine, paper=_paper, group=_group)
         return assemble(
             places,
             name="summary",
             title="Summary",
-            caption=[*_about(attacked), *common(cells, everything, places)],
+            caption=[*_about(attacked), *common(cells, everything, places, paper_note=UNSTATED)],
             row_header=("backbone", "measure", "preprocess"),
         )
+
+
+def _combine(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashable]) -> Estimate:
+    return (worst_case if chosen[0].threat else mean_accuracy)(cells, chosen, expected)
 
 
 def _group(cell: Cell) -> Group:
@@ -123,7 +117,7 @@ def _suite_order(cell: Cell) -> tuple[int, str, tuple[tuple[str, float], ...]]:
 def _paper(members: Sequence[Cell]) -> PaperNumber | None:
     cell = members[0]
     position = _CLEAN.get(base_name(cell.defense))
-    return paper_number(cell, position) if position and base_name(cell.suite) == "clean" else None
+    return paper_number(members, position) if position and base_name(cell.suite) == "clean" else None
 
 
 def _about(attacked: Sequence[Cell]) -> list[str]:

@@ -20,8 +20,8 @@ class PaperNumber(NamedTuple):
 class Estimate:
     """One measured accuracy, in percent, with its 95 % interval.
 
-    std: over seeds, None with one seed · seeds, images: how many · conditions of expected: how many of the
-    row's conditions are recorded here, so that a mean over fewer than the others' is seen to be one.
+    std: over seeds, None with one seed · images: how many · seeds of expected_seeds, conditions of expected: how
+    many of the table's seeds and of the row's conditions are in it, so that a mean over fewer is seen to be one.
     """
 
     value: float
@@ -29,6 +29,7 @@ class Estimate:
     high: float
     std: float | None = None
     seeds: int = 1
+    expected_seeds: int = 1
     images: int
     conditions: int = 1
     expected: int = 1

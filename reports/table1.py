@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.corruptions import COMMON, EXTRA
 from harness.registry import tables
 
 from .captions import common, numbers_text
@@ -13,14 +14,7 @@ from .layout import Label, assemble, backbone_label, fill, preprocess_label, sou
 from .paper import Position, paper_number, severity_difference
 from .table import PaperNumber, Table
 
-ORDER = (
-    *("gaussian_noise", "shot_noise", "impulse_noise"),
-    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    *("snow", "frost", "fog", "brightness"),
-    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-    *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
-)
-"""The order of ImageNet-C (Hendrycks and Dietterich 2019), its four extra corruptions last."""
+ORDER = (*COMMON, *EXTRA)
 
 
 @tables.register("table1")
@@ -56,7 +50,7 @@ def _corruption_label(cell: Cell) -> Label:
 
 
 def _paper(members: Sequence[Cell]) -> PaperNumber | None:
-    return paper_number(members[0], Position((1,), members[0].condition), severity_difference(members))
+    return paper_number(members, Position((1,), members[0].condition), severity_difference(members))
 
 
 def _about(chosen: Sequence[Cell]) -> list[str]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
+from harness.metrics import show_epsilon
 from harness.registry import tables
+from harness.spec import Spec
 
 from .captions import common
-from .cells import Cell, Cells
+from .cells import Cell, Cells, base_name
 from .estimates import mean_accuracy, worst_case
 from .layout import (
     Label,
     assemble,
     backbone_label,
     epsilon_label,
-    epsilon_text,
     fill,
     natural,
     preprocess_label,
@@ -25,9 +27,10 @@ from .table import PaperNumber, Table
 
 THREATS = {
     "bare": "bare = made on the network alone",
-    "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
 }
+PGD = {"steps": "20", "relative_step": "0.25"}
+"""What PGD's name leaves unsaid. Its class would tell, but loads PyTorch, which tables do without."""
 PAPER_NOTE = (
     "The paper does not name the attack or the threat model of its Table 2; its numbers stand beside bare PGD "
     "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI)."
@@ -73,7 +76,7 @@ def _paper(members: Sequence[Cell]) -> PaperNumber | None:
     cell = members[0]
     if cell.threat != "bare" or cell.attack != "pgd" or cell.norm.lower() != "linf" or cell.epsilon is None:
         return None
-    return paper_number(cell, Position((2, 8), f"eps={epsilon_text(cell.epsilon)}"))
+    return paper_number(members, Position((2, 8), f"eps={show_epsilon(cell.epsilon)}"))
 
 
 def _about(chosen: Sequence[Cell]) -> list[str]:
@@ -83,5 +86,48 @@ def _about(chosen: Sequence[Cell]) -> list[str]:
     return [
         f"Threat model: {norms or 'unnamed'} norm, ε in {spaces or 'unnamed'} space; "
         + "; ".join(text for name, text in THREATS.items() if name in threats)
-        + ". Worst case: right under every attack of the block."
+        + ". Worst case: right under every attack of the block.",
+        *_gradients(chosen),
+        *_steps(chosen),
+        *_draws(chosen),
     ]
+
+
+def _gradients(chosen: Sequence[Cell]) -> list[str]:
+    """How adaptive attacks get through what precedes the network."""
+    through = {
+        (_gradient_text(cell), base_name(cell.preprocess))
+        for cell in chosen
+        if cell.threat == "adaptive" and cell.preprocessed and cell.gradient
+    }
+    return [f"Gradient of the preprocessing in adaptive attacks: {_listed(through)}."] if through else []
+
+
+def _gradient_text(cell: Cell) -> str:
+    if cell.gradient != "bpda":
+        return cell.gradient
+    return "BPDA through the frozen partition" if base_name(cell.preprocess) == "virolbi" else "BPDA"
+
+
+def _steps(chosen: Sequence[Cell]) -> list[str]:
+    given = {attack: PGD | Spec.parse(attack).parameters for attack in {cell.attack for cell in chosen}}
+    takes = [
+        f"{attack}: {parameters['steps']} steps of {parameters['relative_step']} ε"
+        for attack, parameters in sorted(given.items())
+        if base_name(attack) == "pgd"
+    ]
+    return [f"{'; '.join(takes)}."] if takes else []
+
+
+def _draws(chosen: Sequence[Cell]) -> list[str]:
+    """Over how many gradients a step is averaged for models that draw random numbers."""
+    averaged = {(str(cell.draws), cell.defense) for cell in chosen if cell.draws > 1}
+    return [f"Gradients averaged per step: {_listed(averaged)}."] if averaged else []
+
+
+def _listed(pairs: Iterable[tuple[str, str]]) -> str:
+    """What holds for whom: “exact for blur; BPDA for jpeg, median”."""
+    whom: dict[str, list[str]] = defaultdict(list)
+    for what, who in sorted(pairs):
+        whom[what].append(who)
+    return "; ".join(f"{what} for {', '.join(names)}" for what, names in whom.items())

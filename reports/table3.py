@@ -53,4 +53,4 @@ def _scale_label(cell: Cell) -> Label:
 
 
 def _paper(members: Sequence[Cell]) -> PaperNumber | None:
-    return paper_number(members[0], Position((3,), members[0].condition))
+    return paper_number(members, Position((3,), members[0].condition))

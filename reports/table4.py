@@ -14,6 +14,7 @@ from .layout import Label, assemble, backbone_label, fill, preprocess_label
 from .paper import UNSTATED, Position, paper_number
 from .table import PaperNumber, Table
 
+CLIPPED = "Before preprocessing, the parts are clipped to [0,1]."
 _CONDITION = re.compile(r"(low|high) r=(\d+(?:\.\d+)?)")
 
 
@@ -43,6 +44,7 @@ class FrequencyParts:
             title="Low- and high-frequency parts (Table 4 of the paper)",
             caption=[
                 "r: cut-off radius around the zero frequency.",
+                *([CLIPPED] if any(cell.preprocessed for cell in chosen) else []),
                 *common(cells, chosen, places, paper_note=UNSTATED),
             ],
             row_header=("backbone", "r", "part", "preprocess"),
@@ -59,4 +61,4 @@ class FrequencyParts:
         found = _CONDITION.fullmatch(members[0].condition)
         if found is None or float(found[2]) != self.radius:
             return None
-        return paper_number(members[0], Position((4,), found[1]), ["radius"])
+        return paper_number(members, Position((4,), found[1]), ["radius"])

@@ -39,7 +39,7 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
 def context(**changes: Any) -> SuiteContext:
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 6, 6), dtype=np.uint8)
     split = Split(images=images, labels=np.arange(8) % 3, indices=np.arange(8) * 5, digest="d")
-    return SuiteContext(dataset=None, **{"split": split, "seed": 0, **changes})
+    return SuiteContext(**{"dataset": None, "split": split, "seed": 0, **changes})
 
 
 def test_conditions_are_threats_then_attacks_then_radii() -> None:
@@ -144,8 +144,9 @@ def test_the_suite_attacks_its_rows_within_the_radius_of_the_condition(space: An
     assert accuracy(model, found, torch.tensor([1, 2])) <= accuracy(model, clean, torch.tensor([1, 2]))
 
 
-def test_the_suite_gives_an_image_the_same_example_in_any_block() -> None:
-    made, model = context(), network()
+@pytest.mark.parametrize("batch_size", [2, 3, 256])
+def test_the_suite_gives_an_image_the_same_example_in_any_block(batch_size: int) -> None:
+    made, model = context(batch_size=batch_size), network()
     condition = chosen(made, "pgd eps=8/255")
     everything = Adversarial().disturb(np.arange(8), condition, made, model)
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from harness.attacks.base import Attack, Budget, loss_slope, random_start
 from harness.attacks.gradient import FGSM, PGD
 from harness.errors import UserError
-from harness.models import NormalizedModel
+from harness.models import NormalizedModel, Pipeline
 from harness.registry import attacks
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -128,6 +128,26 @@ def test_the_slope_is_that_of_the_summed_cross_entropy() -> None:
     (logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).sum().backward()
 
     torch.testing.assert_close(loss_slope(model, images, labels, draws=1), point.grad)
+
+
+class Cube(nn.Module):
+    """A smooth preprocessor whose derivative differs from pixel to pixel."""
+
+    calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return images**3
+
+
+def test_the_slope_goes_through_a_preprocessor_once_for_all_draws() -> None:
+    images, labels, front = pictures(4), torch.tensor([0, 1, 1, 0]), Cube()
+    whole = nn.Sequential(Cube(), Noisy(noise=1.0))
+
+    found = loss_slope(Pipeline(front, Noisy(noise=1.0)), images, labels, draws=5)
+
+    torch.testing.assert_close(found, loss_slope(whole, images, labels, draws=5))
+    assert front.calls == 1
 
 
 def test_a_random_start_fills_the_ball() -> None:

@@ -30,17 +30,18 @@ from harness.errors import UserError
         ("batch_size", 1, "--batch-size must be 2 or more, got 1."),
         ("limit", 0, "--limit must be 1 or more test images, got 0."),
         ("limit", -3, "got -3."),
-        ("level", 1.5, "--level must be between 0 and 1, got 1.5."),
+        ("level", 1.5, "--level must be above 0 and at most 1, got 1.5."),
+        ("level", 0.0, "got 0."),
         ("level", -0.1, "got -0.1."),
         ("level", float("nan"), "got nan."),
         ("nu", 0.0, "--nu must be a number above 0, got 0."),
         ("nu", float("inf"), "got inf."),
         ("nu", float("nan"), "got nan."),
         ("seeds", (0, -1), "--seed must be 0 or more, got -1."),
-        ("seeds", (), "--seed must be given at least one value, got nothing."),
-        ("defenses", (), "--defense must be given at least one value, got nothing."),
-        ("suites", (), "--suite must be given at least one value, got nothing."),
-        ("epsilons", (), "--epsilons must be given at least one value, got nothing."),
+        ("seeds", (), "--seed must be at least one number, got nothing."),
+        ("defenses", (), "--defense must be at least one name, got nothing."),
+        ("suites", (), "--suite must be at least one name, got nothing."),
+        ("epsilons", (), "--epsilons must be at least one radius, got nothing."),
         ("epsilons", (0.0,), "--epsilons must be above 0 and at most 1, such as 8/255, got 0."),
         ("epsilons", (8 / 255, 8.0), "got 8."),
         ("epsilons", (float("nan"),), "got nan."),
@@ -53,7 +54,7 @@ def test_a_value_out_of_range_is_refused_with_option_range_and_value(option: str
     assert shown in str(error.value)
 
 
-@pytest.mark.parametrize("level", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("level", [1e-9, 0.6, 1.0])
 def test_the_ends_of_a_range_belong_to_it(level: float) -> None:
     assert RunConfig(level=level, epochs=1, limit=1, batch_size=2, epsilons=(1.0,)).level == level
 
@@ -61,7 +62,7 @@ def test_the_ends_of_a_range_belong_to_it(level: float) -> None:
 @pytest.mark.parametrize(("size", "level"), [(32, 0.6), (64, 0.6), (65, 0.3), (224, 0.3)])
 def test_the_level_follows_the_size_of_the_images(size: int, level: float) -> None:
     assert RunConfig().test_level(size) == level
-    assert RunConfig(level=0.0).test_level(size) == 0.0
+    assert RunConfig(level=0.1).test_level(size) == 0.1
 
 
 @pytest.mark.parametrize(
@@ -172,8 +173,8 @@ def test_a_file_sets_options_by_their_names_on_the_command_line(tmp_path: Path) 
         "defense": "blur",
         "batch_size": 64,
         "amp": True,
-        "seed": "0,1",
-        "epsilons": "8/255,0.5",
+        "seed": [0, 1],
+        "epsilons": ["8/255", 0.5],
     }
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.backbones import Resized
 from harness.errors import UserError
-from harness.models import NormalizedModel, Pipeline, count_parameters
+from harness.models import NormalizedModel, Pipeline
 from harness.registry import backbones
 
 CIFAR = (3, 32, 32)
@@ -47,6 +47,10 @@ def build(name: str, shape: tuple[int, int, int] = CIFAR, classes: int = 10) -> 
     return network
 
 
+def count_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def logits(network: nn.Module, shape: tuple[int, int, int], count: int = 2) -> torch.Tensor:
     """Logits of random images, taken without keeping what a gradient needs."""
     images = torch.rand((count, *shape), generator=torch.Generator().manual_seed(0))
@@ -65,10 +69,12 @@ def test_images_are_normalised_before_the_network() -> None:
         torch.testing.assert_close(found[:, channel], (images[:, channel] - mean[channel]) / std[channel])
 
 
-def test_normalisation_is_no_weight() -> None:
-    model = NormalizedModel(nn.Linear(2, 3), (0.5,), (0.25,))
+def test_normalisation_is_saved_with_the_weights_and_never_learned() -> None:
+    model, other = (NormalizedModel(nn.Linear(2, 3), (mean,), (0.25,)) for mean in (0.5, 0.1))
 
-    assert list(model.state_dict()) == ["network.weight", "network.bias"]
+    other.load_state_dict(model.state_dict())
+
+    assert other.mean.item() == 0.5
     assert count_parameters(model) == 2 * 3 + 3
     assert model.to(torch.float64).mean.dtype == torch.float64
 

@@ -140,6 +140,30 @@ def test_a_frame_keeps_the_order_of_recording(records: Records) -> None:
     assert records.frame().condition.tolist() == names
 
 
+def test_a_cell_that_is_used_again_comes_last(records: Records) -> None:
+    for name in ("a", "b", "c"):
+        add(records, cell(name))
+    before = records.frame().set_index("identity").sort_index()
+
+    assert records.use(cell("a").identity)
+
+    assert records.frame().condition.tolist() == ["b", "c", "a"]
+    assert records.frame().set_index("identity").sort_index().equals(before)
+
+
+def test_only_a_finished_cell_can_be_used_and_only_a_failed_one_forgotten(records: Records) -> None:
+    add(records, cell("done"))
+    records.fail(cell("failed"), "reason", environment={}, seconds=0.0)
+
+    assert not records.use(cell("failed").identity)
+    assert not records.use(cell("nowhere").identity)
+    for name in ("done", "failed"):
+        records.forget_failure(cell(name).identity)
+
+    assert records.failures() == []
+    assert len(records) == 1
+
+
 def test_cells_of_one_data_set_share_its_answers_and_others_have_theirs(records: Records) -> None:
     add(records, cell("a"), (0, 1, 2, 3))
     add(records, cell("b"), (0, 1, 2, 3))
@@ -233,6 +257,16 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path, write: b
 
     assert "expected a records database" in refused(tmp_path, write=write)
     assert (tmp_path / FILE_NAME).read_bytes() == content
+
+
+def test_an_empty_file_is_no_records_to_read_but_a_place_to_write(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+
+    assert "expected a records database" in refused(tmp_path, write=False)
+    assert (tmp_path / FILE_NAME).read_bytes() == b""
+    with Records.open(tmp_path, write=True) as records:
+        add(records, cell())
+        assert len(records) == 1
 
 
 @pytest.mark.parametrize("write", [False, True])

@@ -269,6 +269,18 @@ def test_a_plugin_given_twice_is_loaded_once(plugin: Callable[..., Path], tmp_pa
     assert (tmp_path / "loads").read_text() == "x"
 
 
+def test_an_edited_plugin_has_another_fingerprint_and_our_own_code_its_version(plugin: Callable[..., Path]) -> None:
+    path = plugin(PLUGIN.format(name="edited") + "\ndefenses.register('part')(__import__('functools').partial(Mine))\n")
+    load_plugin(path)
+    registry = registry_module.defenses
+    before = [registry.fingerprint("edited"), registry.fingerprint("part")]
+
+    path.write_text(path.read_text() + "# changed\n")
+
+    assert before[0] == before[1] != registry.fingerprint("edited")
+    assert registry.fingerprint("vanilla") == "1"
+
+
 def test_plugins_of_one_file_name_do_not_meet(plugin: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     load_plugin(plugin(PLUGIN.format(name="first_one")))

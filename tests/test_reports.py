@@ -371,7 +371,14 @@ def test_sources_of_corrupted_images_are_never_averaged_together(recording):
 def test_captions_name_data_images_preset_seed_and_source():
     caption = " ".join(full_recording(dataset="cifar10-jpeg", preset="quick").table("table1").caption)
 
-    for fact in ("cifar10-jpeg, n = 200", "preset: quick", "Seed 0", "official", "severities 1–5", "blur for blur"):
+    for fact in (
+        "cifar10-jpeg, n = 200",
+        "Training: quick preset.",
+        "Seed 0",
+        "official",
+        "severities 1–5",
+        "blur for blur",
+    ):
         assert fact in caption
 
 

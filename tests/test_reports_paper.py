@@ -31,11 +31,11 @@ PLAIN = Cell(
     n_correct=5,
 )
 NOISE = Position((1,), "gaussian_noise")
-IMAGENET = {"dataset": "imagenet100", "family": "imagenet100", "backbone": "resnet50"}
+IMAGENET = {"dataset": "imagenet100", "family": "imagenet100", "backbone": "resnet50:pretrained=true"}
 
 
 def beside(position=NOISE, **changed):
-    return paper_number(PLAIN._replace(**changed), position)
+    return paper_number([PLAIN._replace(**changed)], position)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def beside(position=NOISE, **changed):
         ({"preprocess": "virolbi"}, 72.57),
         ({"defense": "blur", "preprocess": "blur"}, 61.91),
         ({"defense": "virolbi_iterative", "preprocess": "virolbi"}, 78.46),
-        ({"backbone": "vit_tiny"}, 58.75),
+        ({"backbone": "vit_tiny:pretrained=true"}, 58.75),
         ({**IMAGENET, "defense": "virolbi_fixed:level=0.3", "preprocess": "virolbi:level=0.3"}, 45.39),
     ],
 )
@@ -58,8 +58,15 @@ def test_the_papers_own_setting_has_its_number_and_no_difference(changed, accura
     [
         ({"backbone": "resnet_mid"}, "backbone", 45.90),
         ({"backbone": "resnet_mid", "dataset": "imagenet100", "family": "imagenet100"}, "backbone", 40.31),
+        ({"backbone": "timm:resnet18,pretrained=true"}, "backbone", 45.90),
+        ({"backbone": "vit_tiny:pretrained=true,drop=0.1"}, "backbone", 58.75),
+        ({"backbone": "vit_tiny"}, "pretraining", 58.75),
+        ({"backbone": "resnet18:pretrained=true"}, "pretraining", 45.90),
+        ({**IMAGENET, "backbone": "resnet50"}, "pretraining", 40.31),
         ({"dataset": "cifar10-jpeg"}, "data", 45.90),
-        ({"preset": "quick"}, "preset", 45.90),
+        ({"preset": "quick"}, "training", 45.90),
+        ({"preset": ""}, "training", 45.90),
+        ({"altered": True}, "training", 45.90),
         ({"source": "generated"}, "corruptions", 45.90),
         ({"epsilon_space": "pixel"}, "epsilon", 45.90),
         ({"preprocess": "virolbi:nu=16"}, "preprocessing", 72.57),
@@ -71,12 +78,16 @@ def test_another_setting_has_the_number_and_its_difference(changed, difference, 
     assert beside(**changed) == (accuracy, (difference,))
 
 
+def test_a_transformer_from_scratch_differs_in_network_and_weights():
+    assert beside(backbone="vit_tiny:native=true") == (58.75, ("backbone", "pretraining"))
+
+
 def test_every_difference_can_be_explained():
     everything = beside(
         dataset="x", backbone="x", preset="x", source="generated", epsilon_space="pixel", preprocess="x"
     )
 
-    assert set(everything.differences) | {"severities", "radius"} == set(paper.DIFFERENCES)
+    assert set(everything.differences) | {"pretraining", "severities", "radius"} == set(paper.DIFFERENCES)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +98,9 @@ def test_every_difference_can_be_explained():
         {"defense": "virolbi_fixed:level=0.3"},
         {**IMAGENET, "defense": "virolbi_fixed"},
         {"defense": "jpeg"},
-        {"backbone": "vit_tiny", "defense": "tv_layer"},
+        {"backbone": "vit_tiny:pretrained=true", "defense": "tv_layer"},
+        {"backbone": "vit_tiny:pretrained=true", "position": Position((5,), "sparsity=1.0")},
+        {"backbone": "resnet50:pretrained=true"},
         {"position": Position((1,), "fog")},
         {"position": Position((2,), "gaussian_noise")},
     ],

@@ -18,7 +18,16 @@ from harness import checkpoints, training
 from harness.cache import ArrayCache
 from harness.errors import HarnessError
 from harness.models import NormalizedModel
-from harness.training import TrainingJob, augment, batches, kept_path, make_optimizer, make_schedule, train
+from harness.training import (
+    ImageStore,
+    TrainingJob,
+    augment,
+    batches,
+    kept_path,
+    make_optimizer,
+    make_schedule,
+    train,
+)
 from harness.types import Batch, Recipe, Split, TrainingState
 
 CPU = torch.device("cpu")
@@ -265,7 +274,7 @@ def test_mixed_precision_trains_to_finite_weights(tmp_path: Path) -> None:
 def epoch_of(images: np.ndarray, labels: np.ndarray, **changes: Any) -> list[Batch]:
     recipe = Recipe(epochs=1, batch_size=16, **{"augment": False, **changes})
     state = TrainingState(0, 1, torch.Generator().manual_seed(0))
-    return list(batches(images, labels, recipe, state, CPU))
+    return list(batches(ImageStore(CPU).source(images), labels, recipe, state, CPU))
 
 
 def test_an_epoch_shows_every_image_once_with_its_label() -> None:
@@ -290,6 +299,17 @@ def test_images_too_many_for_the_device_come_as_the_same_batches(
 
     for first, second in zip(held, epoch_of(this.images, this.labels, **changes), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_images_are_kept_while_they_are_the_same_array() -> None:
+    first, second = split().images, split(12).images
+    store = ImageStore(CPU)
+    kept = store.source(first)
+
+    assert isinstance(kept, torch.Tensor)
+    assert store.source(first) is kept
+    np.testing.assert_array_equal(store.source(second), second)
+    np.testing.assert_array_equal(store.source(first), first)
 
 
 @pytest.mark.parametrize("room", [0, 2**30])

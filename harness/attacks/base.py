@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.errors import UserError
+from harness.models import Pipeline
 from harness.seeding import uniform_rows
 from harness.types import EpsilonSpace
 
@@ -69,13 +70,19 @@ class Attack:
 
 
 def loss_slope(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, draws: int) -> torch.Tensor:
-    """The gradient of each image's cross-entropy, summed over `draws` evaluations: [B,C,H,W]."""
-    total = torch.zeros_like(images)
+    """The gradient of each image's cross-entropy, summed over `draws` evaluations: [B,C,H,W].
+
+    Preprocessors draw no random numbers, so that one pass through them serves every draw of the network.
+    """
+    point = images.detach().requires_grad_()
+    shown = model.preprocessor(point) if isinstance(model, Pipeline) else point
+    network = model.model if isinstance(model, Pipeline) else model
+    inner = shown.detach().requires_grad_()
+    slope = torch.zeros_like(images)
     for _ in range(draws):
-        point = images.detach().requires_grad_()
-        loss = functional.cross_entropy(model(point), labels, reduction="sum")
-        total += torch.autograd.grad(loss, point)[0]
-    return total
+        loss = functional.cross_entropy(network(inner), labels, reduction="sum")
+        slope += torch.autograd.grad(loss, inner)[0]
+    return torch.autograd.grad(shown, point, slope)[0] if isinstance(model, Pipeline) else slope
 
 
 def random_start(images: torch.Tensor, budget: Budget, *, seed: int, name: str, indices: np.ndarray) -> torch.Tensor:

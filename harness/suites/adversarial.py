@@ -8,6 +8,7 @@ from torch import nn
 
 from harness.attacks.base import Budget
 from harness.errors import UserError
+from harness.metrics import show_epsilon
 from harness.models import NormalizedModel
 from harness.registry import attacks as registered
 from harness.registry import suites
@@ -56,6 +57,10 @@ class Adversarial(Suite):
     ) -> torch.Tensor:
         """Adversarial examples for the model as it is given."""
         assert model is not None
+        parts = np.array_split(rows, max(1, -(-len(rows) // context.batch_size)))
+        return torch.cat([self._attack(part, condition, context, model) for part in parts])
+
+    def _attack(self, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module) -> torch.Tensor:
         normalized = inner_normalization(model)
         device = normalized.std.device
         images = torch.from_numpy(context.split.images[rows]).to(device).float().div_(255)
@@ -83,13 +88,6 @@ class Adversarial(Suite):
             "draws": self.draws if context.stochastic else 1,
         }
         return Condition(f"{label} eps={show_epsilon(epsilon)}", None, parameters, threat)
-
-
-def show_epsilon(epsilon: float) -> str:
-    """A radius as the field writes it: 8/255 where it is one of these, else a decimal."""
-    levels = epsilon * 255
-    whole = round(levels)
-    return f"{whole}/255" if whole and abs(levels - whole) < 1e-6 else f"{epsilon:.6g}"
 
 
 def inner_normalization(model: nn.Module) -> NormalizedModel:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from harness.types import Condition, EpsilonSpace, Preset, Split
+from harness.types import Condition, EpsilonSpace, Split
+
+if TYPE_CHECKING:
+    from datasets.base import Dataset
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SuiteContext:
     """What a suite may know of the run.
 
-    dataset: the data set (`datasets.base.Dataset`) · split: the test images taken · seed: of the model, 0 where
-    a suite needs none · stochastic: whether the model draws random numbers
+    dataset: the data set · split: the test images taken · seed: of the model, 0 where
+    a suite needs none · stochastic: whether the model draws random numbers · batch_size: images the model takes at once
     """
 
-    dataset: object
+    dataset: Dataset
     split: Split
     seed: int
-    preset: Preset = "quick"
     corruptions: tuple[str, ...] = ()
     epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
     epsilon_space: EpsilonSpace = "pixel"
     stochastic: bool = False
+    batch_size: int = 256
 
 
 class Suite:
