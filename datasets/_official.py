@@ -1,87 +1,129 @@
-"""The published corrupted test sets, where the user has them: CIFAR-10-C, CIFAR-100-C, ImageNet-C."""
+"""The published corrupted test sets, where the user has them: CIFAR-10-C, CIFAR-100-C, ImageNet-C.
+
+Each is asked twice: for a fingerprint when a run is planned, which decodes nothing, and for images when it scores.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from harness.cache import ArrayCache
 from harness.errors import UserError
 
-from ._decode import BLOCK, DECODER, Picture, decode_all, resize_and_crop
-from ._files import content_digest
+from ._decode import Picture, decode_all, resize_and_crop
 
 SEVERITIES = 5
 CIFAR_FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
+_SAMPLED = 16
+"""Images of one severity that its fingerprint is taken over, where all files are of one size."""
 
 
-def cifar_c(folder: Path, corruption: str, severity: int, labels: np.ndarray) -> np.ndarray | None:
-    """One severity of `folder/corruption.npy`, a memory-mapped view [N,3,32,32] uint8; None without that file.
+class CifarC:
+    """CIFAR-10-C or CIFAR-100-C for a test split with `labels` [N]: one `.npy` per corruption.
 
-    The file holds the N test images five times, severity after severity. Raises: UserError when it does not, or
-    when its labels are not `labels` [N].
+    A file holds the N test images five times, severity after severity.
     """
-    _check_severity(severity)
-    path = folder / f"{corruption}.npy"
-    if not path.is_file():
-        return None
-    images = _mapped(path, (SEVERITIES * len(labels), 32, 32, 3))
-    rows = slice((severity - 1) * len(labels), severity * len(labels))
-    if not _labels_agree(folder, labels):
-        raise UserError(
-            f"{folder / 'labels.npy'} does not hold the test labels; expected the data set it was made from."
-        )
-    return images[rows].transpose(0, 3, 1, 2)
+
+    def __init__(self, folder: Path, labels: np.ndarray) -> None:
+        self.folder = folder
+        self.labels = labels
+
+    def fits(self) -> bool:
+        """Whether the images are in the order of `labels`: copies of CIFAR are sometimes shuffled."""
+        return (self.folder / "labels.npy").is_file() and self._labels_agree()
+
+    def fingerprint(self, corruption: str, severity: int) -> str | None:
+        """A digest of some images spread over the severity's rows; None without a file of this corruption.
+
+        Raises: UserError when the file does not hold five times N images, or its labels are not the split's.
+        """
+        _check_severity(severity)
+        path = self._path(corruption)
+        if not path.is_file():
+            return None
+        images = self._rows(path, severity)
+        if not self._labels_agree():
+            raise UserError(
+                f"{self.folder / 'labels.npy'} does not hold the test labels; expected the data set it was made from."
+            )
+        digest = hashlib.sha256(repr(images.shape).encode())
+        for row in np.unique(np.linspace(0, len(images) - 1, _SAMPLED).astype(int)):
+            digest.update(np.ascontiguousarray(images[row]).data)
+        return digest.hexdigest()
+
+    def images(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        """The images [B,3,32,32] uint8 at these places. Raises: UserError when the file cannot be used."""
+        _check_severity(severity)
+        return self._rows(self._path(corruption), severity)[indices]
+
+    def _path(self, corruption: str) -> Path:
+        return self.folder / f"{corruption}.npy"
+
+    def _rows(self, path: Path, severity: int) -> np.ndarray:
+        """One severity as a memory-mapped view [N,3,32,32]."""
+        count = len(self.labels)
+        images = _mapped(path, (SEVERITIES * count, 32, 32, 3))
+        return images[(severity - 1) * count : severity * count].transpose(0, 3, 1, 2)
+
+    def _labels_agree(self) -> bool:
+        path = self.folder / "labels.npy"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; expected it beside the corrupted images, as in the published archive.")
+        found, count = _mapped(path, None), len(self.labels)
+        whole = found.shape in {(count,), (SEVERITIES * count,)}
+        return whole and bool((found.reshape(-1, count) == self.labels).all())
 
 
-def cifar_c_fits(folder: Path, labels: np.ndarray) -> bool:
-    """Whether the folder's images are in the order of `labels`: copies of CIFAR are sometimes shuffled."""
-    return (folder / "labels.npy").is_file() and _labels_agree(folder, labels)
+class ImageNetC:
+    """ImageNet-C for a test split: `folder/corruption/severity/NAME.JPEG` for every name.
 
-
-def imagenet_c(
-    folder: Path, corruption: str, severity: int, *, names: Sequence[str], size: int, cache: ArrayCache
-) -> np.ndarray | None:
-    """`folder/corruption/severity/NAME.JPEG` for every name, [N,3,size,size] uint8; None without that folder.
-
-    names: "n01440764/ILSVRC2012_val_00000293", say, in the order of the test split. The published pictures are
-    224×224 and kept as they are at that size. Raises: UserError when pictures are missing or broken.
+    names: "n01440764/ILSVRC2012_val_00000293", say, in the order of the split. The published pictures are 224×224
+    and kept as they are at that size.
     """
-    _check_severity(severity)
-    place = folder / corruption / str(severity)
-    if not place.is_dir():
+
+    def __init__(self, folder: Path, names: Sequence[str], size: int) -> None:
+        self.folder = folder
+        self.names = names
+        self.size = size
+
+    def fingerprint(self, corruption: str, severity: int) -> str | None:
+        """A digest of the names and sizes of the split's files; None without a folder of this condition.
+
+        Raises: UserError when files are missing.
+        """
+        _check_severity(severity)
+        place = self.folder / corruption / str(severity)
+        if not place.is_dir():
+            return None
+        sizes = {name: _size(place / f"{name}.JPEG") for name in self.names}
+        missing = [name for name, size in sizes.items() if size is None]
+        if missing:
+            some = place / f"{missing[0]}.JPEG"
+            raise UserError(f"{place} lacks {len(missing)} of the {len(sizes)} test images, {some} for example.")
+        return hashlib.sha256("".join(f"{name}\0{size}\n" for name, size in sizes.items()).encode()).hexdigest()
+
+    def images(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        """The pictures at these places, decoded: [B,3,size,size] uint8. Raises: UserError naming a broken one."""
+        _check_severity(severity)
+        files = [self.folder / corruption / str(severity) / f"{self.names[index]}.JPEG" for index in indices]
+        change = resize_and_crop(self.size, self.size)
+        return decode_all((Picture(file, str(file)) for file in files), (self.size, self.size), change)
+
+
+def _size(file: Path) -> int | None:
+    """Bytes; None where there is no file."""
+    try:
+        return file.stat().st_size
+    except OSError:
         return None
-    files = [place / f"{name}.JPEG" for name in names]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise UserError(f"{place} lacks {len(missing)} of the {len(files)} test images, {missing[0]} for example.")
-    key = {"files": content_digest(files, place, cache), "size": size, "decoder": DECODER}
-    change = resize_and_crop(size, size)
-    return cache.array(
-        "imagenet-c",
-        key,
-        shape=(len(files), 3, size, size),
-        dtype=np.uint8,
-        block=BLOCK,
-        fill=lambda rows: decode_all((Picture(file, str(file)) for file in files[rows]), (size, size), change),
-    )
 
 
 def _check_severity(severity: int) -> None:
     if not 1 <= severity <= SEVERITIES:
         raise UserError(f"severity must be 1–{SEVERITIES}, got {severity}.")
-
-
-def _labels_agree(folder: Path, labels: np.ndarray) -> bool:
-    path = folder / "labels.npy"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; expected it beside the corrupted images, as in the published archive.")
-    found = _mapped(path, None)
-    return found.shape in {(len(labels),), (SEVERITIES * len(labels),)} and bool(
-        (found.reshape(-1, len(labels)) == labels).all()
-    )
 
 
 def _mapped(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from harness.errors import UserError
 from harness.types import Split
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
@@ -45,9 +46,20 @@ class Dataset:
         """The test split, loaded the first time it is asked for."""
         return self._loaded("test")
 
-    def corrupted(self, corruption: str, severity: int) -> np.ndarray | None:
-        """The official corrupted test images [N,C,H,W] uint8 where the user has them, else None."""
+    def official(self, corruption: str, severity: int) -> str | None:
+        """A fingerprint of the official corrupted test images where the user has them, else None.
+
+        It is asked before anything is computed, for every condition, and so must not decode pictures.
+        Raises: UserError when the files are there and do not fit the test split.
+        """
         return None
+
+    def corrupted(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        """The official corrupted test images at these places in the full split, [B,C,H,W] uint8.
+
+        Raises: UserError when the user has none, or a file cannot be used.
+        """
+        raise UserError(f"{self.name} has no official images of {corruption}, severity {severity}.")
 
     def _loaded(self, split: SplitName) -> Split:
         memory: dict[SplitName, Split] = self.__dict__.setdefault("_splits", {})

@@ -15,7 +15,7 @@ from harness.registry import datasets
 from harness.types import Split
 
 from ._files import CIFAR10, CIFAR100, Family
-from ._official import CIFAR_FOLDERS, cifar_c
+from ._official import CIFAR_FOLDERS, CifarC
 from .base import Dataset, SplitName, digest_of_arrays
 
 
@@ -47,10 +47,17 @@ class _Cifar(Dataset):
             images=images, labels=labels, indices=np.arange(len(labels)), digest=digest_of_arrays(images, labels)
         )
 
-    def corrupted(self, corruption: str, severity: int) -> np.ndarray | None:
-        """Images of CIFAR-10-C or CIFAR-100-C under the data root, [N,3,32,32] uint8; None without them."""
-        folder = self.data_root / CIFAR_FOLDERS[self._known.name]
-        return cifar_c(folder, corruption, severity, self.test().labels)
+    def official(self, corruption: str, severity: int) -> str | None:
+        """A fingerprint of CIFAR-10-C's or CIFAR-100-C's images under the data root; None without them."""
+        return self._cifar_c.fingerprint(corruption, severity)
+
+    def corrupted(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        """These test images as CIFAR-10-C or CIFAR-100-C has them, [B,3,32,32] uint8."""
+        return self._cifar_c.images(corruption, severity, indices)
+
+    @property
+    def _cifar_c(self) -> CifarC:
+        return CifarC(self.data_root / CIFAR_FOLDERS[self._known.name], self.test().labels)
 
     def _read(self, split: SplitName) -> Any:
         from torchvision import datasets as vision  # takes seconds to import

@@ -15,7 +15,7 @@ from harness.types import Split
 
 from ._decode import BLOCK, DECODER, Picture, decode_all, resize_and_crop
 from ._files import DATA, content_digest, read_names
-from ._official import imagenet_c
+from ._official import ImageNetC
 from .base import IMAGENET_MEAN, IMAGENET_STD, Dataset, SplitName
 
 SHIPPED_LISTS = ("imagenet100-kaggle", "imagenet100-cmc")
@@ -98,14 +98,20 @@ class ImageFolder(Dataset):
             images=images, labels=listing.labels, indices=np.arange(len(listing.labels)), digest=digest_of(key)
         )
 
-    def corrupted(self, corruption: str, severity: int) -> np.ndarray | None:
-        """ImageNet-C's pictures of the test split under the data root, where the classes are WordNet ids."""
+    def official(self, corruption: str, severity: int) -> str | None:
+        """A fingerprint of ImageNet-C's pictures of the test split, where the classes are WordNet ids."""
         if not all(_WORDNET_ID.fullmatch(name) for name in self.classes):
             return None
+        return self._imagenet_c.fingerprint(corruption, severity)
+
+    def corrupted(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        """These test images as ImageNet-C under the data root has them, [B,3,size,size] uint8."""
+        return self._imagenet_c.images(corruption, severity, indices)
+
+    @cached_property
+    def _imagenet_c(self) -> ImageNetC:
         names = [f"{file.parent.name}/{file.stem}" for file in self._listings["test"].files]
-        return imagenet_c(
-            self.data_root / "ImageNet-C", corruption, severity, names=names, size=self.size, cache=self.cache
-        )
+        return ImageNetC(self.data_root / "ImageNet-C", names, self.size)
 
     @cached_property
     def _listings(self) -> dict[SplitName, _Listing]:

@@ -16,11 +16,11 @@ from pyarrow import parquet
 from harness.cache import ArrayCache, digest_of
 from harness.errors import UserError
 from harness.registry import datasets
-from harness.types import Split
+from harness.types import SMALL_IMAGE, Split
 
 from ._decode import DECODER, Picture, decode_all, read_size, resize_and_crop
 from ._files import cifar_family, content_digest
-from ._official import CIFAR_FOLDERS, cifar_c, cifar_c_fits
+from ._official import CIFAR_FOLDERS, CifarC
 from .base import IMAGENET_MEAN, IMAGENET_STD, Dataset, SplitName
 
 LABEL_COLUMNS = ("label", "fine_label", "labels")
@@ -28,8 +28,6 @@ _PATTERNS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train-*.parquet",),
     "test": ("test-*.parquet", "validation-*.parquet"),
 }
-_LARGE = 64
-"""Images of at least this many pixels a side are normalised as ImageNet is."""
 _SAMPLE = 512
 """Training images from which the normalisation of small images of an unknown kind is computed."""
 
@@ -73,12 +71,23 @@ class Parquet(Dataset):
         )
         return Split(images=images, labels=labels, indices=np.arange(len(shards)), digest=digest_of(key))
 
-    def corrupted(self, corruption: str, severity: int) -> np.ndarray | None:
-        """CIFAR-10-C or CIFAR-100-C under the data root, if these are CIFAR's images in their official order."""
+    def official(self, corruption: str, severity: int) -> str | None:
+        """A fingerprint of CIFAR-10-C's or CIFAR-100-C's images, if these are CIFAR's in their official order."""
+        held = self._cifar_c
+        return held.fingerprint(corruption, severity) if held is not None and held.fits() else None
+
+    def corrupted(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        """These test images as CIFAR-10-C or CIFAR-100-C under the data root has them, [B,3,32,32] uint8."""
+        held = self._cifar_c
+        if held is None:
+            return super().corrupted(corruption, severity, indices)
+        return held.images(corruption, severity, indices)
+
+    @property
+    def _cifar_c(self) -> CifarC | None:
         if self.family not in CIFAR_FOLDERS:
             return None
-        folder, labels = self.data_root / CIFAR_FOLDERS[self.family], self.test().labels
-        return cifar_c(folder, corruption, severity, labels) if cifar_c_fits(folder, labels) else None
+        return CifarC(self.data_root / CIFAR_FOLDERS[self.family], self.test().labels)
 
     @cached_property
     def _side(self) -> tuple[int, int]:
@@ -90,7 +99,7 @@ class Parquet(Dataset):
         known = cifar_family(self.classes, self._side)
         if known is not None:
             self.family, self.mean, self.std = known.name, known.mean, known.std
-        elif min(self._side) >= _LARGE:
+        elif max(self._side) > SMALL_IMAGE:
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         else:
             self.mean, self.std = self._measured()

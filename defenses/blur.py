@@ -8,12 +8,9 @@ from torch.nn import functional
 
 from harness.errors import UserError
 from harness.registry import defenses, preprocessors
-from harness.types import Batch, TrainingState
+from harness.types import SMALL_IMAGE, Batch, TrainingState
 
 from .base import Defense, Preprocessor
-
-LARGEST_SMALL_IMAGE = 64
-"""Pixels up to which an image counts as small: 3×3 blur (CIFAR) up to here, 7×7 (ImageNet) above."""
 
 
 @preprocessors.register("blur")
@@ -53,7 +50,7 @@ class GaussianBlur(Preprocessor):
 
     def _width(self, images: torch.Tensor) -> int:
         height, width = images.shape[-2:]
-        kernel = self.kernel or (3 if max(height, width) <= LARGEST_SMALL_IMAGE else 7)
+        kernel = self.kernel or (3 if max(height, width) <= SMALL_IMAGE else 7)
         if kernel // 2 >= min(height, width):
             raise UserError(f"blur: a kernel of {kernel} pixels is too wide for images of {height}×{width}.")
         return kernel

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from harness.config import SMALL_IMAGE
 from harness.errors import UserError
 from harness.registry import backbones
+from harness.types import SMALL_IMAGE
 
 Values = tuple[float, ...]
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -151,7 +151,7 @@ def _torchvision(
 ) -> nn.Module:
     import torchvision
 
-    small, channels = _size(image_shape) <= SMALL_IMAGE, _channels(image_shape)
+    small, channels = max(image_shape[1:]) <= SMALL_IMAGE, _channels(image_shape)
     if pretrained and (small or channels != 3):
         raise UserError(
             f"{name} is pretrained on 3-channel ImageNet images, got images of shape {image_shape}. "

@@ -11,12 +11,10 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.spec import split_list
-from harness.types import EpsilonSpace, Preset, Recipe
+from harness.types import SMALL_IMAGE, EpsilonSpace, Preset, Recipe
 
 DEFAULT_SUITES = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
 QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
-SMALL_IMAGE = 64
-"""Images up to this many pixels a side follow the paper's settings for CIFAR, larger ones those for ImageNet."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

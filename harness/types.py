@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # seconds to import, and who only asks for names needs no network
+    import torch
+
+SMALL_IMAGE = 64
+"""Images up to this many pixels a side follow the paper's settings for CIFAR, larger ones those for ImageNet."""
 
 Preset = Literal["quick", "paper"]
 Threat = Literal["bare", "adaptive"]

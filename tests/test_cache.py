@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness import cache
 from harness.cache import ArrayCache, default_cache, digest_of
 from harness.errors import UserError
 
@@ -255,6 +258,131 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"file/cache cannot be written .*VIROLBI_CACHE"):
         fetch(tmp_path / "file" / "cache", Source())
+
+
+REFUSED = """
+import pathlib
+import numpy as np
+from harness.cache import ArrayCache
+ArrayCache(pathlib.Path("/proc")).array("x", {}, shape=(2,), dtype=np.uint8, fill=lambda rows: np.zeros(2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that exists and takes no files")
+def test_a_folder_that_takes_no_files_is_named_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=False, timeout=60)
+
+    assert "UserError: the cache folder /proc cannot be written" in done.stderr.splitlines()[-1]
+
+
+def test_a_lock_that_cannot_be_taken_is_the_same_clear_line(tmp_path: Path) -> None:
+    fetch(tmp_path, Source())
+    path = only_file(tmp_path)
+    path.unlink()
+    lock = path.with_name(f"{path.name}.lock")
+    lock.unlink()
+    lock.mkdir()
+
+    with pytest.raises(UserError, match=r"cannot be written \(Is a directory\); an array of 1 MB .*VIROLBI_CACHE"):
+        fetch(tmp_path, Source())
+
+
+def test_a_whole_array_is_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch(tmp_path, Source())
+    monkeypatch.setattr(cache, "FileLock", lambda path: pytest.fail(f"{path} is locked"))
+
+    np.testing.assert_array_equal(fetch(tmp_path, Source()), Source().values)
+
+
+def test_who_waits_for_another_process_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cache, "PATIENCE", 0.05)
+    started, said = threading.Event(), threading.Event()
+    monkeypatch.setattr(cache, "say", lambda text: (print(text), said.set()))
+
+    def slow(rows: slice) -> np.ndarray:
+        started.set()
+        assert said.wait(20)
+        return Source().values[rows]
+
+    worker = threading.Thread(target=fetch, args=(tmp_path, slow))
+    worker.start()
+    assert started.wait(20)
+    again = Source()
+    found = fetch(tmp_path, again)
+    worker.join()
+
+    np.testing.assert_array_equal(found, again.values)
+    assert again.asked == []
+    assert capsys.readouterr().out.startswith("smoothed: waiting for another process that computes the same array")
+
+
+needs_reservation = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no space")
+
+
+@needs_reservation
+def test_the_place_on_disk_is_taken_before_anything_is_computed(tmp_path: Path) -> None:
+    """A disk that fills up later would end the process at a write to the mapping, without a message."""
+    taken: list[int] = []
+
+    def watch(rows: slice) -> np.ndarray:
+        (partial,) = tmp_path.glob("*.partial.npy")
+        taken.append(partial.stat().st_blocks * 512)
+        return np.zeros((rows.stop - rows.start, 2**20), np.uint8)
+
+    ArrayCache(tmp_path).array("x", {}, shape=(4, 2**20), dtype=np.uint8, fill=watch, block=2)
+
+    assert min(taken) >= 4 * 2**20
+
+
+def _full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@needs_reservation
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", _full_disk)
+    big = {"shape": (7 * 10**6,), "dtype": np.uint8, "fill": lambda rows: pytest.fail("computed all the same")}
+
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); an array of 7 MB") as caught:
+        ArrayCache(tmp_path).array("x", {}, **big)
+
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert "VIROLBI_CACHE" in str(caught.value)
+    assert not list(tmp_path.glob("*.npy"))
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "replace"])
+def test_a_full_disk_costs_no_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fetch(tmp_path, Source(fails_at=8))
+    with monkeypatch.context() as full:
+        full.setattr(os, call, _full_disk, raising=False)
+        with pytest.raises(UserError, match="No space left on device"):
+            fetch(tmp_path, Source())
+    rest = Source()
+
+    np.testing.assert_array_equal(fetch(tmp_path, rest), rest.values)
+    assert rest.asked == [(8, 10)]
+
+
+@needs_reservation
+def test_a_file_system_that_cannot_reserve_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+
+    np.testing.assert_array_equal(fetch(tmp_path, Source()), Source().values)
+
+
+def test_an_error_of_the_computation_is_not_taken_for_the_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="picture"):
+        fetch(tmp_path, lambda rows: np.load(tmp_path / "picture"))
 
 
 def test_the_users_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ def test_a_defense_names_a_preprocessor_that_exists(name: str) -> None:
 def test_a_suite_names_each_condition_once_and_disturbs_images_one_by_one(name: str) -> None:
     suite = registry.suites.create(name)
     given = split()
-    dataset = type("Two", (), {"classes": ("a", "b", "c"), "corrupted": lambda *_: None})()
+    dataset = type("Two", (), {"classes": ("a", "b", "c"), "official": lambda *_: None})()
     context = SuiteContext(dataset=dataset, split=given, seed=0)
     conditions = suite.conditions(context)
     keys = [(each.name, each.severity, each.threat) for each in conditions]

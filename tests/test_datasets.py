@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 from pyarrow import parquet
 from torchvision import datasets as vision
@@ -22,6 +23,9 @@ from datasets import _decode, _files
 from datasets import parquet as parquet_module
 from datasets._files import CIFAR10, CIFAR100
 from datasets.base import CIFAR10_MEAN, CIFAR100_STD, IMAGENET_MEAN, Dataset
+from defenses.blur import GaussianBlur
+from harness.config import RunConfig
+from harness.corruptions import constants_set
 from harness.errors import UserError
 
 Open = Callable[[str], Dataset]
@@ -119,12 +123,24 @@ def test_large_images_of_different_sizes_are_resized_and_cropped(opened: Open, t
     images = [np.full((3, 90, 70), 50, np.uint8), np.full((3, 64, 100), 200, np.uint8)]
     for split in ("train", "test"):
         _write_parquet(tmp_path / "p" / f"{split}-0.parquet", images, [0, 1])
-    data = opened(f"parquet:{tmp_path / 'p'},size=64")
+    data = opened(f"parquet:{tmp_path / 'p'},size=72")
     assert data.mean == IMAGENET_MEAN
-    assert data.test().images.shape == (2, 3, 64, 64)
+    assert data.test().images.shape == (2, 3, 72, 72)
     assert (data.test().images == np.array([50, 200]).reshape(2, 1, 1, 1)).all()
     with pytest.raises(UserError, match=r"differ in size: .*row 1 has 64×100 .*size=N"):
         opened(f"parquet:{tmp_path / 'p'}").test()
+
+
+@pytest.mark.parametrize(("height", "width", "small"), [(64, 64, True), (64, 65, False), (65, 65, False)])
+def test_small_ends_where_it_does_everywhere(
+    opened: Open, tmp_path: Path, height: int, width: int, small: bool
+) -> None:
+    for split in ("train", "test"):
+        _write_parquet(tmp_path / "p" / f"{split}-0.parquet", list(_random_images(2, height, width)), [0, 1])
+    assert (opened(f"parquet:{tmp_path / 'p'}").mean != IMAGENET_MEAN) == small
+    assert (constants_set(height, width) == "cifar") == small
+    assert GaussianBlur()._width(torch.empty(1, 3, height, width)) == (3 if small else 7)
+    assert (RunConfig().test_level(max(height, width)) == 0.6) == small
 
 
 def test_opening_decodes_nothing_and_a_second_opening_decodes_nothing_again(
@@ -330,23 +346,42 @@ def cifar_c(cifar: Path) -> np.ndarray:
 def test_official_corrupted_images_are_the_severitys_rows(opened: Open, cifar_c: np.ndarray) -> None:
     data = opened("cifar10")
     for severity in range(1, 6):
-        found = data.corrupted("fog", severity)
-        assert found is not None
-        assert np.array_equal(found, _random_images(20, seed=7)[4 * (severity - 1) : 4 * severity])
-    assert data.corrupted("snow", 1) is None
+        assert data.official("fog", severity) is not None
+        found = data.corrupted("fog", severity, np.array([3, 0]))
+        assert np.array_equal(found, _random_images(20, seed=7)[4 * (severity - 1) :][[3, 0]])
+    assert data.official("snow", 1) is None
     with pytest.raises(UserError, match="severity must be 1–5, got 6"):
-        data.corrupted("fog", 6)
+        data.official("fog", 6)
+
+
+def test_the_fingerprint_of_official_images_follows_their_content(
+    opened: Open, cifar: Path, cifar_c: np.ndarray
+) -> None:
+    data = opened("cifar10")
+    before = [data.official("fog", severity) for severity in range(1, 6)]
+    cifar_c[9] = 255 - cifar_c[9]  # of severity 3; the file's size stays
+    np.save(cifar / "CIFAR-10-C" / "fog.npy", cifar_c)
+    after = [data.official("fog", severity) for severity in range(1, 6)]
+    assert len(set(before)) == 5
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, False, True, True]
 
 
 def test_official_files_are_used_for_parquet_in_the_same_order_only(
     opened: Open, cifar_c: np.ndarray, folder: Path
 ) -> None:
     _test_rows([*_random_images(4)], [3, 2, 1, 0])(folder)
-    found = opened(f"parquet:{folder}").corrupted("fog", 2)
-    assert found is not None
-    assert np.array_equal(found, _random_images(20, seed=7)[4:8])
+    data = opened(f"parquet:{folder}")
+    assert data.official("fog", 2) == opened("cifar10").official("fog", 2)
+    assert np.array_equal(data.corrupted("fog", 2, np.arange(4)), _random_images(20, seed=7)[4:8])
     _test_rows([*_random_images(4)], [0, 1, 2, 3])(folder)
-    assert opened(f"parquet:{folder}").corrupted("fog", 2) is None
+    assert opened(f"parquet:{folder}").official("fog", 2) is None
+
+
+def test_who_has_no_official_images_says_so(opened: Open, folder: Path) -> None:
+    for data in (opened("shapes"), opened(f"parquet:{folder},size=16")):
+        assert data.official("fog", 1) is None
+        with pytest.raises(UserError, match=f"{data.name} has no official images of fog, severity 1"):
+            data.corrupted("fog", 1, np.arange(2))
 
 
 @pytest.mark.parametrize(
@@ -370,10 +405,10 @@ def test_unusable_official_files_are_one_clear_line(
     else:
         path.write_bytes(path.read_bytes()[:5000] if content is None else content)
     with pytest.raises(UserError, match=message):
-        opened("cifar10").corrupted("fog", 1)
+        opened("cifar10").official("fog", 1)
 
 
 def test_official_images_without_labels_are_refused(opened: Open, cifar: Path, cifar_c: np.ndarray) -> None:
     (cifar / "CIFAR-10-C" / "labels.npy").unlink()
     with pytest.raises(UserError, match=r"labels\.npy is missing"):
-        opened("cifar10").corrupted("fog", 1)
+        opened("cifar10").official("fog", 1)

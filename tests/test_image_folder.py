@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from datasets import _files, _official
+from datasets._decode import Picture, decode_all
 from datasets._files import DATA, read_names
 from datasets.base import IMAGENET_STD, Dataset
 from harness.errors import UserError
+from harness.registry import suites
+from harness.suites.base import SuiteContext
 
 Open = Callable[[str], Dataset]
 
@@ -96,6 +101,20 @@ def test_the_digest_and_the_cache_follow_the_content(opened: Open, folder: Path)
     assert np.array_equal(after.images[:2], before.images[:2])
     assert after.digest != before.digest
     assert opened(f"imagefolder:{folder},size=7,resize=12").test().digest != after.digest
+
+
+@pytest.mark.parametrize("settled_after", [0, 2])
+def test_a_picture_that_moves_to_the_next_class_is_another_digest(
+    opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch, settled_after: float
+) -> None:
+    """The pictures are the same in the same order; only the names of the files tell."""
+    monkeypatch.setattr(_files, "_SETTLED_SECONDS", settled_after)
+    before = opened(f"imagefolder:{folder},{SMALL}").train()
+    (folder / "train" / "cat" / "b.jpg").rename(folder / "train" / "dog" / "0.jpg")
+    after = opened(f"imagefolder:{folder},{SMALL}").train()
+    assert np.array_equal(after.images, before.images)
+    assert after.labels.tolist() == [0, 1, 1, 1, 2, 2]
+    assert after.digest != before.digest
 
 
 def _clear(place: Path) -> None:
@@ -204,19 +223,46 @@ def birds(tmp_path: Path) -> str:
 
 def test_imagenet_c_pictures_are_matched_by_class_and_file_name(opened: Open, birds: str) -> None:
     data = opened(birds)
-    found = data.corrupted("fog", 3)
-    expected = [np.random.default_rng(50 + k).integers(0, 256, (8, 8, 3), np.uint8) for k in range(2)]
-    assert found is not None
-    assert np.array_equal(found, np.stack(expected).transpose(0, 3, 1, 2))
-    assert data.corrupted("fog", 4) is None
-    assert data.corrupted("snow", 3) is None
+    expected = [np.random.default_rng(50 + k).integers(0, 256, (8, 8, 3), np.uint8).transpose(2, 0, 1) for k in (1, 0)]
+    assert np.array_equal(data.corrupted("fog", 3, np.array([1, 0])), np.stack(expected))
+    assert data.official("fog", 3) is not None
+    assert data.official("fog", 4) is None
+    assert data.official("snow", 3) is None
+
+
+def test_planning_an_imagenet_c_decodes_nothing_and_scoring_only_the_rows_taken(
+    opened: Open, birds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def counted(pictures: Iterable[Picture], *given: Any) -> np.ndarray:
+        listed = list(pictures)
+        decoded.extend(picture.place for picture in listed)
+        return decode_all(listed, *given)
+
+    monkeypatch.setattr(_official, "decode_all", counted)
+    data = opened(birds)
+    split = data.test().take(1)
+    where = SuiteContext(dataset=data, split=split, seed=0, corruptions=("fog",))
+    suite = suites.create("corruption:severities=3")
+    (condition,) = suite.conditions(where)
+    assert (condition.source, decoded) == ("official", [])
+    assert suite.disturb(np.arange(1), condition, where, None).shape == (1, 3, 8, 8)
+    assert [Path(place).name for place in decoded] == [f"v{split.indices[0]}.JPEG"]
+
+
+def test_other_imagenet_c_files_are_another_condition(opened: Open, birds: str, tmp_path: Path) -> None:
+    before = opened(birds).official("fog", 3)
+    assert opened(birds).official("fog", 3) == before
+    _picture(tmp_path / "root" / "ImageNet-C" / "fog" / "3" / "n01518878" / "v1.JPEG", 8, 9)
+    assert opened(birds).official("fog", 3) != before
 
 
 def test_an_incomplete_imagenet_c_is_one_clear_line(opened: Open, birds: str, tmp_path: Path) -> None:
     (tmp_path / "root" / "ImageNet-C" / "fog" / "3" / "n01518878" / "v1.JPEG").unlink()
     with pytest.raises(UserError, match=r"lacks 1 of the 2 test images, .*v1\.JPEG for example"):
-        opened(birds).corrupted("fog", 3)
+        opened(birds).official("fog", 3)
 
 
 def test_imagenet_c_is_not_looked_for_where_classes_are_no_wordnet_ids(opened: Open, folder: Path) -> None:
-    assert opened(f"imagefolder:{folder},{SMALL}").corrupted("fog", 3) is None
+    assert opened(f"imagefolder:{folder},{SMALL}").official("fog", 3) is None

@@ -192,11 +192,13 @@ def test_the_summary_says_that_the_paper_does_not_say_whether_it_preprocessed():
     assert "does not say whether it preprocessed" not in caption("summary", {})
 
 
-def test_a_pretrained_transformer_stands_beside_the_papers():
-    table = tables({"backbone": "vit_tiny:pretrained=true", "preset": "paper"}, {"preset": "paper"})["table3"]
+def test_networks_with_parameters_stand_in_the_papers_order_beside_its_numbers():
+    backbones = ("resnet_mid", "vit_tiny:pretrained=true", "resnet18")
+    table = tables(*({"backbone": backbone, "preset": "paper"} for backbone in backbones))["table3"]
 
-    assert [row.labels[0] for row in table.rows] == ["resnet18", "vit_tiny:pretrained=true"]
-    assert [row.estimates[0].paper for row in table.rows] == [(38.50, ()), (42.27, ())]
+    assert [row.labels[0] for row in table.rows] == ["resnet18", "vit_tiny:pretrained=true", "resnet_mid"]
+    papers = [row.estimates[0].paper for row in table.rows]
+    assert papers == [(38.50, ()), (42.27, ()), (38.50, ("backbone",))]
 
 
 # Attacks and preprocessing

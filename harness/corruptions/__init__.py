@@ -15,6 +15,7 @@ import numpy as np
 from harness.corruptions.base import Constants, ConstantsSet, Corruption, check_severity
 from harness.errors import UserError
 from harness.registry import corruptions
+from harness.types import SMALL_IMAGE
 
 PAPER = ("gaussian_noise", "shot_noise", "impulse_noise")
 """The three the ViRoLBI paper scores."""
@@ -27,7 +28,6 @@ COMMON = (
 """The fifteen a mean corruption error is taken over, in the order papers print them."""
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four published beside them, meant for validation."""
-LARGEST_SMALL_SIDE = 64
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, *, seed: int, indices: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ def choose(names: Iterable[str]) -> tuple[str, ...]:
 
 def constants_set(height: int, width: int) -> ConstantsSet:
     """Which published constants suit images of this size: CIFAR's up to 64 pixels a side, else ImageNet's."""
-    return "cifar" if max(height, width) <= LARGEST_SMALL_SIDE else "imagenet"
+    return "cifar" if max(height, width) <= SMALL_IMAGE else "imagenet"
 
 
 def _corrupt_one(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Protocol, cast
-
 import numpy as np
 import torch
 from torch import nn
@@ -15,15 +12,6 @@ from harness.registry import suites
 from harness.suites.base import Suite, SuiteContext
 from harness.suites.clean import as_float
 from harness.types import Condition
-
-_SAMPLED = 16
-"""How many images of an official file its fingerprint is taken over."""
-
-
-class _MayHoldOfficial(Protocol):
-    """The part of `datasets.base.Dataset` that this suite asks."""
-
-    def corrupted(self, corruption: str, severity: int) -> np.ndarray | None: ...
 
 
 @suites.register("corruption")
@@ -44,7 +32,10 @@ class CorruptionSuite(Suite):
         self.noise_seed = noise_seed
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
-        """Corruption by corruption, severity by severity. Raises: UserError for a name nobody registered."""
+        """Corruption by corruption, severity by severity; no image is decoded or made here.
+
+        Raises: UserError for a name nobody registered, or official files that do not fit the test split.
+        """
         return [
             self._condition(name, severity, context)
             for name in corruptions.choose(context.corruptions)
@@ -58,18 +49,15 @@ class CorruptionSuite(Suite):
         name, severity = condition.name, condition.parameters["severity"]
         indices = context.split.indices[rows]
         if condition.source == "official":
-            official = _official(name, severity, context)
-            if official is None:
-                raise UserError(f"the official images of {name}, severity {severity}, were there and are gone.")
-            return as_float(official[indices])
+            return as_float(_official(name, severity, indices, context))
         images = context.split.images[rows]
         return as_float(corruptions.corrupt(images, name, severity, seed=self.noise_seed, indices=indices))
 
     def _condition(self, name: str, severity: int, context: SuiteContext) -> Condition:
         identity = {"corruption": name, "severity": severity}
-        official = _official(name, severity, context)
-        if official is not None:
-            identity |= {"source": "official", "fingerprint": _fingerprint(official)}
+        fingerprint = context.dataset.official(name, severity)
+        if fingerprint is not None:
+            identity |= {"source": "official", "fingerprint": fingerprint}
             return Condition(name, severity, identity, source="official")
         chosen = corruptions.constants_set(*context.split.images.shape[2:])
         constants = corruptions.get(name).constants(chosen, severity)
@@ -82,24 +70,13 @@ class CorruptionSuite(Suite):
         return Condition(name, severity, identity, source="generated")
 
 
-def _official(name: str, severity: int, context: SuiteContext) -> np.ndarray | None:
-    """All official images of one condition [N,C,H,W] uint8, or None. Raises: UserError when they do not fit."""
-    official = cast(_MayHoldOfficial, context.dataset).corrupted(name, severity)
-    if official is None:
-        return None
-    split = context.split
-    fits = official.shape[1:] == split.images.shape[1:] and split.indices.max(initial=-1) < len(official)
-    if not fits:
+def _official(name: str, severity: int, indices: np.ndarray, context: SuiteContext) -> np.ndarray:
+    """The official images at these places [B,C,H,W] uint8. Raises: UserError when they are of another form."""
+    images = context.dataset.corrupted(name, severity, indices)
+    expected = (len(indices), *context.split.images.shape[1:])
+    if images.shape != expected:
         raise UserError(
-            f"the official images of {name}, severity {severity}, have shape {list(official.shape)}; expected one "
-            f"of {list(split.images.shape[1:])} for each test image. Remove or replace the file."
+            f"the official images of {name}, severity {severity}, have shape {list(images.shape)}; expected "
+            f"{list(expected)}. Remove or replace the file."
         )
-    return official
-
-
-def _fingerprint(official: np.ndarray) -> str:
-    """A digest of the shape and of some images spread over the file: enough to notice another file."""
-    digest = hashlib.sha256(repr(official.shape).encode())
-    for row in np.unique(np.linspace(0, len(official) - 1, _SAMPLED).astype(int)):
-        digest.update(np.ascontiguousarray(official[row]).tobytes())
-    return digest.hexdigest()
+    return images
