@@ -447,3 +447,11 @@ def test_a_corruption_of_ones_own_is_one_function(monkeypatch: pytest.MonkeyPatc
         corruptions.get("bare")
     with pytest.raises(UserError, match="severities 1–5, got 2"):
         severities(cifar=(1.0, 2.0))
+
+
+@pytest.mark.parametrize("name", ["defocus_blur", "frost", "spatter", "elastic_transform"])
+def test_an_opencv_that_cannot_be_imported_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as where a library of the system is missing
+    with pytest.raises(UserError, match=r"OpenCV cannot be imported .*libGL.*opencv-python-headless") as caught:
+        corrupt(batch(1, 37, 41), name, 1)
+    assert "\n" not in str(caught.value)

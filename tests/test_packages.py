@@ -48,6 +48,42 @@ print(type(data).__module__, *registry.names())
     ]  # fmt: skip
 
 
+PLUGIN = """
+import numpy as np
+from harness.packages import load_package
+from harness.registry import datasets
+from harness.types import Split
+
+@datasets.register("dots")
+class Dots({base}):
+    name, classes, mean, std = "dots", ("a", "b"), (0.5,), (0.2,)
+
+    def load(self, split):
+        images, labels = np.zeros((4, 1, 8, 8), np.uint8), np.arange(4) % 2
+        return Split(images=images, labels=labels, indices=np.arange(4), digest=split)
+"""
+
+
+@pytest.mark.parametrize("ours_first", [False, True])
+def test_a_data_set_from_outside_gets_our_base_class_as_contributing_says(
+    foreign: Path, tmp_path: Path, ours_first: bool
+) -> None:
+    base = 'load_package("datasets.base").Dataset'
+    assert f"`{base}` (from `harness.packages`)" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (tmp_path / "dots.py").write_text(PLUGIN.format(base=base))
+    code = """
+from harness.registry import datasets, load_plugin
+load_plugin("dots.py")
+data = datasets.create("dots")
+assert type(data).__base__ is type(datasets.create("shapes")).__base__
+print(len(data.test()), data.official("fog", 1))
+"""
+    path = [ROOT, foreign] if ours_first else [foreign, ROOT]
+    done = _python(code, path, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["4", "None"]
+
+
 def test_who_asks_ours_for_theirs_gets_a_clear_line(foreign: Path, tmp_path: Path) -> None:
     done = _python("from datasets import load_dataset", [ROOT, foreign], tmp_path)
     assert done.returncode == 1

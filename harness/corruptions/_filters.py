@@ -1,13 +1,27 @@
-"""Linear operations that more than one corruption is built from."""
+"""What more than one corruption is built from: linear operations, and OpenCV."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import math
+from types import ModuleType
 
 import numpy as np
 
 from harness.corruptions.base import Pixels
+from harness.errors import UserError
+
+
+def opencv() -> ModuleType:
+    """OpenCV. Raises: UserError with what to do where it cannot be imported: it needs libraries of the system."""
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as error:
+        raise UserError(
+            f"OpenCV cannot be imported ({error}). Install the system's libGL (Debian: apt-get install libgl1), or "
+            "opencv-python-headless in place of opencv-python."
+        ) from error
 
 
 def gaussian(image: Pixels, deviation: float) -> Pixels:

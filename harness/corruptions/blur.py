@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from harness.corruptions._filters import gaussian, smear, zoom_matrix
+from harness.corruptions._filters import gaussian, opencv, smear, zoom_matrix
 from harness.corruptions.base import Pixels, severities
 from harness.registry import corruptions
 
@@ -25,9 +25,7 @@ def gaussian_blur(image: Pixels, rng: np.random.Generator, deviation: float) -> 
 )
 def defocus_blur(image: Pixels, rng: np.random.Generator, radius: float, smoothing: float) -> Pixels:
     """Average over a disk, as by a lens out of focus."""
-    import cv2
-
-    return np.asarray(cv2.filter2D(image, -1, _disk(radius, smoothing)), float)
+    return np.asarray(opencv().filter2D(image, -1, _disk(radius, smoothing)), float)
 
 
 @corruptions.register("glass_blur")

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 
+from harness.corruptions._filters import opencv
 from harness.corruptions.base import Pixels, severities
 from harness.registry import corruptions
 
@@ -88,8 +89,7 @@ def elastic_transform(
 
 def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pixels:
     """The affine map that moves three corners of a square amid the image by up to `reach` pixels each way."""
-    import cv2
-
+    cv2 = opencv()
     height, width = image.shape[:2]
     arm = min(height, width) // 3
     corners = np.array([[arm, arm], [arm, -arm], [-arm, -arm]]) + np.array([width // 2, height // 2])

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from harness.corruptions._filters import gaussian, smear, zoom_matrix
+from harness.corruptions._filters import gaussian, opencv, smear, zoom_matrix
 from harness.corruptions.base import Pixels, severities
 from harness.registry import corruptions
 
@@ -136,9 +136,9 @@ def spatter(
 @functools.lru_cache(maxsize=32)
 def _frost_picture(number: int, scale: float, height: int, width: int) -> np.ndarray:
     """The picture [h,w,3] uint8, RGB, scaled; by more where it would not hold the image otherwise."""
-    import cv2
     from PIL import Image
 
+    cv2 = opencv()  # first, since the package that holds the pictures imports it too
     file = importlib.resources.files("imagecorruptions") / "frost" / _FROST_PICTURES[number]
     with Image.open(io.BytesIO(file.read_bytes())) as opened:
         picture = np.asarray(opened.convert("RGB"))
@@ -174,8 +174,7 @@ def _plasma(size: int, decay: float, rng: np.random.Generator) -> np.ndarray:
 
 def _water_relief(liquid: Pixels, strength: float) -> np.ndarray:
     """How bright each pixel's water shines [H,W], at most `strength`: drops lit from one side."""
-    import cv2
-
+    cv2 = opencv()
     drops = np.clip(liquid * 255, 0, 255).astype(np.uint8)
     depth = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
     depth = cv2.blur(np.minimum(depth, 20), (3, 3)).astype(np.uint8)
