@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -448,13 +449,17 @@ def test_a_note_that_a_kill_cut_short_spoils_no_other(
     assert len(smoother.seen) == 4
 
 
-def test_a_picture_noted_before_a_kill_is_made_when_called_again(
-    folder: Path, tmp_path: Path, smoother: Recorder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("in_its_place", [False, True])
+def test_a_kill_before_or_after_a_picture_is_put_in_its_place_leaves_it_ours(
+    folder: Path, tmp_path: Path, smoother: Recorder, monkeypatch: pytest.MonkeyPatch, in_its_place: bool
 ) -> None:
     smooth(folder, tmp_path / "out")
     smoother.change = lambda planes: planes / 4
+    replace = os.replace
 
-    def killed(*_: object) -> None:
+    def killed(*paths: Path) -> None:
+        if in_its_place:
+            replace(*paths)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as during:
