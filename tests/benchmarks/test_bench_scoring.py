@@ -23,7 +23,7 @@ BATCH = 256
 @pytest.fixture(scope="module")
 def split(request: pytest.FixtureRequest) -> Split:
     """10,000 images where speed is measured, a few where it is only checked that the measurement runs."""
-    count = 300 if request.config.getoption("--benchmark-disable") else 10_000
+    count = 10_000 if request.config.getoption("--benchmark-enable") else 300
     images = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), np.uint8)
     return Split(images=images, labels=np.zeros(count, np.int64), indices=np.arange(count), digest="d")
 
