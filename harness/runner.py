@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -349,5 +351,9 @@ def _suite_names(config: RunConfig) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
+    """One line: what went wrong and, unless the harness itself says it, where."""
     first = str(error).splitlines()[0] if str(error) else "no message"
-    return first if isinstance(error, HarnessError) else f"{type(error).__name__}: {first}"
+    if isinstance(error, HarnessError):
+        return first
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first} ({Path(last.filename).name}:{last.lineno})"

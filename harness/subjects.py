@@ -117,6 +117,7 @@ class Workshop:
             checkpoints.restore(model, checkpoints.load(path), path)
             say(f"{label} (seed {seed}): trained already, loaded from {path}")
         else:
+            say(f"{label} (seed {seed}): training {recipe.epochs} epochs on {len(self.training_split)} images")
             train(
                 model,
                 TrainingJob(
