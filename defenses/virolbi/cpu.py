@@ -2,61 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from . import kernels
+from .kernels_projection import fill_images, label_images
+from .reference import cosines, path_eigenvalues
 from .settings import Settings
-from .trace import Trace
+from .trace import State, Trace
+
+_CALL = 8
+"""Images given to a kernel at a time: enough to make the call cheap, few enough to keep all threads busy."""
+_NO_TABLES = kernels.Solver(*(np.empty((0, 0), np.float32),) * 3)
 
 
-def trace(images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int) -> Trace:
+def trace(
+    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
+) -> Trace:
     """As `reference.trace`; each image is worked on alone, so neither threads nor batch-mates change a bit of it."""
     found = Trace.empty(images, stops.shape[1])
-    x, limits = images.numpy(), stops.numpy()
-    results = [part.numpy() for part in found]
-    constants = _constants(settings)
+    constants, solver = kernel_constants(settings, images), solver_tables(settings, *images.shape[-2:])
 
-    def one(b: int) -> None:
-        kernels.trace_one(x[b], limits[b], max_iterations, constants, *(part[b] for part in results))
+    def some(rows: slice) -> None:
+        x = images[rows]
+        smoothed, labels, counts, iterations = _rows(found, rows)
+        at = kernels.State(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
+        cut_right, cut_down = np.empty(labels.shape, bool), np.empty(labels.shape, bool)
+        result = kernels.Found(smoothed, cut_right, cut_down, counts, iterations)
+        kernels.trace_images(x.numpy(), stops[rows].numpy(), max_iterations, constants, solver, at, result)
+        stages, parts = smoothed.reshape(-1, *x.shape[1:]), labels.reshape(-1, *x.shape[2:])
+        label_images(cut_right.reshape(parts.shape), cut_down.reshape(parts.shape), parts)
+        fill_images(stages, parts, stages)
 
-    _for_each(one, len(images))
+    _for_each(some, len(images))
     return found
 
 
 def components(cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torch.Tensor:
     """As `reference.components`, by union-find."""
     count, height, width = len(cut_vertical), cut_horizontal.shape[1], cut_vertical.shape[2]
-    labels = np.empty((count, height, width), np.int32)
-    horizontal, vertical = (cut.contiguous().numpy() for cut in (cut_horizontal, cut_vertical))
-    _for_each(lambda b: kernels.label_components(horizontal[b], vertical[b], labels[b]), count)
-    return torch.from_numpy(labels)
+    labels = torch.empty((count, height, width), dtype=torch.int32)
+    right, down, out = cut_horizontal.contiguous().numpy(), cut_vertical.contiguous().numpy(), labels.numpy()
+    _for_each(lambda rows: label_images(right[rows], down[rows], out[rows]), count)
+    return labels
 
 
 def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """As `reference.component_means`."""
     out = torch.empty_like(values, memory_format=torch.contiguous_format)
-    source, parts, target = values.contiguous().numpy(), labels.contiguous().numpy(), out.numpy()
-    _for_each(lambda b: kernels.fill_means(source[b], parts[b], target[b]), len(values))
+    parts = [part.numpy() for part in (values.contiguous(), labels.contiguous(), out)]
+    _for_each(lambda rows: fill_images(*(part[rows] for part in parts)), len(values))
     return out
 
 
-def _constants(settings: Settings) -> kernels.Constants:
-    kappa, nu, alpha = settings
-    factors = (kappa, nu, kappa * alpha, alpha * nu)
-    return kernels.Constants(*(np.float32(factor) for factor in factors))
+def kernel_constants(settings: Settings, images: torch.Tensor) -> kernels.Constants:
+    """The settings as the kernels take them."""
+    return kernels.Constants(
+        np.float32(settings.kappa),
+        np.float32(settings.nu),
+        np.float32(settings.u_step),
+        np.float32(settings.z_step),
+        np.float32(settings.inertia),
+        gray=images.shape[1] == 1,
+        exact=settings.scheme == "exact",
+    )
 
 
-def _for_each(work: Callable[[int], None], count: int) -> None:
-    """Call `work(0)` … `work(count − 1)`; the kernels release the GIL, so that Python's own threads suffice."""
+def solver_tables(settings: Settings, height: int, width: int) -> kernels.Solver:
+    """What the kernels need to solve (I + νDᵀD)u = b; empty unless they do."""
+    return _tables(settings.nu, height, width) if settings.scheme == "exact" else _NO_TABLES
+
+
+@functools.lru_cache(maxsize=4)
+def _tables(nu: float, height: int, width: int) -> kernels.Solver:
+    waves = cosines(width).numpy()
+    diagonal = 1 + nu * path_eigenvalues(width).numpy()
+    pivots = np.empty((height, width))
+    carried = np.zeros(width)
+    for i in range(height):
+        neighbours = (i > 0) + (i < height - 1)
+        pivots[i] = 1 / (diagonal + nu * neighbours - carried)
+        carried = nu**2 * pivots[i]
+    return kernels.Solver(*(np.ascontiguousarray(table, np.float32) for table in (waves.T, waves, pivots)))
+
+
+def _rows(parts: Iterable[torch.Tensor], rows: slice) -> list[np.ndarray]:
+    """Those rows of a state or trace, sharing their memory."""
+    return [part.numpy()[rows] for part in parts]
+
+
+def _for_each(work: Callable[[slice], None], count: int) -> None:
+    """Call `work` on slices that make up range(count); the kernels release the GIL, so Python's own threads suffice."""
     workers = min(torch.get_num_threads(), count)
+    size = min(_CALL, -(-count // max(workers, 1)))
+    parts = [slice(start, start + size) for start in range(0, count, max(size, 1))]
     if workers <= 1:
-        for b in range(count):
-            work(b)
+        for part in parts:
+            work(part)
         return
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(work, range(count)):
+        for _ in pool.map(work, parts):
             pass

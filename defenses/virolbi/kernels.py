@@ -1,163 +1,332 @@
 """The Numba kernels of the CPU backend: one image at a time, without the GIL, in float32.
 
 Planes are flat, [H·W] per channel, so that one loop runs over a whole plane and the compiler turns it into vector
-instructions. Each loop touches few arrays, because the compiler must prove them apart at run time and gives up on
-many. Each works element by element in the reference's order of operations, with no fused or reordered arithmetic:
-results depend neither on the vector width nor on the machine, and agree with the reference. Lone constants are
-float32, since a Python float would turn the arithmetic into double precision.
+instructions; they start where a cache line does, which is worth a fifth of the time. Each loop touches few arrays,
+because the compiler must prove them apart at run time and gives up on many. Each works element by element in the
+reference's order of operations, with no fused or reordered arithmetic: results depend neither on the vector width nor
+on the machine, and agree with the reference. Lone constants are float32, since a Python float would turn the
+arithmetic into double precision.
 
-All kernels are in this one file because Numba's cache on disk notices a change of the file a kernel is in, but not
-of the kernels it calls.
+Kernels that call each other are in one file because Numba's cache on disk notices a change of the file a kernel is
+in, but not of the kernels it calls.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
 
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
+_UNCOUNTED: dict[str, Any] = {"_nrt": False}
+_leaf = njit(cache=True, nogil=True, error_model="numpy", **_UNCOUNTED)
+"""For what allocates nothing: slices are not counted as references, which would take a quarter of the time."""
+_loop = njit(nogil=True, error_model="numpy", inline="always")
+"""For loops over pixels, which on a small image cost no more than the call of a function."""
 
 Array: TypeAlias = np.ndarray
 _ONE, _ZERO = np.float32(1), np.float32(0)
+_LINE = 16
+"""Floats in a cache line."""
+_STRIP = 8192
+"""Pixels worked on at a time, so that what an iteration touches of a large image stays in the cache."""
 
 
 class Constants(NamedTuple):
-    """The factors of Eq. 5 in float32."""
+    """The factors of Eq. 5 in float32, and the scheme."""
 
     kappa: np.float32
     nu: np.float32
     u_step: np.float32
-    """κα"""
+    """(1−β)κα"""
     z_step: np.float32
     """αν"""
+    inertia: np.float32
+    """β"""
+    gray: bool
+    """One channel: soft thresholding instead of the shrinkage of norms."""
+    exact: bool
+    """Solve for u instead of stepping towards it."""
+
+
+class Solver(NamedTuple):
+    """(I + νDᵀD)⁻¹ for one shape: cosines along the rows, then elimination down the columns; empty unless needed."""
+
+    to_frequencies: Array
+    """[W,W] the orthonormal DCT-II, one frequency a column."""
+    to_pixels: Array
+    """[W,W] its inverse, one frequency a row."""
+    pivots: Array
+    """[H,W] one over the pivots of each frequency's tridiagonal system."""
+
+
+class State(NamedTuple):
+    """Where the path of one image stands; `trace.State` without the batch axis, iterations [1]."""
+
+    u: Array
+    velocity: Array
+    z_horizontal: Array
+    z_vertical: Array
+    iterations: Array
+
+
+class Found(NamedTuple):
+    """One image at its stops, before the projection."""
+
+    images: Array
+    """[L,C,H,W]"""
+    cut_right: Array
+    """[L,H,W] bool, and so the next: the edges with γ ≠ 0."""
+    cut_down: Array
+    counts: Array
+    """[L], and so the next."""
+    iterations: Array
 
 
 class Planes(NamedTuple):
-    """The state of one image of N pixels, W wide, and the residuals r = Du − γ of the iteration under way.
+    """The state of one image of N pixels, W wide, and what one strip of S pixels needs at a time.
 
-    The edge at pixel p leads right, to p+1, or down, to p+W. γ is not stored: it is scale·z with
-    scale = κ(1 − 1/‖z_e‖)₊, and for one channel κ(z − clip(z)).
+    The edge at pixel p leads right, to p+1, or down, to p+W; z and r of an edge that would leave its row or the image
+    are 0. γ is not stored: it is scale·z with scale = κ(1 − 1/‖z_e‖)₊, and for one channel κ(z − clip(z)).
     """
 
     u: Array
-    """[C,N+1]"""
+    """[C,N+W], the last W unused."""
+    velocity: Array
+    """[C,N], empty without inertia."""
     z_right: Array
     """[C,N]"""
     z_down: Array
-    """[C,N−W]"""
+    """[C,N]"""
     scale_right: Array
     """[N]"""
     scale_down: Array
-    """[N−W]"""
+    """[N]"""
     r_right: Array
-    """[C,N+1], the edge of pixel p at p+1, where it arrives; 0 at the start of every row."""
+    """[S+1] of one channel: the residual Du − γ of the edge of the strip's pixel p at p+1, where it arrives."""
     r_down: Array
-    """[C,N+W], the edge of pixel p at p+W."""
-    exists_right: Array
-    """[N], 0 at the end of every row and 1 elsewhere."""
-    exists_down: Array
-    """[N−W], all 1."""
+    """[C,S+W], of the edge of the strip's pixel p at p+W; the first W are those of the row above the strip."""
+    work: Array
+    """[2,N], empty unless u is solved for."""
 
 
 @_kernel
-def trace_one(
-    x: Array,
-    stops: Array,
-    max_iterations: int,
-    constants: Constants,
-    images: Array,
-    labels: Array,
-    counts: Array,
-    iterations: Array,
+def trace_images(
+    x: Array, stops: Array, max_iterations: int, constants: Constants, solver: Solver, state: State, found: Found
 ) -> None:
-    """The path of one image x [C,H,W] to each of its stops; the last four are filled in, see `trace.Trace`."""
+    """The paths of images x [B,C,H,W] from their states to each of their stops [B,L]; state and found are filled in."""
+    for b in range(len(x)):
+        u, velocity, z_horizontal, z_vertical = (
+            state.u[b],
+            state.velocity[b],
+            state.z_horizontal[b],
+            state.z_vertical[b],
+        )
+        at = State(u, velocity, z_horizontal, z_vertical, state.iterations[b : b + 1])
+        cut_right, cut_down = found.cut_right[b], found.cut_down[b]
+        result = Found(found.images[b], cut_right, cut_down, found.counts[b], found.iterations[b])
+        _trace_one(x[b], stops[b], max_iterations, constants, solver, at, result)
+
+
+@_kernel
+def _trace_one(
+    x: Array, stops: Array, max_iterations: int, constants: Constants, solver: Solver, state: State, found: Found
+) -> None:
     channels, height, width = x.shape
     flat = x.reshape((channels, height * width))
-    planes = _start(channels, height, width)
-    size = 0
-    k = 0
+    planes = load(state, height, width, constants)
+    k = int(state.iterations[0])
+    if constants.exact and k == 0:
+        _equilibrate(flat, planes, width, constants, solver)
+    size = _rescale(planes, 0, height * width, constants)
     for stop in range(stops.size):
         while size < stops[stop] and k < max_iterations:
-            size = _advance(flat, planes, width, constants)
+            size = iterate(flat, planes, width, constants, solver)
             k += 1
-        cut_horizontal, cut_vertical = _support(planes, height, width)
-        label_components(cut_horizontal, cut_vertical, labels[stop])
-        u = planes.u[:, :-1].copy().reshape(x.shape)
-        fill_means(u, labels[stop], images[stop])
-        counts[stop] = size
-        iterations[stop] = k
+        found.images[stop] = to_image(planes.u, height, width)
+        mark_support(planes, found.cut_right[stop], found.cut_down[stop], constants)
+        found.counts[stop] = size
+        found.iterations[stop] = k
+    _save(planes, k, state)
 
 
 @_kernel
-def _start(channels: int, height: int, width: int) -> Planes:
-    pixels = height * width
-    down = pixels - width
-    exists_right = np.ones((height, width), np.float32)
-    exists_right[:, -1] = _ZERO
-    return Planes(
-        np.zeros((channels, pixels + 1), np.float32),
-        np.zeros((channels, pixels), np.float32),
-        np.zeros((channels, down), np.float32),
-        np.zeros(pixels, np.float32),
-        np.zeros(down, np.float32),
-        np.zeros((channels, pixels + 1), np.float32),
-        np.zeros((channels, pixels + width), np.float32),
-        exists_right.ravel(),
-        np.ones(down, np.float32),
+def load(state: State, height: int, width: int, constants: Constants) -> Planes:
+    """The planes of a state; γ's scale is left at 0."""
+    channels, pixels = len(state.u), height * width
+    strip = pixels if constants.exact else min(height, max(1, _STRIP // width)) * width
+    planes = Planes(
+        _aligned(channels, pixels + width),
+        _aligned(channels, pixels if constants.inertia > _ZERO else 0),
+        _aligned(channels, pixels),
+        _aligned(channels, pixels),
+        _aligned(1, pixels)[0, :pixels],
+        _aligned(1, pixels)[0, :pixels],
+        _aligned(1, _LINE + strip)[0, _LINE - 1 : _LINE + strip],
+        _aligned(channels, strip + width),
+        _aligned(2, pixels if constants.exact else 0),
     )
+    _copy(state.u, planes.u, width)
+    if constants.inertia > _ZERO:
+        _copy(state.velocity, planes.velocity, width)
+    _copy(state.z_horizontal, planes.z_right, width)
+    _copy(state.z_vertical, planes.z_down, width)
+    return planes
 
 
 @_kernel
-def _advance(x: Array, planes: Planes, width: int, constants: Constants) -> int:
-    """One iteration of Eq. 5; returns the size of the new support."""
-    u, z_right, z_down, scale_right, scale_down, r_right, r_down, exists_right, exists_down = planes
-    channels, pixels = x.shape
-    down = pixels - width
+def _save(planes: Planes, k: int, state: State) -> None:
+    _, height, width = state.u.shape
+    state.u[:] = to_image(planes.u, height, width)
+    if planes.velocity.size:
+        state.velocity[:] = to_image(planes.velocity, height, width)
+    state.z_horizontal[:] = to_image(planes.z_right, height, width)[:, :, : width - 1]
+    state.z_vertical[:] = to_image(planes.z_down, height, width)[:, : height - 1]
+    state.iterations[0] = k
+
+
+@_kernel
+def _aligned(rows: int, size: int) -> Array:
+    """[rows, ≥ size] zeros, each row beginning a cache line."""
+    stride = -(-size // _LINE) * _LINE
+    memory = np.zeros(rows * stride + _LINE, np.float32)
+    first = -(memory.ctypes.data // memory.itemsize) % _LINE
+    return memory[first : first + rows * stride].reshape((rows, stride))
+
+
+@_kernel
+def _copy(image: Array, planes: Array, width: int) -> None:
+    """Put [C,≤H,≤W] at the upper left of planes W wide."""
+    channels, rows, columns = image.shape
     for c in range(channels):
-        here, right, below = u[c, :pixels], u[c, 1:], u[c, width:pixels]
-        if channels == 1:
-            size = _update_gray(here, right, exists_right, z_right[c], r_right[c, 1:], constants)
-            size += _update_gray(here[:down], below, exists_down, z_down[c], r_down[c, width:], constants)
-        else:
-            _update(here, right, exists_right, scale_right, z_right[c], r_right[c, 1:], constants)
-            _update(here[:down], below, exists_down, scale_down, z_down[c], r_down[c, width:], constants)
-    if channels == 3:
-        size = _rescale(z_right[0], z_right[1], z_right[2], scale_right, constants)
-        size += _rescale(z_down[0], z_down[1], z_down[2], scale_down, constants)
-    for c in range(channels):
-        _descend(
-            u[c, :pixels], x[c], r_right[c, :pixels], r_right[c, 1:], r_down[c, :pixels], r_down[c, width:], constants
-        )
+        for i in range(rows):
+            for j in range(columns):
+                planes[c, i * width + j] = image[c, i, j]
+
+
+@_kernel
+def to_image(planes: Array, height: int, width: int) -> Array:
+    """A copy of planes as [C,H,W]."""
+    return planes[:, : height * width].copy().reshape((len(planes), height, width))
+
+
+@_leaf
+def iterate(x: Array, planes: Planes, width: int, constants: Constants, solver: Solver) -> int:
+    """One iteration on x [C,N]; returns the size of the new support."""
+    size = _advance(x, planes, width, constants)
+    if constants.exact:
+        _equilibrate(x, planes, width, constants, solver)
     return size
 
 
-@_kernel
-def _update(here: Array, there: Array, exists: Array, scale: Array, z: Array, r: Array, constants: Constants) -> None:
+@_leaf
+def _advance(x: Array, planes: Planes, width: int, constants: Constants) -> int:
+    """Eq. 5, strip by strip so that a large image's stays in the cache; where u is solved for, z alone moves."""
+    u, velocity, z_right, z_down, scale_right, scale_down, r_right, r_down, _ = planes
+    pixels, strip = x.shape[1], r_right.size - 1
+    for c in range(len(x)):
+        for p in range(width):
+            r_down[c, p] = _ZERO
+    size = 0
+    for start in range(0, pixels, strip):
+        end = min(start + strip, pixels)
+        for c in range(len(x)):
+            here, r_c = u[c, start:end], r_down[c]
+            right, down = z_right[c, start:end], z_down[c, start:end]
+            there, below = u[c, start + 1 : end + 1], u[c, start + width : end + width]
+            if constants.gray:
+                _update_gray(here, there, right, r_right[1:], constants)
+                _update_gray(here, below, down, r_c[width:], constants)
+            else:
+                _update(here, there, scale_right[start:end], right, r_right[1:], constants)
+                _update(here, below, scale_down[start:end], down, r_c[width:], constants)
+            _clear(right, r_right[1:], width - 1, width)
+            if end == pixels:
+                _clear(down, r_c[width:], end - start - width, 1)
+            if constants.exact:
+                continue
+            if constants.inertia > _ZERO:
+                _move(here, velocity[c, start:end], x[c, start:end], r_right, r_right[1:], r_c, r_c[width:], constants)
+            else:
+                _step(here, x[c, start:end], r_right, r_right[1:], r_c, r_c[width:], constants)
+            for p in range(width):
+                r_c[p] = r_c[end - start + p]
+        size += _rescale(planes, start, end, constants)
+    return size
+
+
+@_loop
+def _update(here: Array, there: Array, scale: Array, z: Array, r: Array, constants: Constants) -> None:
     """(5b) of one channel's edges in one direction, leaving r for the image's own step."""
     z_step = constants.z_step
     for p in range(z.size):
-        r[p] = ((there[p] - here[p]) - scale[p] * z[p]) * exists[p]
+        r[p] = (there[p] - here[p]) - scale[p] * z[p]
         z[p] = z[p] + z_step * r[p]
 
 
-@_kernel
-def _update_gray(here: Array, there: Array, exists: Array, z: Array, r: Array, constants: Constants) -> int:
-    """As `_update` where the image has one channel; returns how many edges are in the support."""
+@_loop
+def _update_gray(here: Array, there: Array, z: Array, r: Array, constants: Constants) -> None:
+    """As `_update` where the image has one channel."""
     z_step, kappa = constants.z_step, constants.kappa
-    size = np.int32(0)
     for p in range(z.size):
-        gamma = kappa * (z[p] - min(max(z[p], -_ONE), _ONE))
-        r[p] = ((there[p] - here[p]) - gamma) * exists[p]
+        r[p] = (there[p] - here[p]) - kappa * (z[p] - min(max(z[p], -_ONE), _ONE))
         z[p] = z[p] + z_step * r[p]
-        size = np.int32(size + np.int32(abs(z[p]) > _ONE))
-    return int(size)
 
 
-@_kernel
-def _rescale(z0: Array, z1: Array, z2: Array, scale: Array, constants: Constants) -> int:
-    """(8) in the form γ = scale·z; returns how many edges are in the support."""
+@_loop
+def _clear(z: Array, r: Array, first: int, every: int) -> None:
+    """Take back what was done to edges that do not exist."""
+    for p in range(first, z.size, every):
+        z[p] = _ZERO
+        r[p] = _ZERO
+
+
+@_loop
+def _step(
+    u: Array, x: Array, from_left: Array, to_right: Array, from_above: Array, to_below: Array, constants: Constants
+) -> None:
+    """(5a) of one channel: r of the four edges around each pixel give Dᵀr."""
+    u_step, nu = constants.u_step, constants.nu
+    for p in range(u.size):
+        adjoint = ((from_left[p] - to_right[p]) + from_above[p]) - to_below[p]
+        u[p] = u[p] - u_step * ((u[p] - x[p]) + nu * adjoint)
+
+
+@_loop
+def _move(
+    u: Array,
+    velocity: Array,
+    x: Array,
+    from_left: Array,
+    to_right: Array,
+    from_above: Array,
+    to_below: Array,
+    constants: Constants,
+) -> None:
+    """As `_step`, with inertia."""
+    u_step, nu, inertia = constants.u_step, constants.nu, constants.inertia
+    for p in range(u.size):
+        adjoint = ((from_left[p] - to_right[p]) + from_above[p]) - to_below[p]
+        velocity[p] = inertia * velocity[p] - u_step * ((u[p] - x[p]) + nu * adjoint)
+    for p in range(u.size):
+        u[p] = u[p] + velocity[p]
+
+
+@_loop
+def _rescale(planes: Planes, start: int, end: int, constants: Constants) -> int:
+    """(8) of the edges at the pixels from start to end, as γ = scale·z; how many of them are in the support."""
+    right, down = planes.z_right, planes.z_down
+    if constants.gray:
+        return _count(right[0, start:end]) + _count(down[0, start:end])
+    size = 0
+    for z, scale in ((right, planes.scale_right), (down, planes.scale_down)):
+        size += _shrink(z[0, start:end], z[1, start:end], z[2, start:end], scale[start:end], constants)
+    return size
+
+
+@_loop
+def _shrink(z0: Array, z1: Array, z2: Array, scale: Array, constants: Constants) -> int:
     kappa = constants.kappa
     size = np.int32(0)
     for p in range(scale.size):
@@ -168,77 +337,102 @@ def _rescale(z0: Array, z1: Array, z2: Array, scale: Array, constants: Constants
     return int(size)
 
 
-@_kernel
-def _descend(
-    u: Array, x: Array, from_left: Array, to_right: Array, from_above: Array, to_below: Array, constants: Constants
-) -> None:
-    """(5a) of one channel: r of the four edges around each pixel give Dᵀr."""
-    u_step, nu = constants.u_step, constants.nu
-    for p in range(u.size):
-        adjoint = ((from_left[p] - to_right[p]) + from_above[p]) - to_below[p]
-        u[p] = u[p] - u_step * ((u[p] - x[p]) + nu * adjoint)
+@_loop
+def _count(z: Array) -> int:
+    size = np.int32(0)
+    for p in range(z.size):
+        size = np.int32(size + np.int32(abs(z[p]) > _ONE))
+    return int(size)
 
 
-@_kernel
-def _support(planes: Planes, height: int, width: int) -> tuple[Array, Array]:
-    """[H,W−1] and [H−1,W] bool: the edges with γ ≠ 0."""
-    gray = len(planes.z_right) == 1
-    right = np.abs(planes.z_right[0]) > _ONE if gray else planes.scale_right > _ZERO
-    down = np.abs(planes.z_down[0]) > _ONE if gray else planes.scale_down > _ZERO
-    return right.reshape((height, width))[:, :-1].copy(), down.reshape((height - 1, width))
+@_leaf
+def _equilibrate(x: Array, planes: Planes, width: int, constants: Constants, solver: Solver) -> None:
+    """(3a): u = (I + νDᵀD)⁻¹(x + νDᵀγ)."""
+    pixels = x.shape[1]
+    target, spectrum = planes.work[0, :pixels], planes.work[1, :pixels]
+    for c in range(len(x)):
+        _aim(target, x[c], planes, c, width, constants)
+        _transform(target, solver.to_frequencies, spectrum)
+        _eliminate(spectrum, solver.pivots, constants.nu)
+        _transform(spectrum, solver.to_pixels, planes.u[c, :pixels])
 
 
-@_kernel
-def label_components(cut_horizontal: Array, cut_vertical: Array, labels: Array) -> None:
-    """Number the components of one image's pixels joined by uncut edges into labels [H,W], in raster order."""
-    height, width = labels.shape
-    parent = np.arange(height * width)
-    for i in range(height):
-        for j in range(width):
-            p = i * width + j
-            if j > 0 and not cut_horizontal[i, j - 1]:
-                _join(parent, p - 1, p)
-            if i > 0 and not cut_vertical[i - 1, j]:
-                _join(parent, p - width, p)
-    flat = labels.ravel()
-    found = 0
-    for p in range(parent.size):
-        if parent[p] == p:
-            flat[p] = found
-            found += 1
-        else:
-            flat[p] = flat[_root(parent, p)]
+@_leaf
+def _aim(target: Array, x: Array, planes: Planes, c: int, width: int, constants: Constants) -> None:
+    """x + νDᵀγ of one channel."""
+    right, down, nu = planes.r_right, planes.r_down[c], constants.nu
+    _gamma(planes.z_right[c], planes.scale_right, right[1:], constants)
+    _gamma(planes.z_down[c], planes.scale_down, down[width:], constants)
+    for p in range(width):
+        down[p] = _ZERO
+    to_right, to_below = right[1:], down[width:]
+    for p in range(target.size):
+        target[p] = x[p] + nu * (((right[p] - to_right[p]) + down[p]) - to_below[p])
 
 
-@_kernel
-def _root(parent: Array, p: int) -> int:
-    """The smallest pixel known to be joined with p; the way there is halved for the next time."""
-    while parent[p] != p:
-        parent[p] = parent[parent[p]]
-        p = parent[p]
-    return p
-
-
-@_kernel
-def _join(parent: Array, p: int, q: int) -> None:
-    p, q = _root(parent, p), _root(parent, q)
-    if p < q:
-        parent[q] = p
+@_loop
+def _gamma(z: Array, scale: Array, gamma: Array, constants: Constants) -> None:
+    kappa = constants.kappa
+    if constants.gray:
+        for p in range(scale.size):
+            gamma[p] = kappa * (z[p] - min(max(z[p], -_ONE), _ONE))
     else:
-        parent[p] = q
+        for p in range(scale.size):
+            gamma[p] = scale[p] * z[p]
+
+
+@_leaf
+def _transform(source: Array, matrix: Array, target: Array) -> None:
+    """Every row of the image `source` times a matrix [W,W], four terms at a time."""
+    width = len(matrix)
+    for start in range(0, source.size, width):
+        row, out = source[start : start + width], target[start : start + width]
+        for k in range(width):
+            out[k] = _ZERO
+        for j in range(0, width - 3, 4):
+            a, b, c, d = row[j], row[j + 1], row[j + 2], row[j + 3]
+            m0, m1, m2, m3 = matrix[j], matrix[j + 1], matrix[j + 2], matrix[j + 3]
+            for k in range(width):
+                out[k] = out[k] + ((a * m0[k] + b * m1[k]) + (c * m2[k] + d * m3[k]))
+        for j in range(width - width % 4, width):
+            a, m0 = row[j], matrix[j]
+            for k in range(width):
+                out[k] = out[k] + a * m0[k]
+
+
+@_leaf
+def _eliminate(b: Array, pivots: Array, nu: np.float32) -> None:
+    """Solve each column's tridiagonal system, whose off-diagonal entries are −ν, in place (Thomas)."""
+    height, width = pivots.shape
+    rows = b.reshape((height, width))
+    for k in range(width):
+        rows[0, k] = rows[0, k] * pivots[0, k]
+    for i in range(1, height):
+        here, above, pivot = rows[i], rows[i - 1], pivots[i]
+        for k in range(width):
+            here[k] = (here[k] + nu * above[k]) * pivot[k]
+    for i in range(height - 2, -1, -1):
+        here, below, pivot = rows[i], rows[i + 1], pivots[i]
+        for k in range(width):
+            here[k] = here[k] + nu * pivot[k] * below[k]
 
 
 @_kernel
-def fill_means(values: Array, labels: Array, out: Array) -> None:
-    """Every pixel's mean over its component, per channel: values and out [C,H,W], summed in float64."""
-    flat = labels.ravel()
-    sizes = np.zeros(flat.max() + 1)
-    for p in range(flat.size):
-        sizes[flat[p]] += 1
-    for c in range(len(values)):
-        source, target = values[c].ravel(), out[c].ravel()
-        sums = np.zeros(sizes.size)
-        for p in range(flat.size):
-            sums[flat[p]] += source[p]
-        for p in range(flat.size):
-            target[p] = sums[flat[p]] / sizes[flat[p]]
+def mark_support(planes: Planes, cut_right: Array, cut_down: Array, constants: Constants) -> bool:
+    """Write into cut_right and cut_down [H,W] bool which edges have γ ≠ 0; whether that changes any entry."""
+    if constants.gray:
+        right, down, bound = planes.z_right[0], planes.z_down[0], _ONE
+    else:
+        right, down, bound = planes.scale_right, planes.scale_down, _ZERO
+    changed = _mark(right, bound, cut_right.ravel())
+    return _mark(down, bound, cut_down.ravel()) or changed
+
+
+@_loop
+def _mark(values: Array, bound: np.float32, cut: Array) -> bool:
+    changed = 0
+    for p in range(cut.size):
+        inside = abs(values[p]) > bound
+        changed |= inside != cut[p]
+        cut[p] = inside
+    return changed > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 from torch.nn.functional import pad
 
 from .settings import Settings
-from .trace import Trace
+from .trace import State, Trace
 
 
 class Edges(NamedTuple):
@@ -21,10 +22,11 @@ class Edges(NamedTuple):
     """[B,C,H−1,W]: the edge from (i,j) to (i+1,j)."""
 
 
-class State(NamedTuple):
-    """Where the iteration stands: the image u, the edge variable z, and γ = κ·shrink(z)."""
+class Iterate(NamedTuple):
+    """Where the iteration stands: the image u and what it last moved by, the edge variable z, and γ = κ·shrink(z)."""
 
     u: torch.Tensor
+    velocity: torch.Tensor
     z: Edges
     gamma: Edges
 
@@ -41,21 +43,33 @@ def adjoint(p: Edges) -> torch.Tensor:
     return from_left - to_right + from_above - to_below
 
 
-def start(x: torch.Tensor) -> State:
-    """u = z = γ = 0."""
+def start(x: torch.Tensor, settings: Settings) -> Iterate:
+    """z = γ = 0 and u = 0, or with `exact` the u that goes with that γ."""
     zero = torch.zeros_like(x)
-    return State(zero, difference(zero), difference(zero))
+    gamma = difference(zero)
+    return Iterate(solve(x, settings.nu) if settings.scheme == "exact" else zero, zero, gamma, gamma)
 
 
-def step(x: torch.Tensor, state: State, settings: Settings) -> State:
-    """One iteration of Eq. 5, both gradients taken at the old u and γ."""
-    kappa, nu, alpha = settings
-    u, z, gamma = state
+def step(x: torch.Tensor, at: Iterate, settings: Settings) -> Iterate:
+    """One iteration of Eq. 5, both gradients taken at the old u and γ; `smooth` says how the schemes differ."""
+    kappa, nu = settings.kappa, settings.nu
+    u, velocity, z, gamma = at
     r = _each(lambda du, g: du - g, difference(u), gamma)
-    u = u - kappa * alpha * ((u - x) + nu * adjoint(r))  # (5a): ∇ᵤL = (u−x) + νDᵀ(Du−γ)
-    z = _each(lambda z_e, r_e: z_e + alpha * nu * r_e, z, r)  # (5b): ∇ᵧL = −ν(Du−γ)
+    z = _each(lambda z_e, r_e: z_e + settings.z_step * r_e, z, r)  # (5b): ∇ᵧL = −ν(Du−γ)
     gamma = _each(lambda z_e: shrink(z_e, kappa), z)  # (5c), and (8) for colour
-    return State(u, z, gamma)
+    if settings.scheme == "exact":
+        return Iterate(solve(x + nu * adjoint(gamma), nu), velocity, z, gamma)  # (3a)
+    velocity = settings.inertia * velocity - settings.u_step * ((u - x) + nu * adjoint(r))
+    return Iterate(u + velocity, velocity, z, gamma)  # (5a): ∇ᵤL = (u−x) + νDᵀ(Du−γ)
+
+
+def solve(b: torch.Tensor, nu: float) -> torch.Tensor:
+    """(I + νDᵀD)⁻¹b: cosines diagonalise DᵀD, whose eigenvalues are those of the two directions added up."""
+    height, width = b.shape[-2:]
+    down, across = (cosines(n).to(b) for n in (height, width))
+    eigenvalues = (path_eigenvalues(height)[:, None] + path_eigenvalues(width)).to(b)
+    spectrum = _along_both(b, down, across) / (1 + nu * eigenvalues)
+    return _along_both(spectrum, down.T, across.T)
 
 
 def shrink(z: torch.Tensor, kappa: float) -> torch.Tensor:
@@ -76,29 +90,33 @@ def support_size(cut: Edges) -> torch.Tensor:
     return cut.horizontal.sum((1, 2)) + cut.vertical.sum((1, 2))
 
 
-def trace(images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int) -> Trace:
+def trace(
+    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
+) -> Trace:
     """Iterate until the support of image b has `stops[b,l]` edges for every l, and project there (Eq. 6).
 
     images: [B,C,H,W] · stops: [B,L] int64, not descending along l. An image whose last stop is met leaves the
     batch; what is not met after `max_iterations` is recorded as it then is.
+    state: where the paths stand, moved along in place; None starts them and keeps nothing.
     """
     found = Trace.empty(images, stops.shape[1])
+    state = State.start(images) if state is None else state
     recorded = torch.zeros_like(stops, dtype=torch.bool)
     running = torch.arange(len(images), device=images.device)
-    x, state = images, start(images)
-    for k in range(max_iterations + 1):
-        cut = support(state.gamma)
+    x, k, at = images, state.iterations.clone(), _resume(images, state, settings)
+    while len(running):
+        cut = support(at.gamma)
         size = support_size(cut)
-        due = (size[:, None] >= stops[running]) | (k == max_iterations)
+        due = (size[:, None] >= stops[running]) | (k >= max_iterations)[:, None]
         fresh = due & ~recorded[running]
         if fresh.any():
-            _record(found, running, fresh, state.u, cut, size, k)
+            _record(found, running, fresh, at.u, cut, size, k)
             recorded[running] |= fresh
-            stay = ~due[:, -1]
-            running, x, state = running[stay], x[stay], _take(state, stay)
-            if not len(running):
-                break
-        state = step(x, state, settings)
+            done = due[:, -1]
+            _keep(state, running[done], _take(at, done), k[done])
+            running, x, k, at = running[~done], x[~done], k[~done], _take(at, ~done)
+        at = step(x, at, settings)
+        k = k + 1
     return found
 
 
@@ -137,10 +155,30 @@ def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (sums / sizes)[index].view_as(values).to(values.dtype)
 
 
+def _resume(x: torch.Tensor, state: State, settings: Settings) -> Iterate:
+    """The iterate of a state, in which γ is left out."""
+    z = Edges(state.z_horizontal, state.z_vertical)
+    begun = start(x, settings)
+    u = torch.where((state.iterations > 0).view(-1, 1, 1, 1), state.u, begun.u)
+    return Iterate(u, state.velocity, z, _each(lambda z_e: shrink(z_e, settings.kappa), z))
+
+
+def _keep(state: State, rows: torch.Tensor, at: Iterate, k: torch.Tensor) -> None:
+    """Write iterates [A,…] into those rows of the state."""
+    for target, source in zip(state, (at.u, at.velocity, *at.z, k), strict=True):
+        target[rows] = source
+
+
 def _record(
-    found: Trace, running: torch.Tensor, fresh: torch.Tensor, u: torch.Tensor, cut: Edges, size: torch.Tensor, k: int
+    found: Trace,
+    running: torch.Tensor,
+    fresh: torch.Tensor,
+    u: torch.Tensor,
+    cut: Edges,
+    size: torch.Tensor,
+    k: torch.Tensor,
 ) -> None:
-    """Write down ũ of iteration k where `fresh` [A,L] says that an image of the batch has just met a stop."""
+    """Write down ũ of iterations k [A] where `fresh` [A,L] says that an image of the batch has just met a stop."""
     rows = fresh.any(1)
     labels = components(cut.horizontal[rows], cut.vertical[rows])
     smoothed = component_means(u[rows], labels)
@@ -149,7 +187,7 @@ def _record(
     found.images[place] = smoothed[row]
     found.labels[place] = labels[row]
     found.counts[place] = size[rows][row]
-    found.iterations[place] = k
+    found.iterations[place] = k[rows][row]
 
 
 def _smallest_neighbour(number: torch.Tensor, cut: Edges) -> torch.Tensor:
@@ -181,8 +219,28 @@ def _sum_channels(z: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def _take(state: State, chosen: torch.Tensor) -> State:
+def _take(at: Iterate, chosen: torch.Tensor) -> Iterate:
     def pick(part: torch.Tensor) -> torch.Tensor:
         return part[chosen]
 
-    return State(pick(state.u), _each(pick, state.z), _each(pick, state.gamma))
+    return Iterate(pick(at.u), pick(at.velocity), _each(pick, at.z), _each(pick, at.gamma))
+
+
+def cosines(n: int) -> torch.Tensor:
+    """[n,n] float64: the orthonormal DCT-II, one frequency a row."""
+    frequency, place = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
+    waves = torch.cos(math.pi * frequency * (2 * place + 1) / (2 * n)) * math.sqrt(2 / n)
+    waves[0] /= math.sqrt(2)
+    return waves
+
+
+def path_eigenvalues(n: int) -> torch.Tensor:
+    """[n] float64: the eigenvalues of DᵀD for n pixels in a row, by frequency."""
+    return 2 - 2 * torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / n)
+
+
+def _along_both(images: torch.Tensor, down: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
+    """down · image · acrossᵀ for every channel of every image; one product each, so that batch-mates do not matter."""
+    planes = images.flatten(0, 1)
+    left, right = (matrix.expand(len(planes), -1, -1) for matrix in (down, across.T))
+    return torch.bmm(torch.bmm(left, planes), right).view_as(images)

@@ -5,37 +5,79 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from harness.errors import UserError
+from harness.errors import UserError, unknown_name
 
 _SLACK = 1e-9
 """Of an edge: a level written 0.6000000000000001 asks for the same support as 0.6."""
+_MARGIN = 0.9
+"""How much of the bound on the image's step `fast` uses."""
+
+
+Scheme: TypeAlias = Literal["paper", "exact", "fast"]
+"""How an iteration moves the image; see `smooth`."""
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
 class Settings(NamedTuple):
-    """κ, ν and α as Eq. 5 uses them."""
+    """κ, ν and α as Eq. 5 uses them, and how the image moves: the scheme, and the inertia β of `fast`."""
 
     kappa: float
     nu: float
     step: float
+    scheme: Scheme = "paper"
+    inertia: float = 0.0
+
+    @property
+    def u_step(self) -> float:
+        """The factor of the gradient in u: κα, less the share that inertia makes up for over the iterations."""
+        return (1 - self.inertia) * self.kappa * self.step
+
+    @property
+    def z_step(self) -> float:
+        """The factor of Du − γ in z: αν."""
+        return self.step * self.nu
 
 
-def make_settings(height: int, width: int, *, kappa: float, nu: float, step: float | None) -> Settings:
-    """Checked settings for a grid; `step` None gives α = 1/(κ‖H‖₂).
+def make_settings(
+    height: int, width: int, *, kappa: float, nu: float, step: float | None, scheme: Scheme = "paper"
+) -> Settings:
+    """Checked settings for a grid; `step` None gives half of what is stable.
 
-    Raises: UserError when κ or ν is not positive, or α is not between 0 and 2/(κ‖H‖₂), where the iteration
-    would diverge.
+    Stable is, as long as α is under 2/(κ‖H‖₂) with `paper` and under 2/(κν) with the others: see `inertia_for`
+    for `fast`; with u solved for, γ alone moves, by κα·ν times an operator between 0 and 1.
+
+    Raises: UserError for an unknown scheme, when κ or ν is not positive, or α is outside its bounds.
     """
-    kappa, nu = positive("kappa", kappa), positive("nu", nu)
-    bound = 2 / (kappa * hessian_norm(height, width, nu))
+    kappa, nu, scheme = positive("kappa", kappa), positive("nu", nu), checked_scheme(scheme)
+    limit = hessian_norm(height, width, nu) if scheme == "paper" else nu
+    bound = 2 / (kappa * limit)
     step = bound / 2 if step is None else positive("step", step)
     if step >= bound:
         raise UserError(
-            f"step must be under 2/(κ‖H‖) = {bound:.6g} at kappa={kappa:g}, nu={nu:g} and {height}×{width} pixels, "
-            f"got {step:g}. Leave it out to take half of the bound."
+            f"step must be under 2/(κ{'‖H‖' if scheme == 'paper' else 'ν'}) = {bound:.6g} with scheme={scheme}, "
+            f"kappa={kappa:g}, nu={nu:g} and {height}×{width} pixels, got {step:g}. "
+            "Leave it out to take half of the bound."
         )
-    return Settings(kappa, nu, step)
+    inertia = inertia_for(height, width, kappa=kappa, nu=nu, step=step) if scheme == "fast" else 0.0
+    return Settings(kappa, nu, step, scheme, inertia)
+
+
+def inertia_for(height: int, width: int, *, kappa: float, nu: float, step: float) -> float:
+    """The β with which u ← u + v, v ← βv − (1−β)κα∇ᵤL is stable beside z ← z − α∇ᵧL, for α under 2/(κν).
+
+    Let a = (1−β)κα and c = νκα. Linearised, with W = c times the derivative of shrink (0 ≤ W ≤ c), and B the
+    diagonal matrix of β for u and 0 for γ, an iteration is q ← (I + B − K)q − Bq₋ with the symmetric
+    K = [[a(I+νDᵀD), −√(aν) DᵀW^½], [−√(aν) W^½D, W]]. For a unit eigenvector e of growth ω its product with e* is
+    ω² − (1 + b − k)ω + b = 0, b = e*Be < 1, k = e*Ke ≥ 0, and both roots are within the unit circle when
+    k ≤ 2(1 + b). So it is enough that 2(I + B) − K is positive, that is, by its Schur complement,
+    (2(1+β) − a(1+νs²))(2−c) > aνs²c, with s² ≤ 8 the largest eigenvalue of DᵀD; without inertia that is
+    α < 2/(κ‖H‖₂). Solved for β, with a tenth to spare.
+    """
+    c = nu * kappa * step
+    q = c * (2 - c + 2 * nu * _largest_eigenvalue(height, width)) / (2 * nu * (2 - c))
+    return max(0.0, (q - _MARGIN) / (q + _MARGIN))
 
 
 def hessian_norm(height: int, width: int, nu: float = 1.0) -> float:
@@ -47,9 +89,13 @@ def hessian_norm(height: int, width: int, nu: float = 1.0) -> float:
     >>> round(hessian_norm(32, 32), 4)
     9.8795
     """
-    s_squared = 4 * sum(math.sin(math.pi * (n - 1) / (2 * n)) ** 2 for n in (height, width))
-    trace = 1 + nu * (s_squared + 1)
+    trace = 1 + nu * (_largest_eigenvalue(height, width) + 1)
     return (trace + math.sqrt(trace**2 - 4 * nu)) / 2
+
+
+def _largest_eigenvalue(height: int, width: int) -> float:
+    """s² of DᵀD."""
+    return 4 * sum(math.sin(math.pi * (n - 1) / (2 * n)) ** 2 for n in (height, width))
 
 
 def edge_count(height: int, width: int) -> int:
@@ -64,6 +110,13 @@ def edge_count(height: int, width: int) -> int:
 def required_edges(level: float, edges: int) -> int:
     """The smallest support whose share of `edges` is at least `level`."""
     return math.ceil(level * edges - _SLACK)
+
+
+def checked_scheme(scheme: Any) -> Scheme:
+    """One of the schemes. Raises: UserError for anything else."""
+    if scheme not in SCHEMES:
+        raise unknown_name("scheme", str(scheme), SCHEMES)
+    return cast(Scheme, scheme)
 
 
 def checked_level(level: Any, name: str = "level") -> float:

@@ -11,7 +11,16 @@ import torch
 from .backends import backend_for
 from .images import Kind, like, to_batch
 from .reference import Edges, difference, support, support_size
-from .settings import Settings, checked_level, checked_levels, edge_count, make_settings, required_edges, whole_number
+from .settings import (
+    Scheme,
+    Settings,
+    checked_level,
+    checked_levels,
+    edge_count,
+    make_settings,
+    required_edges,
+    whole_number,
+)
 from .trace import Backend, Trace
 
 MAX_ITERATIONS = 200_000
@@ -44,6 +53,7 @@ def smooth(
     max_iterations: int = MAX_ITERATIONS,
     iterations: int | None = None,
     backend: str | None = None,
+    scheme: Scheme = "paper",
 ) -> Smoothed[Kind]:
     """Remove what is small in scale, keep what is large and its edges sharp.
 
@@ -71,7 +81,7 @@ def smooth(
 
     Raises: UserError for unusable images or options outside their ranges.
     """
-    problem = _pose(images, kappa, nu, step, backend)
+    problem = _pose(images, kappa, nu, step, backend, scheme)
     if iterations is not None:
         return _run_for(problem, whole_number("iterations", iterations, least=0))[0]
     return _run_to(problem, [checked_level(level)], max_iterations)[0]
@@ -86,6 +96,7 @@ def path(
     step: float | None = None,
     max_iterations: int = MAX_ITERATIONS,
     backend: str | None = None,
+    scheme: Scheme = "paper",
 ) -> list[Smoothed[Kind]]:
     """The smoothed images at each of several ascending levels, for the work of the last one alone.
 
@@ -93,7 +104,7 @@ def path(
 
     Raises: UserError as `smooth`, and for levels that are missing or descend.
     """
-    problem = _pose(images, kappa, nu, step, backend)
+    problem = _pose(images, kappa, nu, step, backend, scheme)
     return _run_to(problem, checked_levels(levels), max_iterations)
 
 
@@ -107,10 +118,12 @@ class _Problem(NamedTuple, Generic[Kind]):
     backend: Backend
 
 
-def _pose(images: Kind, kappa: float, nu: float, step: float | None, backend: str | None) -> _Problem[Kind]:
+def _pose(
+    images: Kind, kappa: float, nu: float, step: float | None, backend: str | None, scheme: Scheme
+) -> _Problem[Kind]:
     batch = to_batch(images, double=backend == "reference")
     height, width = batch.shape[-2:]
-    settings = make_settings(height, width, kappa=kappa, nu=nu, step=step)
+    settings = make_settings(height, width, kappa=kappa, nu=nu, step=step, scheme=scheme)
     return _Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
 
 

@@ -1,4 +1,4 @@
-"""What a backend hands back: every image at every stop of its path."""
+"""What a backend is given and hands back: where paths stand, and every image at every stop of its path."""
 
 from __future__ import annotations
 
@@ -7,6 +7,32 @@ from typing import NamedTuple, Protocol
 import torch
 
 from .settings import Settings
+
+
+class State(NamedTuple):
+    """Where the paths of B images stand: all that going on from there needs.
+
+    u: [B,C,H,W] · velocity: [B,C,H,W], what u last moved by · z_horizontal: [B,C,H,W−1] · z_vertical: [B,C,H−1,W]
+    iterations: [B] int64
+    """
+
+    u: torch.Tensor
+    velocity: torch.Tensor
+    z_horizontal: torch.Tensor
+    z_vertical: torch.Tensor
+    iterations: torch.Tensor
+
+    @classmethod
+    def start(cls, images: torch.Tensor) -> State:
+        """u = z = 0, for images [B,C,H,W]."""
+        count, channels, height, width = images.shape
+        return cls(
+            torch.zeros_like(images),
+            torch.zeros_like(images),
+            images.new_zeros((count, channels, height, width - 1)),
+            images.new_zeros((count, channels, height - 1, width)),
+            images.new_zeros(count, dtype=torch.int64),
+        )
 
 
 class Trace(NamedTuple):
@@ -36,7 +62,14 @@ class Trace(NamedTuple):
 class Backend(Protocol):
     """The three operations of the method; `reference` says what each must give."""
 
-    def trace(self, images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int) -> Trace:
+    def trace(
+        self,
+        images: torch.Tensor,
+        stops: torch.Tensor,
+        settings: Settings,
+        max_iterations: int,
+        state: State | None = None,
+    ) -> Trace:
         """Iterate until the support has `stops[b,l]` edges, and project there."""
 
     def components(self, cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torch.Tensor:
