@@ -128,7 +128,7 @@ def spoiled(value: float) -> np.ndarray:
         (GOOD, {"max_iterations": 0}, "max_iterations must be a whole number"),
         (GOOD, {"iterations": -1}, "iterations must be a whole number"),
         (GOOD, {"iterations": 2.5}, "iterations must be a whole number"),
-        (GOOD, {"backend": "gpu"}, "unknown backend 'gpu'.*cpu, reference"),
+        (GOOD, {"backend": "gpu"}, "unknown backend 'gpu'.*cpu, cuda, reference"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(images, options, message):

@@ -8,20 +8,30 @@ import torch
 
 from harness.errors import UserError, unknown_name
 
+from . import cuda_driver
 from .trace import Backend
 
-BACKENDS = ("cpu", "reference")
+BACKENDS = ("cpu", "cuda", "reference")
 
 
 def backend_for(device: torch.device, name: str | None = None) -> Backend:
-    """The backend called `name`; for None, `cpu` (Numba) on the CPU and `reference` (PyTorch) elsewhere.
+    """The backend called `name`; for None, `cpu` (Numba) on the CPU, `cuda` (CUDA C++) where it can be compiled for an
+    NVIDIA GPU, and `reference` (PyTorch) elsewhere.
 
-    Raises: UserError for an unknown name, or `cpu` for images that are not on the CPU.
+    Raises: UserError for an unknown name, or `cpu` or `cuda` for images that are on another kind of device.
     """
-    name = name or ("cpu" if device.type == "cpu" else "reference")
+    name = name or _best(device)
     if name not in BACKENDS:
         raise unknown_name("backend", name, BACKENDS)
-    if name == "cpu" and device.type != "cpu":
-        raise UserError(f"the backend 'cpu' needs images on the CPU, got images on {device}. Use 'reference' there.")
+    if name not in ("reference", device.type):
+        raise UserError(
+            f"the backend {name!r} needs images on a {name} device, got images on {device}. Use 'reference' there."
+        )
     backend: Backend = importlib.import_module(f".{name}", __package__)
     return backend
+
+
+def _best(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "cuda" if cuda_driver.available() else "reference"
+    return "cpu" if device.type == "cpu" else "reference"

@@ -1,0 +1,4 @@
+// The iteration, compiled for one number of CHANNELS.
+
+#include "block.h"
+#include "grid.h"
