@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from pyarrow import parquet
 
 from datasets.base import Dataset
 from harness.cache import ArrayCache
@@ -41,6 +45,16 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real images in ../shared/data are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def photographs(shared_data: Path) -> torch.Tensor:
+    """The first 20 test images of CIFAR-10, [20,3,32,32] uint8."""
+    rows = parquet.read_table(shared_data / "cifar10-jpeg" / "test-00000-of-00001.parquet", columns=["img"]).slice(
+        0, 20
+    )
+    pictures = [Image.open(io.BytesIO(row["bytes"])) for row in rows.column("img").to_pylist()]
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2).contiguous()
 
 
 @pytest.fixture

@@ -9,7 +9,19 @@ smoothed.images, smoothed.level, smoothed.iterations, smoothed.outcome, smoothed
 from .gradient import smooth_bpda
 from .preprocessor import ViRoLBI
 from .projection import component_means, project
-from .settings import hessian_norm
-from .smoothing import Smoothed, path, smooth
+from .settings import Scheme, hessian_norm
+from .smoothing import Path, PathState, Smoothed, path, smooth
 
-__all__ = ["Smoothed", "ViRoLBI", "component_means", "hessian_norm", "path", "project", "smooth", "smooth_bpda"]
+__all__ = [
+    "Path",
+    "PathState",
+    "Scheme",
+    "Smoothed",
+    "ViRoLBI",
+    "component_means",
+    "hessian_norm",
+    "path",
+    "project",
+    "smooth",
+    "smooth_bpda",
+]

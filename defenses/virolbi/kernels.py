@@ -347,38 +347,45 @@ def _count(z: Array) -> int:
 
 @_leaf
 def _equilibrate(x: Array, planes: Planes, width: int, constants: Constants, solver: Solver) -> None:
-    """(3a): u = (I + νDᵀD)⁻¹(x + νDᵀγ)."""
+    """(3a): u = (I + νDᵀD)⁻¹(x + νDᵀγ), as the correction u − (I + νDᵀD)⁻¹∇ᵤL, in which rounding hardly counts."""
     pixels = x.shape[1]
-    target, spectrum = planes.work[0, :pixels], planes.work[1, :pixels]
+    slope, spectrum = planes.work[0, :pixels], planes.work[1, :pixels]
     for c in range(len(x)):
-        _aim(target, x[c], planes, c, width, constants)
-        _transform(target, solver.to_frequencies, spectrum)
+        u = planes.u[c, :pixels]
+        _slope(x[c], planes, c, width, constants, slope)
+        _transform(slope, solver.to_frequencies, spectrum)
         _eliminate(spectrum, solver.pivots, constants.nu)
-        _transform(spectrum, solver.to_pixels, planes.u[c, :pixels])
+        _transform(spectrum, solver.to_pixels, slope)
+        for p in range(pixels):
+            u[p] = u[p] - slope[p]
 
 
 @_leaf
-def _aim(target: Array, x: Array, planes: Planes, c: int, width: int, constants: Constants) -> None:
-    """x + νDᵀγ of one channel."""
-    right, down, nu = planes.r_right, planes.r_down[c], constants.nu
-    _gamma(planes.z_right[c], planes.scale_right, right[1:], constants)
-    _gamma(planes.z_down[c], planes.scale_down, down[width:], constants)
+def _slope(x: Array, planes: Planes, c: int, width: int, constants: Constants, out: Array) -> None:
+    """∇ᵤL = (u−x) + νDᵀ(Du−γ) of one channel."""
+    pixels, right, down, nu = x.size, planes.r_right, planes.r_down[c], constants.nu
+    u, z_right, z_down = planes.u[c, :pixels], planes.z_right[c, :pixels], planes.z_down[c, :pixels]
+    to_right, to_below = right[1:], down[width:]
+    _residual(u, planes.u[c, 1 : pixels + 1], z_right, planes.scale_right, to_right, constants)
+    _residual(u, planes.u[c, width : pixels + width], z_down, planes.scale_down, to_below, constants)
+    _clear(z_right, to_right, width - 1, width)
+    _clear(z_down, to_below, pixels - width, 1)
     for p in range(width):
         down[p] = _ZERO
-    to_right, to_below = right[1:], down[width:]
-    for p in range(target.size):
-        target[p] = x[p] + nu * (((right[p] - to_right[p]) + down[p]) - to_below[p])
+    for p in range(pixels):
+        adjoint = ((right[p] - to_right[p]) + down[p]) - to_below[p]
+        out[p] = (u[p] - x[p]) + nu * adjoint
 
 
 @_loop
-def _gamma(z: Array, scale: Array, gamma: Array, constants: Constants) -> None:
+def _residual(here: Array, there: Array, z: Array, scale: Array, r: Array, constants: Constants) -> None:
     kappa = constants.kappa
     if constants.gray:
-        for p in range(scale.size):
-            gamma[p] = kappa * (z[p] - min(max(z[p], -_ONE), _ONE))
+        for p in range(z.size):
+            r[p] = (there[p] - here[p]) - kappa * (z[p] - min(max(z[p], -_ONE), _ONE))
     else:
-        for p in range(scale.size):
-            gamma[p] = scale[p] * z[p]
+        for p in range(z.size):
+            r[p] = (there[p] - here[p]) - scale[p] * z[p]
 
 
 @_leaf

@@ -47,7 +47,8 @@ def start(x: torch.Tensor, settings: Settings) -> Iterate:
     """z = γ = 0 and u = 0, or with `exact` the u that goes with that γ."""
     zero = torch.zeros_like(x)
     gamma = difference(zero)
-    return Iterate(solve(x, settings.nu) if settings.scheme == "exact" else zero, zero, gamma, gamma)
+    u = equilibrium(x, zero, gamma, settings.nu) if settings.scheme == "exact" else zero
+    return Iterate(u, zero, gamma, gamma)
 
 
 def step(x: torch.Tensor, at: Iterate, settings: Settings) -> Iterate:
@@ -58,9 +59,15 @@ def step(x: torch.Tensor, at: Iterate, settings: Settings) -> Iterate:
     z = _each(lambda z_e, r_e: z_e + settings.z_step * r_e, z, r)  # (5b): ∇ᵧL = −ν(Du−γ)
     gamma = _each(lambda z_e: shrink(z_e, kappa), z)  # (5c), and (8) for colour
     if settings.scheme == "exact":
-        return Iterate(solve(x + nu * adjoint(gamma), nu), velocity, z, gamma)  # (3a)
+        return Iterate(equilibrium(x, u, gamma, nu), velocity, z, gamma)
     velocity = settings.inertia * velocity - settings.u_step * ((u - x) + nu * adjoint(r))
     return Iterate(u + velocity, velocity, z, gamma)  # (5a): ∇ᵤL = (u−x) + νDᵀ(Du−γ)
+
+
+def equilibrium(x: torch.Tensor, u: torch.Tensor, gamma: Edges, nu: float) -> torch.Tensor:
+    """(3a), the u at which ∇ᵤL = 0, from any u: as a correction, in which rounding hardly counts."""
+    r = _each(lambda du, g: du - g, difference(u), gamma)
+    return u - solve((u - x) + nu * adjoint(r), nu)
 
 
 def solve(b: torch.Tensor, nu: float) -> torch.Tensor:

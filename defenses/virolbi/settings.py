@@ -43,9 +43,9 @@ class Settings(NamedTuple):
 def make_settings(
     height: int, width: int, *, kappa: float, nu: float, step: float | None, scheme: Scheme = "paper"
 ) -> Settings:
-    """Checked settings for a grid; `step` None gives half of what is stable.
+    """Checked settings for a grid; `step` None gives half of what is stable, with `exact` and `fast` at most 1/κ.
 
-    Stable is, as long as α is under 2/(κ‖H‖₂) with `paper` and under 2/(κν) with the others: see `inertia_for`
+    That limit, which counts at ν < 1, keeps z from taking the path in too few and coarse steps. Stable is, as long as α is under 2/(κ‖H‖₂) with `paper` and under 2/(κν) with the others: see `inertia_for`
     for `fast`; with u solved for, γ alone moves, by κα·ν times an operator between 0 and 1.
 
     Raises: UserError for an unknown scheme, when κ or ν is not positive, or α is outside its bounds.
@@ -53,7 +53,9 @@ def make_settings(
     kappa, nu, scheme = positive("kappa", kappa), positive("nu", nu), checked_scheme(scheme)
     limit = hessian_norm(height, width, nu) if scheme == "paper" else nu
     bound = 2 / (kappa * limit)
-    step = bound / 2 if step is None else positive("step", step)
+    if step is None:
+        step = bound / 2 if scheme == "paper" else min(bound / 2, 1 / kappa)
+    step = positive("step", step)
     if step >= bound:
         raise UserError(
             f"step must be under 2/(κ{'‖H‖' if scheme == 'paper' else 'ν'}) = {bound:.6g} with scheme={scheme}, "
@@ -134,6 +136,16 @@ def checked_levels(levels: Iterable[Any]) -> list[float]:
         raise UserError("levels must hold at least one level, got none.")
     if sorted(checked) != checked:
         raise UserError(f"levels must ascend, because the path only goes towards finer detail, got {checked}.")
+    return checked
+
+
+def checked_counts(counts: Iterable[Any]) -> list[int]:
+    """Numbers of iterations of one path. Raises: UserError when there are none or they descend."""
+    checked = [whole_number("each of iterations", count, least=0) for count in counts]
+    if not checked:
+        raise UserError("iterations must hold at least one number, got none.")
+    if sorted(checked) != checked:
+        raise UserError(f"iterations must ascend, got {checked}.")
     return checked
 
 
