@@ -84,6 +84,20 @@ def test_the_kernels_give_what_the_reference_gives(shape, scheme, options):
     torch.testing.assert_close(fast.images[same], slow.images[same], atol=TOLERANCE[scheme], rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(1, 100, 131), (3, 83, 200), (3, 512, 512), (3, 1, 9000), (1, 9000, 1)])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_large_images_are_followed_part_by_part_without_a_seam(shape, scheme):
+    if scheme == "exact" and max(shape) > 1000:
+        pytest.skip("the reference would need matrices of 9000 × 9000")
+    image = pictures(1, *shape)
+
+    slow, fast = (path(image, iterations=[7], scheme=scheme, backend=backend) for backend in ("reference", "cpu"))
+
+    assert torch.equal(slow[0].labels, fast[0].labels)
+    for part, expected in zip(fast.state.state, slow.state.state, strict=True):
+        torch.testing.assert_close(part, expected, atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize("nu", [0.25, 1.0, 4.0, 16.0, 64.0])
 def test_fast_follows_the_path_of_the_paper(nu):
     images = pictures(4, 3, 16, 16)

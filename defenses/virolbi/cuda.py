@@ -29,15 +29,6 @@ _THREADS, _LABEL_THREADS = 256, 512
 _ENDLESS = 2**31 - 1
 
 
-class _Paths(NamedTuple):
-    """What moves: the fields of `trace.State` this backend uses, contiguous."""
-
-    u: torch.Tensor
-    z_horizontal: torch.Tensor
-    z_vertical: torch.Tensor
-    iterations: torch.Tensor
-
-
 class _Found(NamedTuple):
     """What there is at the stops, before the projection."""
 
@@ -52,8 +43,8 @@ class _Found(NamedTuple):
 def trace(
     images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
 ) -> Trace:
-    """As `reference.trace`, and the same bits as `cpu.trace`; schemes other than `paper` are left to the reference."""
-    if settings.scheme != "paper":
+    """As `reference.trace`, and the same bits as `cpu.trace`; `exact` is left to the reference."""
+    if settings.scheme == "exact":
         return reference.trace(images, stops, settings, max_iterations, state)
     found = Trace.empty(images, stops.shape[1])
     images, stops = images.contiguous(), stops.contiguous()
@@ -62,8 +53,8 @@ def trace(
         part = Trace(*(values[rows] for values in found))
         _trace_group(images[rows], stops[rows], settings, min(max_iterations, _ENDLESS), paths, part)
         if state is not None:
-            for name, values in paths._asdict().items():
-                getattr(state, name)[rows] = values
+            for whole, moved in zip(state, paths, strict=True):
+                whole[rows] = moved
     return found
 
 
@@ -97,13 +88,13 @@ def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 @functools.cache
-def _iteration(device: torch.device, channels: int) -> Kernels:
-    return Kernels(device, "iteration.cu", *options_for(channels))
+def _iteration(device: torch.device, channels: int, inertia: bool) -> Kernels:
+    return Kernels(device, "iteration.cu", *options_for(channels, inertia))
 
 
-def options_for(channels: int) -> tuple[str, ...]:
+def options_for(channels: int, inertia: bool) -> tuple[str, ...]:
     """What iteration.cu is compiled with."""
-    return f"-DCHANNELS={channels}", f"-DROWS={_ROWS}", f"-DBLOCK_THREADS={_BLOCK_THREADS}"
+    return f"-DCHANNELS={channels}", f"-DINERTIA={int(inertia)}", f"-DROWS={_ROWS}", f"-DBLOCK_THREADS={_BLOCK_THREADS}"
 
 
 @functools.cache
@@ -118,13 +109,13 @@ def _groups(count: int, pixels: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _paths(images: torch.Tensor, state: State | None) -> _Paths:
+def _paths(images: torch.Tensor, state: State | None) -> State:
     begun = State.start(images) if state is None else state
-    return _Paths(*(getattr(begun, name).contiguous() for name in _Paths._fields))
+    return State(*(part.contiguous() for part in begun))
 
 
 def _trace_group(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: _Paths, trace: Trace
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, trace: Trace
 ) -> None:
     """The paths of x [B,C,H,W], which are moved along, and their trace, which is filled in."""
     count, number = stops.shape
@@ -152,25 +143,26 @@ def _blocks_for(pixels: int) -> int:
 
 
 def _factors(settings: Settings) -> ctypes.Array[ctypes.c_float]:
-    return (ctypes.c_float * 4)(settings.kappa, settings.nu, settings.u_step, settings.z_step)
+    values = settings.kappa, settings.nu, settings.u_step, settings.z_step, settings.inertia
+    return (ctypes.c_float * len(values))(*values)
 
 
 def _follow_in_blocks(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: _Paths, found: _Found
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Found
 ) -> None:
     """All paths from start to end in one launch."""
     _, channels, height, width = x.shape
     strips, number = _strips(height), stops.shape[1]
-    states = (ctypes.c_void_p * 3)(*(part.data_ptr() for part in paths[:3]))
+    states = (ctypes.c_void_p * 4)(*(part.data_ptr() for part in paths[:4]))
     inputs = x, states, paths.iterations, stops, number, max_iterations, _factors(settings), height, width
     ends = 2 * strips * 2 * channels * _LANES * 4
-    _iteration(x.device, channels).launch(
+    _iteration(x.device, channels, settings.inertia > 0).launch(
         "trace_in_blocks", len(x), strips * _LANES, *inputs, *found, shared_bytes=ends
     )
 
 
 def _follow_in_grid(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: _Paths, found: _Found
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Found
 ) -> None:
     """The whole batch step by step; images that have met a stop pause until they are looked at."""
     batch = _Batch(x, settings, paths)
@@ -209,11 +201,14 @@ class _Batch:
     iterations, sizes: [B], where an image stood and the size of its support when it last paused.
     """
 
-    def __init__(self, x: torch.Tensor, settings: Settings, paths: _Paths) -> None:
+    def __init__(self, x: torch.Tensor, settings: Settings, paths: State) -> None:
         self._x, self._factors = x, _factors(settings)
-        self._kernels = _iteration(x.device, x.shape[1])
+        inertia = settings.inertia > 0
+        self._kernels = _iteration(x.device, x.shape[1], inertia)
         self._blocks = _blocks_for(x[0, 0].numel())
-        self._buffers = x.new_zeros((2, len(x), 3, *x.shape[1:]))  # the state before launch n is in n % 2
+        self._buffers = x.new_zeros(
+            (2, len(x), 4 if inertia else 3, *x.shape[1:])
+        )  # the state before launch n is in n % 2
         self._controls = torch.zeros((len(x), 6), dtype=torch.int32, device=x.device)  # stop, limit, paused_at, sizes
         self._launch = 0
         self._paused_at = np.zeros(len(x), int)
@@ -258,7 +253,7 @@ class _Batch:
         self._resumed_at[rows] = now
 
     def states(self, rows: np.ndarray) -> torch.Tensor:
-        """[N,3,C,H,W]: u, z to the right and z downwards of paused images."""
+        """[N,3,C,H,W]: u, z to the right and z downwards of paused images; with inertia the velocity is the fourth."""
         return self._buffers[torch.as_tensor(self._paused_at[rows] % 2), torch.as_tensor(rows)]
 
     def support(self, rows: np.ndarray) -> Edges:
@@ -271,15 +266,19 @@ class _Batch:
         self._kernels.launch("find_support", number, _THREADS, states, *arguments)
         return cuts
 
-    def save(self, paths: _Paths) -> None:
+    def save(self, paths: State) -> None:
         """Write the paused states of all images back into their paths."""
         states = self.states(np.arange(len(self._x)))
         paths.u.copy_(states[:, 0])
         paths.z_horizontal.copy_(states[:, 1, :, :, :-1])
         paths.z_vertical.copy_(states[:, 2, :, :-1])
+        if states.shape[1] == 4:
+            paths.velocity.copy_(states[:, 3])
         paths.iterations.copy_(torch.as_tensor(self.iterations))
 
-    def _load(self, paths: _Paths) -> None:
+    def _load(self, paths: State) -> None:
         self._buffers[0, :, 0] = paths.u
         self._buffers[0, :, 1, :, :, :-1] = paths.z_horizontal
         self._buffers[0, :, 2, :, :-1] = paths.z_vertical
+        if self._buffers.shape[2] == 4:
+            self._buffers[0, :, 3] = paths.velocity

@@ -18,24 +18,28 @@ def smooth_bpda(images: torch.Tensor, **options: Any) -> torch.Tensor:
     fixed, smoothing takes the mean over each component, a linear map that is its own adjoint (backward pass
     differentiable approximation, Athalye et al. 2018).
     """
-    return attach_gradient(images, smooth(images, **options))
+    return attach_gradient(images, smooth(images, **options), backend=options.get("backend"))
 
 
-def attach_gradient(images: torch.Tensor, smoothed: Smoothed[torch.Tensor]) -> torch.Tensor:
+def attach_gradient(
+    images: torch.Tensor, smoothed: Smoothed[torch.Tensor], *, backend: str | None = None
+) -> torch.Tensor:
     """The smoothed images of `images`, as a function of `images` with the partition frozen."""
-    result: torch.Tensor = _FrozenPartition.apply(images, smoothed.images, smoothed.labels)
+    result: torch.Tensor = _FrozenPartition.apply(images, smoothed.images, smoothed.labels, backend)
     return result
 
 
 class _FrozenPartition(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: torch.Tensor, smoothed: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, images: torch.Tensor, smoothed: torch.Tensor, labels: torch.Tensor, backend: str | None
+    ) -> torch.Tensor:
         ctx.save_for_backward(labels)
-        ctx.dtype = images.dtype
+        ctx.dtype, ctx.backend = images.dtype, backend
         return smoothed.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (labels,) = ctx.saved_tensors
-        return component_means(gradient, labels).to(ctx.dtype), None, None
+        return component_means(gradient, labels, backend=ctx.backend).to(ctx.dtype), None, None, None

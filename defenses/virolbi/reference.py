@@ -60,8 +60,8 @@ def step(x: torch.Tensor, at: Iterate, settings: Settings) -> Iterate:
     gamma = _each(lambda z_e: shrink(z_e, kappa), z)  # (5c), and (8) for colour
     if settings.scheme == "exact":
         return Iterate(equilibrium(x, u, gamma, nu), velocity, z, gamma)
-    velocity = settings.inertia * velocity - settings.u_step * ((u - x) + nu * adjoint(r))
-    return Iterate(u + velocity, velocity, z, gamma)  # (5a): ∇ᵤL = (u−x) + νDᵀ(Du−γ)
+    move = settings.inertia * velocity - settings.u_step * ((u - x) + nu * adjoint(r))
+    return Iterate(u + move, move if settings.inertia else velocity, z, gamma)  # (5a): ∇ᵤL = (u−x) + νDᵀ(Du−γ)
 
 
 def equilibrium(x: torch.Tensor, u: torch.Tensor, gamma: Edges, nu: float) -> torch.Tensor:

@@ -45,8 +45,9 @@ def make_settings(
 ) -> Settings:
     """Checked settings for a grid; `step` None gives half of what is stable, with `exact` and `fast` at most 1/κ.
 
-    That limit, which counts at ν < 1, keeps z from taking the path in too few and coarse steps. Stable is, as long as α is under 2/(κ‖H‖₂) with `paper` and under 2/(κν) with the others: see `inertia_for`
-    for `fast`; with u solved for, γ alone moves, by κα·ν times an operator between 0 and 1.
+    The limit, which counts at ν < 1, keeps z from following the path in too few and coarse steps. Stable is, as long
+    as α is under 2/(κ‖H‖₂) with `paper` and under 2/(κν) with the others: see `inertia_for` for `fast`; with u solved
+    for, γ alone moves, by κα·ν times an operator between 0 and 1.
 
     Raises: UserError for an unknown scheme, when κ or ν is not positive, or α is outside its bounds.
     """

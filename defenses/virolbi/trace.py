@@ -12,8 +12,8 @@ from .settings import Settings
 class State(NamedTuple):
     """Where the paths of B images stand: all that going on from there needs.
 
-    u: [B,C,H,W] · velocity: [B,C,H,W], what u last moved by · z_horizontal: [B,C,H,W−1] · z_vertical: [B,C,H−1,W]
-    iterations: [B] int64
+    u: [B,C,H,W] · velocity: [B,C,H,W], what u last moved by, 0 without inertia
+    z_horizontal: [B,C,H,W−1] · z_vertical: [B,C,H−1,W] · iterations: [B] int64
     """
 
     u: torch.Tensor

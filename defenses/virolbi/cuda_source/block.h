@@ -21,6 +21,7 @@ __shared__ int support_sizes[3];       // of this iteration, the next and the on
 struct Strip {
     float x[ROWS][CHANNELS];
     float u[ROWS][CHANNELS];
+    float velocity[ROWS][CHANNELS];  // takes no room without inertia
     Edge right[ROWS];
     Edge down[ROWS];
     Edge above;  // from the strip above, which keeps it as the last of its `down`
@@ -52,15 +53,16 @@ __device__ inline float* strip_end(int turn, int strip, int last)
     return strip_ends + ((turn * strips + strip) * 2 + last) * CHANNELS * LANES;
 }
 
-// One image's part of a state: u [C,H,W], z_right [C,H,W−1], z_down [C,H−1,W].
+// One image's part of a state: u and velocity [C,H,W], z_right [C,H,W−1], z_down [C,H−1,W].
 struct State {
-    float *u, *z_right, *z_down;
+    float *u, *velocity, *z_right, *z_down;
 };
 
 __device__ inline State state_of_image(State states, long long image, const Place& at)
 {
     const int pixels = at.height * at.width;
-    return {states.u + image * CHANNELS * pixels, states.z_right + image * CHANNELS * (pixels - at.height),
+    return {states.u + image * CHANNELS * pixels, states.velocity + image * CHANNELS * pixels,
+            states.z_right + image * CHANNELS * (pixels - at.height),
             states.z_down + image * CHANNELS * (pixels - at.width)};
 }
 
@@ -88,6 +90,7 @@ __device__ inline Strip load_strip(const float* x, const State& state, const Pla
         for (int i = 0; i < ROWS; ++i) {
             if (is_pixel(at, i)) strip.x[i][c] = x[pixel_index(at, i, c)];
             if (is_pixel(at, i)) strip.u[i][c] = state.u[pixel_index(at, i, c)];
+            if (INERTIA && is_pixel(at, i)) strip.velocity[i][c] = state.velocity[pixel_index(at, i, c)];
             if (has_right(at, i)) strip.right[i].z[c] = state.z_right[right_index(at, i, c)];
             if (has_down(at, i)) strip.down[i].z[c] = state.z_down[down_index(at, i, c)];
         }
@@ -107,6 +110,7 @@ __device__ inline void save_strip(const Strip& strip, const State& state, const 
     for (int i = 0; i < ROWS; ++i) {
         for (int c = 0; c < CHANNELS; ++c) {
             if (is_pixel(at, i)) state.u[pixel_index(at, i, c)] = strip.u[i][c];
+            if (INERTIA && is_pixel(at, i)) state.velocity[pixel_index(at, i, c)] = strip.velocity[i][c];
             if (has_right(at, i)) state.z_right[right_index(at, i, c)] = strip.right[i].z[c];
             if (has_down(at, i)) state.z_down[down_index(at, i, c)] = strip.down[i].z[c];
         }
@@ -153,8 +157,8 @@ __device__ inline int advance_strip(Strip& strip, const Place& at, int turn, con
         size += climb(strip.down[i], strip.u[i], u_down, has_down(at, i), factors, to_below);
         for (int c = 0; c < CHANNELS; ++c) {
             const float from_left = __shfl_sync(ALL_LANES, to_right[c], at.lane + LANES - 1);
-            strip.u[i][c] = descend(strip.u[i][c], strip.x[i][c], from_left, to_right[c], from_above[c], to_below[c],
-                                    factors);
+            strip.u[i][c] = descend(strip.u[i][c], strip.velocity[i][c], strip.x[i][c], from_left, to_right[c],
+                                    from_above[c], to_below[c], factors);
             from_above[c] = to_below[c];
         }
     }

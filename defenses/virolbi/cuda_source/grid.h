@@ -1,12 +1,14 @@
 // Images of any size: one iteration of a whole batch per launch, one thread per pixel, the state in global memory.
 //
-// State: [B,3,C,H,W] holding u, z to the right and z downwards, once as it is read and once as it is written. The
+// State: [B,PLANES,C,H,W] holding u, z to the right, z downwards and with inertia what u moves by, once as it is read and once as it is written. The
 // residuals that enter a pixel are computed again there rather than passed on, so that one launch is an iteration.
 // An image that has met its stop pauses: its state stays as it is, until the host has seen to it.
 
 #pragma once
 
 #include "step.h"
+
+constexpr int PLANES = INERTIA ? 4 : 3;
 
 // What steers one image. Launches are counted from 0; the state before launch n has its support size at n % 3.
 struct Control {
@@ -84,9 +86,13 @@ __device__ inline int advance_pixel(const float* x, const float* from, float* to
     enter(u, down, p - grid.width, row > 0, here, grid, factors, from_above);
     int size = leave(u, right, plane(to, 1, grid), p, p + 1, column + 1 < grid.width, here, grid, factors, to_right);
     size += leave(u, down, plane(to, 2, grid), p, p + grid.width, row + 1 < grid.height, here, grid, factors, to_below);
-    for (int c = 0; c < CHANNELS; ++c)
-        plane(to, 0, grid)[c * grid.pixels + p] =
-            descend(here[c], x[c * grid.pixels + p], from_left[c], to_right[c], from_above[c], to_below[c], factors);
+    for (int c = 0; c < CHANNELS; ++c) {
+        const int place = c * grid.pixels + p;
+        float velocity = INERTIA ? plane(from, 3, grid)[place] : 0.0f;
+        plane(to, 0, grid)[place] =
+            descend(here[c], velocity, x[place], from_left[c], to_right[c], from_above[c], to_below[c], factors);
+        if (INERTIA) plane(to, 3, grid)[place] = velocity;
+    }
     return size;
 }
 
@@ -110,13 +116,13 @@ extern "C" __global__ void advance_in_grid(const float* __restrict__ x, const fl
     const int p = block * blockDim.x + threadIdx.x;
     const long long values = (long long)CHANNELS * grid.pixels;
     const int size = p >= grid.pixels ? 0
-                                      : advance_pixel(x + image * values, from + image * 3 * values,
-                                                      to + image * 3 * values, p, grid, factors);
+                                      : advance_pixel(x + image * values, from + image * PLANES * values,
+                                                      to + image * PLANES * values, p, grid, factors);
     const int total = __syncthreads_count(size > 0) + __syncthreads_count(size > 1);
     if (threadIdx.x == 0 && total > 0) atomicAdd(&control.sizes[(launch + 1) % 3], total);
 }
 
-// The support of states [N,3,C,H,W]: cut_right [N,H,W−1] and cut_down [N,H−1,W].
+// The support of states [N,PLANES,C,H,W]: cut_right [N,H,W−1] and cut_down [N,H−1,W].
 extern "C" __global__ void find_support(const float* states, bool* cut_right, bool* cut_down, Factors factors,
                                         int height, int width, int blocks_per_image)
 {
@@ -125,7 +131,7 @@ extern "C" __global__ void find_support(const float* states, bool* cut_right, bo
     const int p = blockIdx.x % blocks_per_image * blockDim.x + threadIdx.x;
     if (p >= grid.pixels) return;
     const int row = p / width, column = p % width;
-    const float* state = states + image * 3 * CHANNELS * grid.pixels;
+    const float* state = states + image * PLANES * CHANNELS * grid.pixels;
     if (column + 1 < width)
         cut_right[image * (grid.pixels - height) + row * (width - 1) + column] =
             in_support(load_edge(plane(state, 1, grid), p, grid, factors));

@@ -1,14 +1,15 @@
 // One edge and one pixel of the iteration (Eq. 5): all the arithmetic the kernels share.
 //
 // Every operation is the CPU backend's, in its order and correctly rounded, so that the results are the same bits.
-// This needs a compilation without fused multiply-add. CHANNELS is 1 or 3.
+// This needs a compilation without fused multiply-add. CHANNELS is 1 or 3, INERTIA whether u moves with inertia.
 
 #pragma once
 
 struct Factors {
     float kappa, nu;
-    float u_step;  // κα
+    float u_step;  // (1−β)κα
     float z_step;  // αν
+    float inertia; // β
 };
 
 // An edge joins a pixel with the next one to the right or below.
@@ -72,10 +73,13 @@ __device__ inline bool climb(Edge& edge, const float* here, const float* there, 
     return in_support(edge);
 }
 
-// (5a): the new u of a pixel in one channel, from r of the four edges around it.
-__device__ inline float descend(float u, float x, float from_left, float to_right, float from_above, float to_below,
-                                const Factors& factors)
+// (5a): the new u of a pixel in one channel, from r of the four edges around it; velocity is what u moves by.
+__device__ inline float descend(float u, float& velocity, float x, float from_left, float to_right, float from_above,
+                                float to_below, const Factors& factors)
 {
     const float adjoint = ((from_left - to_right) + from_above) - to_below;
-    return u - factors.u_step * ((u - x) + factors.nu * adjoint);
+    const float slope = factors.u_step * ((u - x) + factors.nu * adjoint);
+    if (!INERTIA) return u - slope;
+    velocity = factors.inertia * velocity - slope;
+    return u + velocity;
 }
