@@ -14,6 +14,8 @@ from scipy.sparse.linalg import lsqr
 from defenses.virolbi import component_means, project, smooth, smooth_bpda
 from defenses.virolbi import cpu as cpu_backend
 from defenses.virolbi import reference as reference_backend
+from defenses.virolbi.projected import project_along, walk
+from defenses.virolbi.settings import make_settings
 from harness import registry
 from harness.errors import UserError
 
@@ -124,7 +126,7 @@ def test_smoothed_images_are_their_own_projection():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "svd"}, "unknown projection method 'svd'.*Known: graph"),
+        ({"method": "svdd"}, "unknown projection method 'svdd'.*Did you mean svd.*Known: graph, lsqr, qr, svd"),
         ({"cut_h": np.zeros((1, 4, 4), bool)}, r"cut_h must have shape \[1, 4, 3\]"),
         ({"cut_v": np.zeros((3, 4), bool)}, r"cut_v must have shape \[1, 3, 4\]"),
         ({"cut_v": np.zeros((1, 3, 4))}, "cut_v must be boolean, got float64"),
@@ -138,6 +140,127 @@ def test_bad_projections_are_refused(change, message):
 
     with pytest.raises(UserError, match=message):
         project(**(arguments | change))
+
+
+# The projection as linear algebra
+
+SOLVERS = {"lsqr": 1e-6, "qr": 1e-12, "svd": 1e-12}
+"""How far each may be from the graph on images in [0,1], in float64."""
+each_solver = pytest.mark.parametrize("method", SOLVERS)
+
+
+@each_solver
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1), (7, 5), (12, 12)])
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.6, 1.0])
+def test_every_method_gives_the_graphs_projection_on_random_cuts(method, height, width, share):
+    images = random_images(2, 3, height, width, dtype=torch.float64)
+    cuts = random_cuts(2, height, width, share)
+
+    found = project(images, *cuts, method=method)
+
+    torch.testing.assert_close(found, project(images, *cuts), atol=SOLVERS[method], rtol=0)
+
+
+@each_solver
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
+def test_every_method_gives_the_graphs_projection_on_cuts_of_a_path(method, level):
+    images = pictures(1, 3, 12, 12)
+    labels = smooth(images, level=level).labels
+    cuts = labels[:, :, 1:] != labels[:, :, :-1], labels[:, 1:] != labels[:, :-1]
+
+    found = project(images.double(), *cuts, method=method)
+
+    torch.testing.assert_close(found, project(images.double(), *cuts), atol=SOLVERS[method], rtol=0)
+
+
+@each_solver
+def test_every_method_joins_a_long_winding_component(method):
+    """The hardest for LSQR: a path of 144 pixels, whose ends know of each other through all between."""
+    image = random_images(1, 12, 12, dtype=torch.float64)
+    cut_h, cut_v = torch.zeros(12, 11, dtype=torch.bool), torch.ones(11, 12, dtype=torch.bool)
+    cut_v[::2, -1], cut_v[1::2, 0] = False, False
+
+    found = project(image, cut_h, cut_v, method=method)
+
+    torch.testing.assert_close(found, image.mean().expand_as(image), atol=SOLVERS[method], rtol=0)
+
+
+@each_solver
+def test_every_method_is_an_orthogonal_projection(method):
+    """P² = P, ⟨Pu, v⟩ = ⟨u, Pv⟩, and the residual is orthogonal to what is kept."""
+    u, v = (random_images(1, 1, 7, 6, seed=seed, dtype=torch.float64) for seed in (1, 2))
+    cuts = random_cuts(1, 7, 6, 0.5)
+    kept, others = (project(image, *cuts, method=method) for image in (u, v))
+
+    assert float((kept * v).sum()) == pytest.approx(float((u * others).sum()), abs=1e-6)
+    assert float(((u - kept) * others).sum()) == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(project(kept, *cuts, method=method), kept, atol=SOLVERS[method], rtol=0)
+    rows = uncut_rows(cuts[0][0], cuts[1][0])
+    np.testing.assert_allclose(rows @ kept.numpy().ravel(), 0, atol=SOLVERS[method])
+
+
+@each_solver
+def test_every_method_keeps_type_kind_and_shape(method):
+    cut_h, cut_v = (cut[0].numpy() for cut in random_cuts(1, 4, 4, 0.5))
+    none = torch.zeros(0, 4, 3, dtype=torch.bool), torch.zeros(0, 3, 4, dtype=torch.bool)
+
+    found = project(GOOD[0], cut_h, cut_v, method=method)
+
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, project(GOOD[0], cut_h, cut_v), atol=1e-6)
+    assert project(torch.zeros(0, 3, 4, 4), *none, method=method).shape == (0, 3, 4, 4)
+
+
+@pytest.mark.parametrize("method", ["qr", "svd"])
+def test_dense_methods_refuse_images_that_would_fill_the_memory(method):
+    image = np.zeros((1, 224, 224), np.float32)
+
+    with pytest.raises(UserError, match=r"needs the 99904×50176 matrix .* 37 GiB.*Use method='graph'"):
+        project(image, np.zeros((224, 223), bool), np.zeros((223, 224), bool), method=method)
+
+
+# Projecting in every iteration
+
+
+@pytest.mark.parametrize("scheme", ["paper", "fast"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 7), (3, 8, 8)])
+def test_projecting_in_every_iteration_ends_where_smoothing_does(scheme, shape):
+    image = pictures(1, *shape)[0]
+    numbers = make_settings(*shape[1:], kappa=5.0, nu=1.0, step=None, scheme=scheme)
+
+    projected, changes = project_along(image, numbers, 300)
+
+    smoothed = smooth(image, iterations=300, scheme=scheme)
+    if image[0].numel() > 1:  # a lone pixel has no edges, and smoothing hands it back
+        torch.testing.assert_close(projected.clamp(0, 1), smoothed.images, atol=0, rtol=0)
+        assert 0 < changes < 300
+
+
+def test_a_walk_shows_the_iterates_of_the_reference():
+    image = pictures(1, 3, 7, 6)
+    numbers = make_settings(7, 6, kappa=5.0, nu=1.0, step=None)
+    stops, at, expected = [1, 2, 700, 701], reference_backend.start(image, numbers), []
+    for k in range(1, stops[-1] + 1):
+        at = reference_backend.step(image, at, numbers)
+        if k in stops:
+            expected.append((k, at.u[0], *(cut[0] for cut in reference_backend.support(at.gamma))))
+
+    found = list(walk(image[0], numbers, stops))
+
+    for (k, u, cut_h, cut_v), right in zip(found, expected, strict=True):
+        assert k == right[0]
+        torch.testing.assert_close(u, right[1], atol=2e-6, rtol=0)
+        assert torch.equal(cut_h, right[2])
+        assert torch.equal(cut_v, right[3])
+    assert found[2].cut_h.any()
+
+
+def test_projecting_along_does_not_begin_where_exact_does():
+    numbers = make_settings(4, 4, kappa=5.0, nu=1.0, step=None, scheme="exact")
+
+    with pytest.raises(UserError, match="Use 'paper' or 'fast'"):
+        project_along(pictures(1, 1, 4, 4)[0], numbers, 3)
 
 
 # The gradient
@@ -194,7 +317,7 @@ def test_the_preprocessor_smooths_and_says_what_came_of_it():
         "iterations": int(expected.iterations.sum()),
     }
     assert preprocessor.gradient == "bpda"
-    assert repr(preprocessor) == "ViRoLBI(nu=4, level=0.5, kappa=5)"
+    assert repr(preprocessor) == "ViRoLBI(nu=4, level=0.5, kappa=5, scheme=paper)"
 
 
 def test_the_preprocessors_label_has_its_parameters_in_order():

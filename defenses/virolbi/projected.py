@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numba import njit
+
+from harness.errors import UserError
 
 from . import kernels
 from .cpu import kernel_constants, solver_tables
@@ -15,41 +20,81 @@ from .trace import State
 Array = np.ndarray
 
 
+class Iterate(NamedTuple):
+    """Where a path stands after k iterations: u [C,H,W], and the support's edges [H,W−1] and [H−1,W], bool."""
+
+    k: int
+    u: torch.Tensor
+    cut_h: torch.Tensor
+    cut_v: torch.Tensor
+
+
 def project_along(image: torch.Tensor, settings: Settings, iterations: int) -> tuple[torch.Tensor, int]:
     """Eqs. 5 and 6 for an image [C,H,W], float32 on the CPU: ũ [C,H,W] of the last of so many iterations, unclipped.
 
     Components are found anew where the support has changed, their means in every iteration. Also returns in how
-    many iterations it had changed.
+    many iterations it had changed. Raises: UserError for the scheme `exact`.
     """
+    x, planes, constants, solver = _begin(image, settings)
+    smoothed = torch.zeros_like(image)
+    height, width = image.shape[-2:]
+    changes = _project_along(x, iterations, height, width, constants, solver, planes, smoothed.flatten(1).numpy())
+    return smoothed, changes
+
+
+def walk(image: torch.Tensor, settings: Settings, stops: Iterable[int]) -> Iterator[Iterate]:
+    """The path of an image [C,H,W], float32 on the CPU, after each of the ascending numbers of iterations `stops`.
+
+    Raises: UserError for the scheme `exact`.
+    """
+    x, planes, constants, solver = _begin(image, settings)
+    height, width = image.shape[-2:]
+    cut_right, cut_down = np.zeros((height, width), bool), np.zeros((height, width), bool)
+    k = 0
+    for stop in stops:
+        for _ in range(stop - k):
+            kernels.iterate(x, planes, width, constants, solver)
+        k = stop
+        kernels.mark_support(planes, cut_right, cut_down, constants)
+        u = kernels.to_image(planes.u, height, width)
+        cuts = cut_right[:, : width - 1].copy(), cut_down[: height - 1].copy()
+        yield Iterate(k, *map(torch.from_numpy, (u, *cuts)))
+
+
+def _begin(image: torch.Tensor, settings: Settings) -> tuple[Array, kernels.Planes, kernels.Constants, kernels.Solver]:
+    """The image [C,N] and what the kernels iterate on it with, from u = z = 0."""
+    if settings.scheme == "exact":
+        raise UserError("the scheme 'exact' does not begin at u = 0 as gradient steps do. Use 'paper' or 'fast'.")
+    height, width = image.shape[-2:]
     u, velocity, z_horizontal, z_vertical, begun = (part.numpy() for part in State.start(image[None]))
     state = kernels.State(u[0], velocity[0], z_horizontal[0], z_vertical[0], begun)
-    smoothed = torch.zeros_like(image)
-    constants, solver = kernel_constants(settings, image[None]), solver_tables(settings, *image.shape[-2:])
-    return smoothed, _project_along(image.numpy(), iterations, constants, solver, state, smoothed.numpy())
+    constants = kernel_constants(settings, image[None])
+    planes = kernels.load(state, height, width, constants)
+    x = image.contiguous().flatten(1).numpy()
+    return x, planes, constants, solver_tables(settings, height, width)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")  # not cached: it would not notice changes of the kernels it calls
 def _project_along(
     x: Array,
     iterations: int,
+    height: int,
+    width: int,
     constants: kernels.Constants,
     solver: kernels.Solver,
-    state: kernels.State,
-    out: Array,
+    planes: kernels.Planes,
+    smoothed: Array,
 ) -> int:
-    channels, height, width = x.shape
-    flat, smoothed = x.reshape((channels, height * width)), out.reshape((channels, height * width))
-    planes = kernels.load(state, height, width, constants)
     cut_right, cut_down = np.zeros((height, width), np.bool_), np.zeros((height, width), np.bool_)
     labels = np.zeros((height, width), np.int32)
     parts = labels.ravel()
     sizes = component_sizes(parts, 1)
     changes = 0
     for _ in range(iterations):
-        kernels.iterate(flat, planes, width, constants, solver)
+        kernels.iterate(x, planes, width, constants, solver)
         if kernels.mark_support(planes, cut_right, cut_down, constants):
             sizes = component_sizes(parts, label_components(cut_right, cut_down, labels))
             changes += 1
-        for c in range(channels):
+        for c in range(len(x)):
             average(planes.u[c], parts, sizes, smoothed[c])
     return changes

@@ -9,7 +9,7 @@ from harness.errors import UserError, unknown_name
 from .backends import backend_for
 from .images import Images, Kind, as_tensor, like
 
-METHODS = ("graph",)
+METHODS = ("graph", "lsqr", "qr", "svd")
 
 
 @torch.no_grad()
@@ -19,14 +19,18 @@ def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph"
     images: [B,C,H,W] or [C,H,W], floating point of any range, torch or NumPy · cut_h: bool [B,H,W−1], or [H,W−1]
     for a single image, True where the edge between (i,j) and (i,j+1) is in the support · cut_v: bool [B,H−1,W]
     method: `graph` takes the mean of each 4-neighbour component of the pixels joined by uncut edges: linear time.
-    Returns: the projected images, of the kind, type and shape given.
+      The others compute u − D⁺Du, D the rows of the uncut edges, and are here for comparison (Table 7): `lsqr`
+      iteratively, to about 1e-7 · `svd` and `qr` by dense decompositions, which small images alone allow. They work
+      in float64 on the CPU, wherever the images are.
+    Returns: the projected images, of the kind, type and shape given, on their device.
 
     >>> import numpy as np
     >>> image = np.array([[[0.0, 0.4, 1.0]]])
     >>> project(image, np.array([[False, True]]), np.zeros((0, 3), bool)).tolist()
     [[[0.2, 0.2, 1.0]]]
 
-    Raises: UserError for shapes that do not fit, cuts that are not boolean, NaN or infinity, and unknown methods.
+    Raises: UserError for shapes that do not fit, cuts that are not boolean, NaN or infinity, unknown methods, and
+      images too large for a dense decomposition.
     """
     if method not in METHODS:
         raise unknown_name("projection method", method, METHODS)
@@ -34,17 +38,21 @@ def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph"
     horizontal, vertical = _checked_cut("cut_h", cut_h, batch, (0, 1)), _checked_cut("cut_v", cut_v, batch, (1, 0))
     if images.ndim == 3:
         batch, horizontal, vertical = batch[None], horizontal[None], vertical[None]
+    if method != "graph":
+        from .projection_solvers import project_by  # SciPy, which nothing else here needs
+
+        return like(project_by(method, batch, horizontal, vertical), images)
     backend = backend_for(batch.device)
     return like(backend.component_means(batch, backend.components(horizontal, vertical)), images)
 
 
-def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def component_means(values: torch.Tensor, labels: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
     """Every pixel's mean over its component, per channel; linear in `values` and its own adjoint.
 
-    values: [B,C,H,W] or [C,H,W] · labels: [B,H,W] or [H,W], as `Smoothed.labels`
+    values: [B,C,H,W] or [C,H,W] · labels: [B,H,W] or [H,W], as `Smoothed.labels` · backend: as for `smooth`
     """
     batch, parts = (values, labels) if values.ndim == 4 else (values[None], labels[None])
-    return backend_for(values.device).component_means(batch, parts).view_as(values)
+    return backend_for(values.device, backend).component_means(batch, parts).view_as(values)
 
 
 def _checked(images: torch.Tensor) -> torch.Tensor:
