@@ -10,22 +10,26 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from defenses.virolbi.pillow import like_picture, to_planes
 from harness.errors import UserError
-from harness.pictures import Smoothing, smooth_file
+from harness.pictures import smooth_file
 
 SIZE = (7, 5)
 
 
 class Recorder:
-    """A smoother that notes what it is given and returns it changed by a known map."""
+    """A smoother that notes the planes it is given and changes them by a known map."""
 
     def __init__(self, change: Any = lambda planes: planes) -> None:
         self.change = change
         self.seen: list[np.ndarray] = []
 
-    def __call__(self, planes: np.ndarray) -> Smoothing:
-        self.seen.append(planes)
-        return Smoothing(self.change(planes), "reached")
+    def smooth_picture(self, picture: Image.Image) -> tuple[Image.Image, str]:
+        self.seen.append(to_planes(picture))
+        return like_picture(self.change(self.seen[-1]), picture), "reached"
+
+    def options(self) -> dict[str, Any]:
+        return {"level": 0.6, "nu": 1.0}
 
 
 def values(*shape: int, high: int = 256, seed: int = 0) -> np.ndarray:
@@ -83,7 +87,7 @@ def test_a_picture_that_is_not_changed_comes_back_as_it_was(
     smooth_file(source, target, smoother)
 
     (seen,) = smoother.seen
-    assert seen.shape == (1, planes, SIZE[1], SIZE[0])
+    assert seen.shape == (planes, SIZE[1], SIZE[0])
     assert seen.dtype == np.float32
     assert 0 <= seen.min() < seen.max() <= 1
     with Image.open(source) as before, Image.open(target) as after:
@@ -98,7 +102,7 @@ def test_planes_are_the_channels_from_the_top_left(tmp_path: Path) -> None:
 
     with Image.open(source) as before:
         for x, y in ((0, 0), (6, 0), (2, 4)):
-            assert smoother.seen[0][0, :, y, x] * 255 == pytest.approx(before.getpixel((x, y)))
+            assert smoother.seen[0][:, y, x] * 255 == pytest.approx(before.getpixel((x, y)))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,9 @@ def test_a_floating_point_picture_outside_the_unit_range_is_refused(tmp_path: Pa
     pixels[2, 3] = bad
     Image.fromarray(pixels).save(tmp_path / "in.tif")
 
-    with pytest.raises(UserError, match=r"expected values in \[0,1\] in the picture .*in.tif of mode F"):
+    with pytest.raises(
+        UserError, match=r"picture .*in.tif cannot be smoothed: expected values in \[0,1\] in a picture of mode F"
+    ):
         smooth_file(tmp_path / "in.tif", tmp_path / "out.tif", Recorder())
     assert not (tmp_path / "out.tif").exists()
 
@@ -204,7 +210,9 @@ def test_an_integer_picture_of_more_than_16_bits_is_refused(tmp_path: Path, bad:
     pixels[2, 3] = bad
     Image.fromarray(pixels).save(tmp_path / "in.tif")
 
-    with pytest.raises(UserError, match=r"expected values in \[0,65535\] in the picture .*in.tif of mode I"):
+    with pytest.raises(
+        UserError, match=r"in.tif cannot be smoothed: expected values in \[0,65535\] in a picture of mode I"
+    ):
         smooth_file(tmp_path / "in.tif", tmp_path / "out.tif", Recorder())
 
 
