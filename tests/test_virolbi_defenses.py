@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from defenses.virolbi import smooth
 from defenses.virolbi.training import Schedule, smoothed_images
 from harness import registry
-from harness.cache import ArrayCache
+from harness.cache import ArrayCache, digest_of
 from harness.errors import UserError
 from harness.types import Split
 
@@ -98,13 +100,41 @@ def test_the_smoothed_split_is_computed_once(split, cache, monkeypatch):
     np.testing.assert_array_equal(again, first)
 
 
-@pytest.mark.parametrize("change", [{"nu": 2.0}, {"kappa": 4.0}, {"levels": [0.5]}, {"take": 3}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nu": 2.0},
+        {"kappa": 4.0},
+        {"levels": [0.5]},
+        {"take": 3},
+        {"scheme": "fast"},
+        {"scheme": "exact"},
+        {"exact": True},
+    ],
+)
 def test_another_setting_or_subset_is_another_array(split, cache, change):
-    def files(levels=(0.4,), nu=1.0, kappa=5.0, take=None):
-        smoothed_images(split.take(take), levels, nu=nu, kappa=kappa, cache=cache)
+    def files(levels=(0.4,), nu=1.0, kappa=5.0, take=None, **options):
+        smoothed_images(split.take(take), levels, nu=nu, kappa=kappa, cache=cache, **options)
         return len(list(cache.folder.glob("*.npy")))
 
     assert (files(), files(**change)) == (1, 2)
+
+
+def test_arrays_from_before_there_were_schemes_keep_their_names(split, cache):
+    smoothed_images(split, [0.4], nu=1.0, kappa=5.0, cache=cache)
+
+    indices = hashlib.sha256(split.indices.tobytes()).hexdigest()
+    key = {"data": split.digest, "indices": indices, "levels": [0.4], "nu": 1.0, "kappa": 5.0, "version": 1}
+    (file,) = cache.folder.glob("*.npy")
+    assert file.name == f"smoothed-{digest_of({'kind': 'smoothed', **key})[:24]}.npy"
+
+
+def test_exact_images_are_the_smoothed_ones_to_the_last_bit(split, cache):
+    images = smoothed_images(split, [0.4, 0.6], nu=1.0, kappa=5.0, cache=cache, exact=True, scheme="fast")
+
+    for found, level in zip(images, [0.4, 0.6], strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, smooth(split.images, level=level, scheme="fast").images)
 
 
 def test_a_set_of_large_images_is_smoothed_in_small_blocks(split, cache, monkeypatch):

@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.registry import preprocessors
 from harness.types import Split
 
-from .settings import checked_level, positive, whole_number
+from .settings import Scheme, checked_level, positive, whole_number
 from .smoothing import path
 
 _VERSION = 1
@@ -23,9 +23,19 @@ _BLOCK_VALUES = 2**24
 
 
 def smoothed_images(
-    split: Split, levels: Sequence[float], *, nu: float, kappa: float, cache: ArrayCache
+    split: Split,
+    levels: Sequence[float],
+    *,
+    nu: float,
+    kappa: float,
+    cache: ArrayCache,
+    scheme: Scheme = "paper",
+    exact: bool = False,
 ) -> list[np.ndarray]:
-    """The split at each of several ascending levels of one path: arrays [N,C,H,W] uint8, ũ rounded to 8 bits."""
+    """The split at each of several ascending levels of one path: arrays [N,C,H,W] of ũ, memory-mapped.
+
+    They are uint8, rounded, or with `exact` float32 in [0,1], which takes four times the room.
+    """
     count, *shape = split.images.shape
     key = {
         "data": split.digest,
@@ -34,16 +44,22 @@ def smoothed_images(
         "nu": nu,
         "kappa": kappa,
         "version": _VERSION,
+        **({} if scheme == "paper" else {"scheme": scheme}),  # which older arrays do not mention
+        **({"exact": True} if exact else {}),
     }
 
     def fill(rows: slice) -> np.ndarray:
-        results = path(np.asarray(split.images[rows]), levels=levels, nu=nu, kappa=kappa)
-        return np.stack([np.rint(result.images * 255).astype(np.uint8) for result in results], axis=1)
+        results = path(np.asarray(split.images[rows]), levels=levels, nu=nu, kappa=kappa, scheme=scheme)
+        return np.stack([result.images if exact else _rounded(result.images) for result in results], axis=1)
 
     block = max(1, min(1024, _BLOCK_VALUES // (len(levels) * int(np.prod(shape)))))
-    whole = (count, len(levels), *shape)
-    found = cache.array("smoothed", key, shape=whole, dtype=np.uint8, fill=fill, block=block)
+    whole, dtype = (count, len(levels), *shape), np.float32 if exact else np.uint8
+    found = cache.array("smoothed", key, shape=whole, dtype=dtype, fill=fill, block=block)
     return [found[:, position] for position in range(len(levels))]
+
+
+def _rounded(images: np.ndarray) -> np.ndarray:
+    return np.rint(images * 255).astype(np.uint8)
 
 
 def preprocessor_label(*, nu: float, level: float, kappa: float) -> str:
