@@ -1,142 +1,225 @@
-"""How fast the smoothing is, beside the loop anyone would write.
+"""How fast the smoothing is, beside the loop anyone would write (simple.py) and `torch.compile`. Run with
 
-`simple` is the yardstick: the iteration as plain Numba loops over [H,W,C], no thought given to the machine. Run with
-
-    tox run -e bench -- tests/benchmarks/test_bench_smoothing.py
+tox run -e bench -- tests/benchmarks/test_bench_smoothing.py
 """
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
+import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from numba import njit
 
-from defenses.virolbi import reference as reference_backend
-from defenses.virolbi import smooth
-from defenses.virolbi.settings import hessian_norm, make_settings
+from defenses.virolbi import cpu as cpu_backend
+from defenses.virolbi import reference, smooth
+from defenses.virolbi.settings import edge_count, hessian_norm, make_settings, required_edges
+from defenses.virolbi.trace import State
+from harness.bench.images import generated, gray_picture
 
-ITERATIONS = 500
-CIFAR = Path(__file__).resolve().parents[3] / "shared/data/cifar10-jpeg/test-00000-of-00001.parquet"
-
-
-@njit(error_model="numpy", nogil=True)
-def simple_iterations(x, kappa, nu, alpha, count):
-    """`count` iterations of Eq. 5 on x [H,W,C]; returns u and the share of edges in the support."""
-    height, width, channels = x.shape
-    u = np.zeros_like(x)
-    z = np.zeros((2, height, width, channels), x.dtype)
-    gamma, r = np.zeros_like(z), np.zeros_like(z)
-    support = 0
-    for _ in range(count):
-        for i in range(height):
-            for j in range(width):
-                for c in range(channels):
-                    if j + 1 < width:
-                        r[0, i, j, c] = u[i, j + 1, c] - u[i, j, c] - gamma[0, i, j, c]
-                    if i + 1 < height:
-                        r[1, i, j, c] = u[i + 1, j, c] - u[i, j, c] - gamma[1, i, j, c]
-        for i in range(height):
-            for j in range(width):
-                for c in range(channels):
-                    gradient = -r[0, i, j, c] - r[1, i, j, c]
-                    if j > 0:
-                        gradient += r[0, i, j - 1, c]
-                    if i > 0:
-                        gradient += r[1, i - 1, j, c]
-                    u[i, j, c] -= kappa * alpha * (u[i, j, c] - x[i, j, c] + nu * gradient)
-        support = 0
-        for direction in range(2):
-            for i in range(height):
-                for j in range(width):
-                    squared = x.dtype.type(0)
-                    for c in range(channels):
-                        z[direction, i, j, c] += alpha * nu * r[direction, i, j, c]
-                        squared += z[direction, i, j, c] ** 2
-                    factor = max(x.dtype.type(0), 1 - 1 / np.sqrt(squared))
-                    support += factor > 0
-                    for c in range(channels):
-                        gamma[direction, i, j, c] = kappa * factor * z[direction, i, j, c]
-    return u, support / (height * (width - 1) + (height - 1) * width)
+KAPPA = 5.0
+ITERATION = "an iteration, 32×32×3, {} thread{}"
+LONG = "15,000 iterations, 84×84×1"
+CIFAR = "CIFAR images to level 0.6"
+each_thread_count = pytest.mark.parametrize("threads", [1, 2])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
+def use_threads(threads: int) -> None:
+    if threads > (os.cpu_count() or 1):
+        pytest.skip(f"needs {threads} cores")
     torch.set_num_threads(threads)
 
 
-def noisy_blocks(channels: int, size: int) -> torch.Tensor:
-    """[1,C,H,W]: flat squares under noise."""
-    rng = np.random.default_rng(0)
-    blocks = rng.random((1, channels, 4, 4)).repeat(size // 4, 2).repeat(size // 4, 3)
-    return torch.from_numpy((0.8 * blocks + 0.2 * rng.random(blocks.shape)).astype(np.float32))
+def iteration_group(threads: int) -> str:
+    return ITERATION.format(threads, "" if threads == 1 else "s")
 
 
-def cifar(count: int) -> torch.Tensor:
-    """The first test images, [count,3,32,32]."""
-    if not CIFAR.is_file():
-        pytest.skip(f"no CIFAR-10 images at {CIFAR}")
-    from PIL import Image
-    from pyarrow import parquet
-
-    rows = parquet.read_table(CIFAR, columns=["img"]).slice(0, count).column("img").to_pylist()
-    images = np.stack([np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in rows])
-    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+def pixels_last(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
-def simple(image: torch.Tensor) -> np.ndarray:
-    planes = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
-    alpha = 1 / (5 * hessian_norm(*planes.shape[:2]))
-    return simple_iterations(planes, np.float32(5), np.float32(1), np.float32(alpha), ITERATIONS)[0]
+def simple_arguments(image: np.ndarray, iterations: int, nu: float = 1.0) -> tuple:
+    alpha = 1 / (KAPPA * hessian_norm(*image.shape[1:], nu))
+    return pixels_last(image), np.float32(KAPPA), np.float32(nu), np.float32(alpha), iterations, False
 
 
-SIZES = pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 84)])
+def unprojected(images: np.ndarray, iterations: int) -> torch.Tensor:
+    """u by the reference."""
+    x = torch.from_numpy(images)
+    settings = make_settings(*x.shape[-2:], kappa=KAPPA, nu=1.0, step=None)
+    at = reference.start(x, settings)
+    for _ in range(iterations):
+        at = reference.step(x, at, settings)
+    return at.u
 
 
-@SIZES
-def test_simple_iterations(benchmark, channels, size):
-    image = noisy_blocks(channels, size)
-    simple(image)
-    benchmark.extra_info["iterations"] = ITERATIONS
-
-    u = benchmark(simple, image)
-
-    unprojected = reference_path(image).u[0].permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(u, unprojected, atol=1e-5)
+# One iteration, 32×32×3
 
 
-@SIZES
-def test_our_iterations(benchmark, channels, size):
-    image = noisy_blocks(channels, size)
-    smooth(image, iterations=1)
-    benchmark.extra_info["iterations"] = ITERATIONS
+def test_an_iteration_by_simple(benchmark, note, simple):
+    image, iterations = (generated()(1, 6), 3) if benchmark.disabled else (generated()(1, 32), 500)
+    note(iteration_group(1), "simple", iterations)
 
-    found = benchmark(smooth, image, iterations=ITERATIONS)
+    with np.errstate(divide="ignore"):
+        u, _ = benchmark(simple.follow, *simple_arguments(image[0], iterations))
 
-    assert int(found.iterations) == ITERATIONS
-
-
-def reference_path(image: torch.Tensor) -> reference_backend.State:
-    settings = make_settings(*image.shape[-2:], kappa=5.0, nu=1.0, step=None)
-    state = reference_backend.start(image)
-    for _ in range(ITERATIONS):
-        state = reference_backend.step(image, state, settings)
-    return state
+    np.testing.assert_allclose(u, pixels_last(unprojected(image, iterations)[0].numpy()), atol=1e-5)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_cifar_images_to_level_06(benchmark, threads):
-    images = cifar(8 if benchmark.disabled else 200)
-    smooth(images[:1], iterations=1)
-    torch.set_num_threads(threads)
-    benchmark.extra_info["images"] = len(images)
+@each_thread_count
+@pytest.mark.benchmark(max_time=3)
+def test_an_iteration_by_us(benchmark, note, threads):
+    use_threads(threads)
+    count, iterations = (2, 3) if benchmark.disabled else (64, 500)
+    images = torch.from_numpy(generated()(count, 32))
+    note(iteration_group(threads), "ours", count * iterations)
 
-    found = benchmark.pedantic(smooth, args=(images,), rounds=3)
+    found = benchmark(smooth, images, iterations=iterations)
+
+    assert (found.iterations == iterations).all()
+
+
+@each_thread_count
+@pytest.mark.parametrize("count", [1, 4, 16, 64, 256])
+def test_an_iteration_by_torch_compile(benchmark, note, threads, count):
+    """The same loop over batches, which the compiler fuses; the best batch counts."""
+    use_threads(threads)
+    count, iterations = (2, 3) if benchmark.disabled else (count, max(10, 2000 // count))
+    images = generated()(count, 32)
+    x = torch.from_numpy(images)
+    note(iteration_group(threads), "torch.compile", count * iterations)
+    numbers = (KAPPA, 1 / (KAPPA * hessian_norm(32, 32)))
+    step = plain_step if benchmark.disabled else compiled_step(threads)
+
+    def loop() -> torch.Tensor:
+        u, right, down = torch.zeros_like(x), torch.zeros_like(x[..., 1:]), torch.zeros_like(x[..., 1:, :])
+        for _ in range(iterations):
+            u, right, down = step(x, u, right, down, *numbers)
+        return u
+
+    u = benchmark.pedantic(loop, rounds=1 if benchmark.disabled else 5, warmup_rounds=0 if benchmark.disabled else 1)
+
+    torch.testing.assert_close(u, unprojected(images, iterations), atol=1e-5, rtol=0)
+
+
+def plain_step(x, u, z_right, z_down, kappa, alpha):
+    """Eq. 5 with ν = 1 on a batch [B,3,H,W]: whole-array operations, γ not stored."""
+    r_right = (u[..., 1:] - u[..., :-1]) - shrink(z_right, kappa)
+    r_down = (u[..., 1:, :] - u[..., :-1, :]) - shrink(z_down, kappa)
+    pad = torch.nn.functional.pad
+    adjoint = pad(r_right, (1, 0)) - pad(r_right, (0, 1)) + pad(r_down, (0, 0, 1, 0)) - pad(r_down, (0, 0, 0, 1))
+    return u - kappa * alpha * ((u - x) + adjoint), z_right + alpha * r_right, z_down + alpha * r_down
+
+
+def shrink(z, kappa):
+    norm = (z[:, :1] ** 2 + z[:, 1:2] ** 2 + z[:, 2:] ** 2).sqrt()
+    return kappa * (1 - 1 / norm.clamp(min=1)) * z
+
+
+def compiled_step(threads: int):
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        pytest.skip(f"torch.compile needs a C++ compiler, and there is no {compiler}")
+    torch._dynamo.reset()  # after a few shapes it would give up
+    return torch.compile(plain_step, dynamic=False, options={"cpp.threads": threads})
+
+
+# 15,000 iterations, 84×84×1
+
+
+def test_a_long_path_by_simple(benchmark, note, simple):
+    size, iterations = (5, 3) if benchmark.disabled else (84, 15_000)
+    image = gray_picture(None, size)[0]
+    note(LONG, "simple", 1)
+
+    with np.errstate(divide="ignore"):
+        u, _ = benchmark.pedantic(simple.follow, args=simple_arguments(image, iterations), rounds=2)
+
+    if benchmark.disabled:
+        np.testing.assert_allclose(u, pixels_last(unprojected(image[None], iterations)[0].numpy()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("whose", "options"),
+    [("ours", {}), ("ours, fast", {"scheme": "fast"}), ("ours, ν=16", {"nu": 16.0})],
+    ids=["paper", "fast", "nu16"],
+)
+def test_a_long_path_by_us(benchmark, note, whose, options):
+    size, iterations = (5, 3) if benchmark.disabled else (84, 15_000)
+    image = gray_picture(None, size)[0]
+    note(LONG, whose, 1)
+
+    found = benchmark(smooth, image, iterations=iterations, **options)
+
+    assert int(found.iterations) == iterations
+
+
+# Several threads
+
+
+@each_thread_count
+@pytest.mark.benchmark(max_time=4)
+def test_threads(benchmark, note, threads):
+    """The same images for one thread and for two."""
+    use_threads(threads)
+    count, iterations = (2, 3) if benchmark.disabled else (256, 1000)
+    images = generated()(count, 32)
+    note("2 threads, 32×32×3", "ours" if threads == 2 else "1 thread", count)
+
+    found = benchmark(smooth, images, iterations=iterations)
+
+    assert (found.iterations == iterations).all()
+
+
+# CIFAR
+
+
+@pytest.mark.parametrize("scheme", ["paper", "fast"])
+@each_thread_count
+def test_cifar_images_to_level_06(benchmark, note, cifar, threads, scheme):
+    use_threads(threads)
+    images = cifar(4 if benchmark.disabled else 400)
+    name = f"{CIFAR}, {threads} thread{'' if threads == 1 else 's'}{', fast' if scheme == 'fast' else ''}"
+    note(name, "ours", len(images))
+
+    found = benchmark.pedantic(smooth, args=(images,), kwargs={"scheme": scheme}, rounds=1 if benchmark.disabled else 4)
 
     assert (found.outcome == "reached").mean() > 0.9
+
+
+@pytest.mark.parametrize("scheme", ["paper", "fast", "exact"])
+def test_cifar_images_to_level_06_at_a_strong_coupling(benchmark, note, cifar, scheme):
+    """At ν=16, and how far from the paper's step: in grey levels and as the overlap of the supports."""
+    if not benchmark.disabled:
+        use_threads(2)
+    images = cifar(3 if benchmark.disabled else 500)
+    note(f"{CIFAR}, ν=16, 2 threads", "ours" if scheme == "fast" else scheme, len(images))
+    options = {"nu": 16.0, "scheme": scheme}
+
+    found = benchmark.pedantic(smooth, args=(images,), kwargs=options, rounds=1 if scheme == "exact" else 2)
+
+    if scheme != "paper":
+        off = float((found.images - smooth(images, nu=16.0).images).abs().mean()) * 255
+        overlap = support_overlap(images, 0.6, scheme)
+        benchmark.extra_info.update(mean_difference_in_255ths=off, mean_jaccard=overlap)
+        assert off <= 0.2
+        assert overlap >= 0.99
+
+
+def support_overlap(images: torch.Tensor, level: float, scheme: str) -> float:
+    """The mean Jaccard index of the supports at ν=16 by a scheme and by the paper's, where images reach the level."""
+    x = images.float() / 255
+    needed = required_edges(level, edge_count(*x.shape[-2:]))
+    reachable = reference.support_size(reference.support(reference.difference(x))) >= needed
+    ours, papers = (support_at(x[reachable], needed, name) for name in (scheme, "paper"))
+    return float(((ours & papers).sum(1) / (ours | papers).sum(1)).mean())
+
+
+def support_at(x: torch.Tensor, edges: int, scheme: str) -> torch.Tensor:
+    """[B,E] bool: the support where it first has so many edges."""
+    settings = make_settings(*x.shape[-2:], kappa=KAPPA, nu=16.0, step=None, scheme=scheme)
+    state = State.start(x)
+    cpu_backend.trace(x, torch.full((len(x), 1), edges), settings, 200_000, state)
+    norms = [z.square().sum(1).flatten(1) for z in (state.z_horizontal, state.z_vertical)]
+    return torch.cat(norms, 1) > 1

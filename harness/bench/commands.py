@@ -1,0 +1,136 @@
+"""The two commands: measure, write down, show; what an interruption leaves is shown as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from harness.bench import projection, projection_report, smoothing, smoothing_report
+from harness.bench.images import Images, from_dataset, generated, gray_picture
+from harness.bench.ledger import Ledger, Row, core_count
+from harness.bench.sheet import Sheet, show, write
+from harness.cache import default_cache
+from harness.errors import UserError
+from harness.packages import load_package
+from harness.progress import say
+from harness.registry import datasets
+from harness.runner import pick_device
+
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended."""
+
+
+def bench_projection(setup: projection.Setup, out: Path) -> int:
+    """Table 7. Returns the exit code. Raises: UserError for what cannot be measured or written."""
+    projection.check(setup)
+    gray_picture(setup.picture, setup.size)  # refused before anything is written
+    ledger = Ledger(out, "projection", projection.COLUMNS, torch.device("cpu"))
+    return _record(
+        ledger,
+        lambda: projection.measure(setup, ledger),
+        lambda rows: projection_report.make_sheet(rows, setup),
+        lambda rows: projection_report.draw(rows, setup, out),
+    )
+
+
+def bench_smoothing(
+    *,
+    sizes: str,
+    batches: str,
+    threads: str,
+    schemes: str,
+    nu: str,
+    level: float | None,
+    seconds: float,
+    device: str,
+    dataset: str | None,
+    data_root: Path,
+    out: Path,
+) -> int:
+    """The speed of smoothing. Returns the exit code. Raises: UserError for what cannot be measured or written."""
+    where = pick_device(device)
+    source, name, own_size = _source(dataset, data_root)
+    sweeps = smoothing.Sweeps(
+        sizes=numbers("sizes", sizes) or ([own_size] if own_size else [32, 64, 96, 128, 224]),
+        batches=numbers("batches", batches) or ([1, 16, 256, 4096] if where.type == "cuda" else [1, 4, 16, 64]),
+        threads=numbers("threads", threads) or ([1] if where.type == "cuda" else doubling(core_count())),
+        schemes=names(schemes) or load_package("defenses.virolbi.settings").SCHEMES,
+        nus=real_numbers("nu", nu),
+        level=level,
+        seconds=seconds,
+        device=where,
+    )
+    smoothing.check(sweeps)
+    ledger = Ledger(out, "smoothing", smoothing.COLUMNS, where)
+    return _record(
+        ledger,
+        lambda: smoothing.measure(sweeps, source, name, ledger),
+        lambda rows: smoothing_report.make_sheet(rows, sweeps),
+        lambda rows: smoothing_report.draw(rows, sweeps, out),
+    )
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """Whole numbers from "1,2,4", each once. Raises: UserError for anything else."""
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise UserError(f"--{option} expects whole numbers such as 16,32, got {text!r}.") from error
+
+
+def real_numbers(option: str, text: str) -> list[float]:
+    """Numbers from "0.5,1", each once, at least one. Raises: UserError for anything else."""
+    try:
+        found = list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise UserError(f"--{option} expects numbers such as 1,16, got {text!r}.") from error
+    if not found:
+        raise UserError(f"--{option} must be at least one number, got nothing.")
+    return found
+
+
+def names(text: str) -> list[str]:
+    """Names from "a,b", each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def doubling(most: int) -> list[int]:
+    """1, 2, 4 and so on, and `most` itself.
+
+    >>> doubling(6)
+    [1, 2, 4, 6]
+    """
+    return [*(1 << power for power in range(most.bit_length()) if 1 << power < most), most]
+
+
+def _source(dataset: str | None, data_root: Path) -> tuple[Images, str, int | None]:
+    """Where the images come from, what that is called, and their pixels a side (None: as many as asked)."""
+    if dataset is None:
+        return generated(), "generated (dead leaves)", None
+    images = datasets.create(dataset, data_root=data_root, cache=default_cache()).test().images
+    return from_dataset(images), datasets.canonical(dataset), images.shape[-1]
+
+
+def _record(
+    ledger: Ledger,
+    measure: Callable[[], None],
+    make_sheet: Callable[[Sequence[Row]], Sheet],
+    draw: Callable[[Sequence[Row]], Sequence[Path]],
+) -> int:
+    """Measure, then print the table and write it and the plot beside the measurements."""
+    code = 0
+    try:
+        measure()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        say(f"interrupted; the {len(ledger.rows)} measurements made are kept and shown")
+    if not ledger.rows:
+        return code
+    sheet = make_sheet(ledger.rows)
+    show(sheet, Console())
+    written = [ledger.file, *write(sheet, ledger.file.parent), *draw(ledger.rows)]
+    say(f"written: {', '.join(map(str, written))}")
+    return code

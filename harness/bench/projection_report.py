@@ -1,0 +1,142 @@
+"""Table 7 and its plot from what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.bench.ledger import Row
+from harness.bench.plot import Line, Mark, Panel, draw_scaling
+from harness.bench.projection import METHODS, WHOLE, Setup
+from harness.bench.sheet import BLANK, Sheet, digits, short_time
+from harness.bench.timing import summarize
+from harness.packages import load_package
+
+NAMES = {
+    "gradient": "none (gradient)",
+    "graph": "graph (ours)",
+    "graph_anew": "graph, anew",
+    "label": "skimage label",
+    "csgraph": "SciPy csgraph",
+    "lsqr": "LSQR",
+    "qr": "QR",
+    "svd": "SVD",
+}
+_PAPERS = (84, 15_000)
+"""Pixels a side and iterations of the paper's seconds."""
+_SINGLE = 6e-8
+"""The rounding of the pixels themselves."""
+HEADER = ("projection", "seconds", "× ours", "for one", "measured", "paper, s")
+
+
+def make_sheet(rows: Sequence[Row], setup: Setup) -> Sheet:
+    """The table of the size asked for."""
+    chosen = _by_method(rows, setup.size)
+    ours = summarize(_column(chosen["graph"], "seconds")).mean if "graph" in chosen else None
+    return Sheet(
+        name="projection",
+        title=f"{setup.iterations:,} iterations, {setup.size}×{setup.size} gray image (Table 7 of the paper)",
+        caption=_caption(chosen, setup),
+        header=HEADER,
+        rows=[_line(method, found, ours, setup) for method, found in chosen.items()],
+    )
+
+
+def draw(rows: Sequence[Row], setup: Setup, folder: Path) -> list[Path]:
+    """Seconds over the number of pixels, by method, as PNG and PDF."""
+    sizes = sorted({row["size"] for row in rows})
+    found = {size: _by_method(rows, size) for size in sizes}
+    lines = [
+        Line(
+            NAMES[method],
+            [size**2 for size in sizes if method in found[size]],
+            [summarize(_column(found[size][method], "seconds")).mean for size in sizes if method in found[size]],
+        )
+        for method in METHODS
+        if any(method in found[size] for size in sizes)
+    ]
+    papers = load_package("reports.projection_seconds").paper_seconds() if setup.iterations == _PAPERS[1] else {}
+    marks = [
+        Mark(f"paper: {NAMES[method].split(' (')[0]}", _PAPERS[0] ** 2, each.mean) for method, each in papers.items()
+    ]
+    panel = Panel(_where(rows, setup), "pixels", f"seconds for {setup.iterations:,} iterations", lines, _square)
+    return draw_scaling(panel, marks, folder / "projection")
+
+
+def _where(rows: Sequence[Row], setup: Setup) -> str:
+    return f"{rows[0]['image']}, {rows[0]['device']}, {_threads(setup)}"
+
+
+def _threads(setup: Setup) -> str:
+    return f"{setup.threads} thread{'s' if setup.threads > 1 else ''}"
+
+
+def _square(pixels: float) -> str:
+    return f"{math.isqrt(int(pixels))}²"
+
+
+def _by_method(rows: Sequence[Row], size: int) -> dict[str, list[Row]]:
+    """The rows of each method at that size, in the order of `METHODS`."""
+    found = {method: [row for row in rows if (row["method"], row["size"]) == (method, size)] for method in METHODS}
+    return {method: members for method, members in found.items() if members}
+
+
+def _column(rows: Sequence[Row], name: str) -> list[float]:
+    return [row[name] for row in rows]
+
+
+def _line(method: str, rows: Sequence[Row], ours: float | None, setup: Setup) -> list[str]:
+    mean, std = summarize(_column(rows, "seconds"))
+    paper = load_package("reports.projection_seconds").paper_seconds()
+    comparable = method in paper and (setup.size, setup.iterations) == _PAPERS
+    return [
+        NAMES[method],
+        digits(mean) + ("" if std is None else f" ± {digits(std, 2)}"),
+        BLANK if ours is None else f"{digits(mean / ours)}",
+        BLANK if method in WHOLE else short_time(summarize(_column(rows, "projection_seconds")).mean),
+        _extent(rows, setup),
+        f"{paper[method].mean:g} ± {paper[method].std:g}" if comparable else BLANK,
+    ]
+
+
+def _extent(rows: Sequence[Row], setup: Setup) -> str:
+    """In how many iterations a projection was measured, and how often."""
+    measured = rows[0]["measured"]
+    return f"{'all' if measured == setup.iterations else f'{measured:,}'} ×{len(rows)}"
+
+
+def _caption(chosen: dict[str, list[Row]], setup: Setup) -> list[str]:
+    rows = [row for members in chosen.values() for row in members]
+    if not rows:
+        return ["Nothing was measured."]
+    about = rows[0]
+    deviations = [row["deviation"] for row in rows if row.get("deviation") is not None]
+    return [
+        f"Image: {about['image']}; paper's step, ν = {about['nu']:g}, κ = {about['kappa']:g}, from a black image.",
+        f"{about['device']}, {_threads(setup)}, {about['run'][:10]}; mean ± standard deviation over repeats.",
+        *_extrapolation(chosen),
+        *([f"The projections agree to {max(*deviations, _SINGLE):.0e}."] if deviations else []),
+        "“graph (ours)” finds components anew only where the support has changed; “anew” as all others in every one.",
+        *(["paper: arXiv 2409.18419, another machine."] if (setup.size, setup.iterations) == _PAPERS else []),
+    ]
+
+
+def _extrapolation(chosen: dict[str, list[Row]]) -> list[str]:
+    """What was not measured in full, and from where it was extrapolated."""
+    cut = {method: rows[0] for method, rows in chosen.items() if rows[0]["extrapolated"]}
+    if not cut:
+        return ["Every projection of the path was timed; the gradient steps' time is added."]
+    places = "; ".join(f"{NAMES[method]} from {_places(row)}" for method, row in cut.items())
+    return [
+        f"Extrapolated to {next(iter(cut.values()))['iterations']:,} iterations: {places}.",
+        "The cost depends on the support, so the iterations measured are spread evenly over the path.",
+    ]
+
+
+def _places(row: Row) -> str:
+    """ "iteration 7501", "3 iterations (2501, 7501, 12501)" or "412 iterations"."""
+    if row["measured"] == 1:
+        return f"iteration {row['measured_at']} alone"
+    listed = "" if ";" not in row["measured_at"] else f" ({row['measured_at'].replace(';', ', ')})"
+    return f"{row['measured']:,} iterations{listed}"
