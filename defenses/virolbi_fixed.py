@@ -19,20 +19,22 @@ from .virolbi.training import check_parameters, preprocessor_label, smoothed_ima
 class ViRoLBIFixed(Defense):
     """Train on images smoothed by ViRoLBI to one level (the paper's fixed procedure).
 
-    nu: larger smooths by scale rather than contrast · level: 0–1, larger keeps more detail · kappa: see `smooth`
+    nu: larger smooths by scale rather than contrast · level: 0–1, larger keeps more · kappa, scheme: see `smooth`
     """
 
     nu: float = 1.0
     level: float = 0.6
     kappa: float = 5.0
+    scheme: str = "paper"
 
     def __post_init__(self) -> None:
-        check_parameters(nu=self.nu, level=self.level, kappa=self.kappa)
+        check_parameters(nu=self.nu, level=self.level, kappa=self.kappa, scheme=self.scheme)
 
     def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
         """The smoothed split, the same in every epoch."""
-        return smoothed_images(split, [self.level], nu=self.nu, kappa=self.kappa, cache=cache)[0]
+        found = smoothed_images(split, [self.level], nu=self.nu, kappa=self.kappa, scheme=self.scheme, cache=cache)
+        return found[0]
 
     def preprocess(self, default: str) -> str:
         """ViRoLBI with the parameters of the training."""
-        return preprocessor_label(nu=self.nu, level=self.level, kappa=self.kappa)
+        return preprocessor_label(nu=self.nu, level=self.level, kappa=self.kappa, scheme=self.scheme)

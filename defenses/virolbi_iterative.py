@@ -22,7 +22,7 @@ class ViRoLBIIterative(Defense):
     Each image follows its own path, u, z and γ continuing from level to level; the levels of the one run are kept
     together on disk. The network at the end of each level is kept as a checkpoint.
 
-    nu, kappa: see `smooth` · start, end, steps: the levels trained at · level: what test images are smoothed to
+    nu, kappa, scheme: see `smooth` · start, end, steps: the levels trained at · level: what test images are smoothed to
     """
 
     nu: float = 1.0
@@ -31,15 +31,17 @@ class ViRoLBIIterative(Defense):
     steps: int = 6
     level: float = 0.6
     kappa: float = 5.0
+    scheme: str = "paper"
 
     def __post_init__(self) -> None:
-        check_parameters(nu=self.nu, level=self.level, kappa=self.kappa)
+        check_parameters(nu=self.nu, level=self.level, kappa=self.kappa, scheme=self.scheme)
         self.schedule = Schedule(self.start, self.end, self.steps)
 
     def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
         """The split at the level the schedule has reached."""
-        position = self.schedule.position(epoch, epochs)
-        return smoothed_images(split, self.schedule.levels, nu=self.nu, kappa=self.kappa, cache=cache)[position]
+        levels, position = self.schedule.levels, self.schedule.position(epoch, epochs)
+        found = smoothed_images(split, levels, nu=self.nu, kappa=self.kappa, scheme=self.scheme, cache=cache)
+        return found[position]
 
     def keep(self, *, epoch: int, epochs: int) -> str | None:
         """`level=0.3` and so on, at the last epoch of each level."""
@@ -47,4 +49,4 @@ class ViRoLBIIterative(Defense):
 
     def preprocess(self, default: str) -> str:
         """ViRoLBI at the test level, with the ν of the training."""
-        return preprocessor_label(nu=self.nu, level=self.level, kappa=self.kappa)
+        return preprocessor_label(nu=self.nu, level=self.level, kappa=self.kappa, scheme=self.scheme)

@@ -117,6 +117,11 @@ training_options = _options(
         help="Sparsity level of smoothing; larger keeps more detail. Default 0.6, above 64 pixels 0.3.",
     ),
     click.option("--nu", type=float, help="Coupling ν of smoothing; larger lets large scales in first. Default 1."),
+    click.option(
+        "--scheme",
+        type=click.Choice(["paper", "exact", "fast"]),
+        help="How smoothing iterates; fast is the same to a fraction of a grey level. Default paper.",
+    ),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:0", help="Where to compute."),
     click.option(
         "--amp/--no-amp", default=False, help="Train in bfloat16 mixed precision (faster on recent hardware)."

@@ -37,6 +37,7 @@ class RunConfig:
     epsilon_space: EpsilonSpace = "pixel"
     level: float | None = None
     nu: float | None = None
+    scheme: str | None = None
     device: str = "auto"
     amp: bool = False
     checkpoint: Path | None = None

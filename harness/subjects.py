@@ -76,10 +76,11 @@ class Workshop:
         return backbones.canonical(named)
 
     @property
-    def smoothing(self) -> dict[str, float]:
+    def smoothing(self) -> dict[str, Any]:
         """Values that the command line gives to every ViRoLBI that does not set its own."""
         level = self.config.test_level(max(self.image_shape[1:]))
-        return {"level": level} if self.config.nu is None else {"nu": self.config.nu, "level": level}
+        given = {"nu": self.config.nu, "level": level, "scheme": self.config.scheme}
+        return {name: value for name, value in given.items() if value is not None}
 
     def defense_labels(self) -> list[str]:
         """The run's defenses, each under its one label."""

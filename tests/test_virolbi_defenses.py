@@ -145,6 +145,13 @@ def test_a_set_of_large_images_is_smoothed_in_small_blocks(split, cache, monkeyp
     np.testing.assert_array_equal(images, smoothed(split, level=0.4))
 
 
+@pytest.mark.parametrize("defense", ["virolbi_fixed:scheme=fast", "virolbi_iterative:scheme=fast,end=0.6,steps=1"])
+def test_training_images_follow_the_defenses_scheme(split, cache, defense):
+    images = registry.defenses.create(defense).training_images(split, epoch=0, epochs=1, cache=cache)
+
+    np.testing.assert_array_equal(images, smoothed(split, level=0.6, scheme="fast"))
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [
@@ -153,6 +160,8 @@ def test_a_set_of_large_images_is_smoothed_in_small_blocks(split, cache, monkeyp
         ("virolbi_iterative:nu=4", "virolbi:nu=4"),
         ("virolbi_iterative:level=0.3,kappa=4", "virolbi:level=0.3,kappa=4"),
         ("virolbi_incremental:nu=2", "virolbi:nu=2"),
+        ("virolbi_fixed:nu=16,scheme=fast", "virolbi:nu=16,scheme=fast"),
+        ("virolbi_iterative:scheme=exact", "virolbi:scheme=exact"),
     ],
 )
 def test_test_images_are_smoothed_with_the_defenses_own_parameters(name, label):
@@ -165,6 +174,7 @@ def test_test_images_are_smoothed_with_the_defenses_own_parameters(name, label):
         ("virolbi_fixed:level=1.5", "level must be"),
         ("virolbi_fixed:level=0", "level must be above 0"),
         ("virolbi_fixed:nu=-1", "nu must be"),
+        ("virolbi_fixed:scheme=fats", "unknown scheme 'fats'. Did you mean fast"),
         ("virolbi_iterative:start=0.9", "at most end"),
         ("virolbi_iterative:start=0", "above 0"),
         ("virolbi_iterative:end=1.2", "end must be"),
@@ -179,4 +189,7 @@ def test_parameters_outside_their_ranges_are_refused(name, message):
 
 
 def test_a_defenses_repr_shows_how_to_make_it_again():
-    assert repr(registry.defenses.create("virolbi_fixed:nu=16")) == "ViRoLBIFixed(nu=16.0, level=0.6, kappa=5.0)"
+    assert (
+        repr(registry.defenses.create("virolbi_fixed:nu=16"))
+        == "ViRoLBIFixed(nu=16.0, level=0.6, kappa=5.0, scheme='paper')"
+    )

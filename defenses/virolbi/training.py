@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.registry import preprocessors
 from harness.types import Split
 
-from .settings import Scheme, checked_level, positive, whole_number
+from .settings import checked_level, checked_scheme, positive, whole_number
 from .smoothing import path
 
 _VERSION = 1
@@ -28,8 +28,8 @@ def smoothed_images(
     *,
     nu: float,
     kappa: float,
+    scheme: str = "paper",
     cache: ArrayCache,
-    scheme: Scheme = "paper",
     exact: bool = False,
 ) -> list[np.ndarray]:
     """The split at each of several ascending levels of one path: arrays [N,C,H,W] of ũ, memory-mapped.
@@ -49,7 +49,7 @@ def smoothed_images(
     }
 
     def fill(rows: slice) -> np.ndarray:
-        results = path(np.asarray(split.images[rows]), levels=levels, nu=nu, kappa=kappa, scheme=scheme)
+        results = path(np.asarray(split.images[rows]), levels=levels, nu=nu, kappa=kappa, scheme=checked_scheme(scheme))
         return np.stack([result.images if exact else _rounded(result.images) for result in results], axis=1)
 
     block = max(1, min(1024, _BLOCK_VALUES // (len(levels) * int(np.prod(shape)))))
@@ -62,15 +62,16 @@ def _rounded(images: np.ndarray) -> np.ndarray:
     return np.rint(images * 255).astype(np.uint8)
 
 
-def preprocessor_label(*, nu: float, level: float, kappa: float) -> str:
+def preprocessor_label(*, nu: float, level: float, kappa: float, scheme: str) -> str:
     """The name of the preprocessor with these parameters, as tables show it."""
-    return preprocessors.canonical(f"virolbi:nu={nu!r},level={level!r},kappa={kappa!r}")
+    return preprocessors.canonical(f"virolbi:nu={nu!r},level={level!r},kappa={kappa!r},scheme={scheme}")
 
 
-def check_parameters(*, nu: float, level: float, kappa: float) -> None:
+def check_parameters(*, nu: float, level: float, kappa: float, scheme: str) -> None:
     """Raises: UserError when a defense cannot be trained with these."""
     positive("nu", nu)
     positive("kappa", kappa)
+    checked_scheme(scheme)
     if checked_level(level) == 0:
         raise UserError("level must be above 0, where every image is black, got 0.")
 
