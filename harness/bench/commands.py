@@ -110,8 +110,9 @@ def _source(dataset: str | None, data_root: Path) -> tuple[Images, str, int | No
     """Where the images come from, what that is called, and their pixels a side (None: as many as asked)."""
     if dataset is None:
         return generated(), "generated (dead leaves)", None
-    images = datasets.create(dataset, data_root=data_root, cache=default_cache()).test().images
-    return from_dataset(images), datasets.canonical(dataset), images.shape[-1]
+    opened = datasets.create(dataset, data_root=data_root, cache=default_cache())
+    images = opened.test().images
+    return from_dataset(images), opened.name, images.shape[-1]
 
 
 def _record(
