@@ -265,6 +265,18 @@ def test_what_cannot_be_reached_is_answered_by_the_image_at_once(backend, channe
     assert found.labels[2].max() == 24
 
 
+def test_an_edge_between_equal_pixels_may_be_in_for_a_while_but_does_not_count_as_reached():
+    row = torch.tensor([[[0, 0, 0, 0.5, 0.5, 1, 1, 1]]], dtype=torch.float64)
+
+    on_the_way = [
+        float(stage.level) * 7
+        for stage in path(row, iterations=range(1, 3000, 10), nu=16.0, backend="reference")
+    ]
+
+    assert round(max(on_the_way)) == 3  # edges, of which two join unequal pixels
+    assert str(smooth(row, level=3 / 7, nu=16.0, backend="reference").outcome) == "unreachable"
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_giving_up_says_so_and_returns_the_path_so_far(backend):
     images = pictures(2, 3, 8, 8)

@@ -25,7 +25,8 @@ def backend_for(device: torch.device, name: str | None = None) -> Backend:
         raise unknown_name("backend", name, BACKENDS)
     if name not in ("reference", device.type):
         raise UserError(
-            f"the backend {name!r} needs images on a {name} device, got images on {device}. Use 'reference' there."
+            f"the backend {name!r} needs images on a {name} device, got images on {device}. "
+            f"Leave it out to take {_best(device)!r} there."
         )
     backend: Backend = importlib.import_module(f".{name}", __package__)
     return backend

@@ -17,6 +17,10 @@ from .trace import State, Trace
 
 _CALL = 8
 """Images given to a kernel at a time: enough to make the call cheap, few enough to keep all threads busy."""
+_PIECE = 2**29
+"""Values updated, about, between two looks at whether somebody wants to stop: a quarter of a second's work."""
+_interrupted = 0
+"""How often `interrupt` was called."""
 _NO_TABLES = kernels.Solver(*(np.empty((0, 0), np.float32),) * 3)
 
 
@@ -26,6 +30,22 @@ def trace(
     """As `reference.trace`; each image is worked on alone, so neither threads nor batch-mates change a bit of it."""
     found = Trace.empty(images, stops.shape[1])
     constants, solver = kernel_constants(settings, images), solver_tables(settings, *images.shape[-2:])
+    piece, begun = _PIECE // images[0].numel(), _interrupted
+
+    def follow(x: np.ndarray, targets: np.ndarray, at: kernels.State, result: kernels.Found) -> None:
+        if piece >= max_iterations:
+            kernels.trace_images(x, targets, max_iterations, constants, solver, at, result)
+            return
+        for stop in range(targets.shape[1]):  # of a single image, some iterations at a time
+            there = kernels.Found(*(part[:, stop : stop + 1].copy() for part in result))
+            limit = -1
+            while limit < max_iterations and (limit < 0 or there.counts[0, 0] < targets[0, stop]):
+                if _interrupted != begun:
+                    raise KeyboardInterrupt
+                limit = min(max_iterations, int(at.iterations[0]) + piece)
+                kernels.trace_images(x, targets[:, stop : stop + 1].copy(), limit, constants, solver, at, there)
+            for whole, part in zip(result, there, strict=True):
+                whole[:, stop : stop + 1] = part
 
     def some(rows: slice) -> None:
         x = images[rows]
@@ -33,12 +53,12 @@ def trace(
         at = kernels.State(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
         cut_right, cut_down = np.empty(labels.shape, bool), np.empty(labels.shape, bool)
         result = kernels.Found(smoothed, cut_right, cut_down, counts, iterations)
-        kernels.trace_images(x.numpy(), stops[rows].numpy(), max_iterations, constants, solver, at, result)
+        follow(x.numpy(), stops[rows].numpy(), at, result)
         stages, parts = smoothed.reshape(-1, *x.shape[1:]), labels.reshape(-1, *x.shape[2:])
         label_images(cut_right.reshape(parts.shape), cut_down.reshape(parts.shape), parts)
         fill_images(stages, parts, stages)
 
-    _for_each(some, len(images))
+    _for_each(some, len(images), _CALL if piece >= max_iterations else 1)
     return found
 
 
@@ -95,15 +115,29 @@ def _rows(parts: Iterable[torch.Tensor], rows: slice) -> list[np.ndarray]:
     return [part.numpy()[rows] for part in parts]
 
 
-def _for_each(work: Callable[[slice], None], count: int) -> None:
+def interrupt() -> None:
+    """Make all smoothing of large images that is under way in this process raise KeyboardInterrupt, soon.
+
+    Threads other than the main one never hear of Ctrl-C by themselves.
+    """
+    global _interrupted
+    _interrupted += 1
+
+
+def _for_each(work: Callable[[slice], None], count: int, call: int = _CALL) -> None:
     """Call `work` on slices that make up range(count); the kernels release the GIL, so Python's own threads suffice."""
     workers = min(torch.get_num_threads(), count)
-    size = min(_CALL, -(-count // max(workers, 1)))
+    size = min(call, -(-count // max(workers, 1)))
     parts = [slice(start, start + size) for start in range(0, count, max(size, 1))]
     if workers <= 1:
         for part in parts:
             work(part)
         return
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(work, parts):
-            pass
+        try:
+            for _ in pool.map(work, parts):
+                pass
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            interrupt()
+            raise

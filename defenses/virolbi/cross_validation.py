@@ -11,7 +11,7 @@ import torch
 
 from harness.errors import UserError
 
-from .images import Images, to_batch
+from .images import Images, as_tensor, to_batch
 from .settings import Scheme, checked_counts, checked_levels, whole_number
 from .smoothing import MAX_ITERATIONS, path
 
@@ -56,8 +56,9 @@ def choose_level(
 
     images: [N,C,H,W] without the noise, as `smooth` takes them. Where there are none, the same images with other
       noise do, if that is drawn independently and of mean zero: it adds its variance to every error, so that the
-      choice stays the same.
-    noisy: [N,C,H,W], the same images with the noise to be met
+      choice stays the same; they may then lie beyond [0,1].
+    noisy: [N,C,H,W], the same images with the noise to be met, in [0,1]: clamp what the noise takes beyond it, as a
+      camera does
     levels: ascending candidates; one run of the path serves them all
     iterations: ascending candidates for the number of iterations, t₀ in steps of α, instead of a level
     folds: how many parts the images are split into, at random with a `generator`, else in turn
@@ -120,10 +121,19 @@ def _errors(images: Images, noisy: Images, candidates: int, options: dict[str, A
     errors = np.empty((len(images), candidates))
     for start in range(0, len(images), block):
         rows = slice(start, start + block)
-        target = to_batch(images[rows]).cpu().numpy()
+        target = _target(images[rows])
         for candidate, stage in enumerate(path(to_batch(noisy[rows]), **options)):
             errors[rows, candidate] = _squared_error(stage.images.cpu().numpy(), target)
     return errors
+
+
+def _target(images: Images) -> np.ndarray:
+    """[n,C,H,W] float64; uint8 divided by 255, anything else as it is. Raises: UserError for NaN or infinity."""
+    array = as_tensor(images).cpu().numpy()
+    target = array.astype(np.float64) / (255 if array.dtype == np.uint8 else 1)
+    if not np.isfinite(target).all():
+        raise UserError("images must be finite, got NaN or infinity.")
+    return target
 
 
 def _squared_error(found: np.ndarray, target: np.ndarray) -> np.ndarray:

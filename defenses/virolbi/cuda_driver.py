@@ -134,9 +134,11 @@ def _value(argument: Argument) -> Any:
 def _nvrtc() -> ctypes.CDLL | None:
     for name in _nvrtc_names():
         try:
-            return ctypes.CDLL(name)
+            library = ctypes.CDLL(name)
         except OSError:
             continue
+        if hasattr(library, "nvrtcGetSupportedArchs"):  # and so is not what NVRTC keeps beside itself
+            return library
     return None
 
 

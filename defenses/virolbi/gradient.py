@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from harness.errors import UserError
+
 from .projection import component_means
 from .smoothing import Smoothed, smooth
 
@@ -18,6 +20,8 @@ def smooth_bpda(images: torch.Tensor, **options: Any) -> torch.Tensor:
     fixed, smoothing takes the mean over each component, a linear map that is its own adjoint (backward pass
     differentiable approximation, Athalye et al. 2018).
     """
+    if not isinstance(images, torch.Tensor):
+        raise UserError(f"a gradient needs images in a torch tensor, got {type(images).__name__}. Use smooth.")
     return attach_gradient(images, smooth(images, **options), backend=options.get("backend"))
 
 

@@ -37,7 +37,10 @@ def as_tensor(images: Images) -> torch.Tensor:
         return images.detach()
     if isinstance(images, np.ndarray):
         return _from_numpy(images)
-    raise UserError(f"images must be a torch tensor or a NumPy array, got {type(images).__name__}.")
+    raise UserError(
+        f"images must be a torch tensor or a NumPy array, got {type(images).__name__}. "
+        "InverseScaleSmoothing takes Pillow pictures."
+    )
 
 
 def like(batch: torch.Tensor, images: Kind) -> Kind:
@@ -51,7 +54,8 @@ def _check_shape(images: torch.Tensor) -> None:
     if images.ndim not in (3, 4):
         raise UserError(f"images must be [B,C,H,W] or [C,H,W], got shape {shape}.")
     if shape[-3] not in (1, 3):
-        raise UserError(f"images must have 1 or 3 channels, before height and width, got shape {shape}.")
+        hint = " Move the channels forward: images.permute or transpose." if shape[-1] in (1, 3) else ""
+        raise UserError(f"images must have 1 or 3 channels, before height and width, got shape {shape}.{hint}")
     if 0 in shape[-2:]:
         raise UserError(f"images must have at least one pixel, got shape {shape}.")
 
@@ -82,7 +86,8 @@ def _check_values(batch: torch.Tensor) -> torch.Tensor:
     if lowest >= 0 and highest <= 1:
         return batch
     if lowest < -_TOLERANCE or highest > 1 + _TOLERANCE:
-        raise UserError(
-            f"images must lie in [0,1], got values from {lowest:g} to {highest:g}. Divide 8-bit values by 255."
+        advice = (
+            "Divide 8-bit values by 255." if lowest >= 0 and highest > 2 else "Undo a normalisation, or clamp noise."
         )
+        raise UserError(f"images must lie in [0,1], got values from {lowest:g} to {highest:g}. {advice}")
     return batch.clamp(0, 1)

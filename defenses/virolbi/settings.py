@@ -18,6 +18,8 @@ _MARGIN = 0.9
 Scheme: TypeAlias = Literal["paper", "exact", "fast"]
 """How an iteration moves the image; see `smooth`."""
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+_FORMULAS: dict[Scheme, tuple[int, str]] = {"paper": (2, "2/(κ‖H‖)"), "exact": (2, "2/(κν)"), "fast": (1, "1/(κν)")}
+"""The bound of each scheme's step: its numerator, and how it is written."""
 
 
 class Settings(NamedTuple):
@@ -43,23 +45,23 @@ class Settings(NamedTuple):
 def make_settings(
     height: int, width: int, *, kappa: float, nu: float, step: float | None, scheme: Scheme = "paper"
 ) -> Settings:
-    """Checked settings for a grid; `step` None gives half of what is stable, with `exact` and `fast` at most 1/κ.
+    """Checked settings for a grid; `step` None gives half of its bound, at ν < 1 of the bound for ν = 1.
 
-    The limit, which counts at ν < 1, keeps z from following the path in too few and coarse steps. Stable is, as long
-    as α is under 2/(κ‖H‖₂) with `paper` and under 2/(κν) with the others: see `inertia_for` for `fast`; with u solved
-    for, γ alone moves, by κα·ν times an operator between 0 and 1.
+    That keeps z from following the path in too few and coarse steps. Linearised, Eq. 5 is stable for α under
+    2/(κ‖H‖₂). With u solved for, γ alone moves, by κα·ν times an operator between 0 and 1, which is stable for α under
+    2/(κν). So is `fast`, see `inertia_for`; but the nearer to that, the more inertia it takes and the further u lags
+    behind, so that it is held to 1/(κν).
 
     Raises: UserError for an unknown scheme, when κ or ν is not positive, or α is outside its bounds.
     """
     kappa, nu, scheme = positive("kappa", kappa), positive("nu", nu), checked_scheme(scheme)
-    limit = hessian_norm(height, width, nu) if scheme == "paper" else nu
-    bound = 2 / (kappa * limit)
+    bound = _FORMULAS[scheme][0] / (kappa * (hessian_norm(height, width, nu) if scheme == "paper" else nu))
     if step is None:
-        step = bound / 2 if scheme == "paper" else min(bound / 2, 1 / kappa)
+        step = bound / 2 * (1 if scheme == "paper" else min(nu, 1))
     step = positive("step", step)
     if step >= bound:
         raise UserError(
-            f"step must be under 2/(κ{'‖H‖' if scheme == 'paper' else 'ν'}) = {bound:.6g} with scheme={scheme}, "
+            f"step must be under {_FORMULAS[scheme][1]} = {bound:.6g} with scheme={scheme}, "
             f"kappa={kappa:g}, nu={nu:g} and {height}×{width} pixels, got {step:g}. "
             "Leave it out to take half of the bound."
         )
@@ -68,7 +70,7 @@ def make_settings(
 
 
 def inertia_for(height: int, width: int, *, kappa: float, nu: float, step: float) -> float:
-    """The β with which u ← u + v, v ← βv − (1−β)κα∇ᵤL is stable beside z ← z − α∇ᵧL, for α under 2/(κν).
+    """The β with which u ← u + v, v ← βv − (1−β)κα∇ᵤL is linearly stable beside z ← z − α∇ᵧL, for α under 2/(κν).
 
     Let a = (1−β)κα and c = νκα. Linearised, with W = c times the derivative of shrink (0 ≤ W ≤ c), and B the
     diagonal matrix of β for u and 0 for γ, an iteration is q ← (I + B − K)q − Bq₋ with the symmetric
@@ -132,6 +134,8 @@ def checked_level(level: Any, name: str = "level") -> float:
 
 def checked_levels(levels: Iterable[Any]) -> list[float]:
     """Levels of one path. Raises: UserError when there are none or they descend."""
+    if isinstance(levels, Real):
+        raise UserError(f"levels must be several levels, such as [{levels}], got {levels}.")
     checked = [checked_level(level, "each of levels") for level in levels]
     if not checked:
         raise UserError("levels must hold at least one level, got none.")
@@ -142,6 +146,8 @@ def checked_levels(levels: Iterable[Any]) -> list[float]:
 
 def checked_counts(counts: Iterable[Any]) -> list[int]:
     """Numbers of iterations of one path. Raises: UserError when there are none or they descend."""
+    if isinstance(counts, Real):
+        raise UserError(f"iterations must be several numbers, such as [{counts}], got {counts}.")
     checked = [whole_number("each of iterations", count, least=0) for count in counts]
     if not checked:
         raise UserError("iterations must hold at least one number, got none.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Generic, NamedTuple, overload
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -28,6 +30,11 @@ from .settings import (
 from .trace import Backend, State, Trace
 
 MAX_ITERATIONS = 200_000
+DEFAULT_LEVEL = 0.6
+GROUP_VALUES = 2**23
+"""Values smoothed at a time; what a path needs beside its image takes ten times their room."""
+OUTCOMES = "<U14"
+"""Room for the longest outcome."""
 
 
 class Smoothed(NamedTuple, Generic[Kind]):
@@ -35,8 +42,8 @@ class Smoothed(NamedTuple, Generic[Kind]):
 
     images: [B,C,H,W] in [0,1], of the kind and on the device of the input
     level: [B] float64, the share of edges in the support · iterations: [B] int64
-    outcome: [B] str, `reached`, `unreachable` (the image has too few unequal neighbours for this level; it is
-    its own smoothed image) or `max_iterations` (what the path had come to by then)
+    outcome: [B] str, `reached`, `unreachable` (the path ends at the image itself, which has too few unequal neighbours
+    for this level; it is its own smoothed image) or `max_iterations` (what the path had come to by then)
     labels: [B,H,W] int32, the components of constant colour, numbered from 0 in raster order
     """
 
@@ -46,12 +53,23 @@ class Smoothed(NamedTuple, Generic[Kind]):
     outcome: np.ndarray
     labels: Kind
 
+    def __repr__(self: Smoothed[Any]) -> str:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(np.ravel(self.outcome).tolist()).items())
+        return f"<Smoothed: {list(self.images.shape)}, {counts or 'none'}>"
+
 
 class PathState(NamedTuple):
-    """Where the paths of a batch stand, and the settings that led there; for `path` to go on from."""
+    """Where the paths of a batch stand, and the settings and images that led there; for `path` to go on from.
+
+    images: [B,2] float64, two sums over the values of each image, by which other images are noticed
+    """
 
     settings: Settings
     state: State
+    images: torch.Tensor
+
+    def __repr__(self) -> str:
+        return f"<PathState: {list(self.state.u.shape)}, {self.settings}>"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +95,7 @@ class Path(Sequence[Smoothed[Kind]]):
 def smooth(
     images: Kind,
     *,
-    level: float = 0.6,
+    level: float | None = None,
     kappa: float = 5.0,
     nu: float = 1.0,
     step: float | None = None,
@@ -94,21 +112,22 @@ def smooth(
 
     images: [B,C,H,W] or [C,H,W], C 1 or 3, torch or NumPy, in [0,1]; uint8 is divided by 255. The work is done and
       the result given in float32 (in float64 if the images are and `backend="reference"`).
-    level: 0 to 1; larger keeps more detail, 1.0 is the original; at 0 the path has not left the black image.
+    level: 0 to 1, 0.6 unless said; larger keeps more detail, 1.0 is the original; at 0 the path is where it starts, at
+      the black image.
     kappa: larger follows the limit of no elastic-net term more closely, in more iterations.
     nu: coupling of image and edges; larger lets features enter by scale rather than by contrast, in more iterations.
-    step: α; must be under the bound to which the iteration is known to be stable: 2/(κ‖H‖₂), and with the other
-      schemes 2/(κν), which is ten times as large. None takes half of it, with the other schemes at most 1/κ.
+    step: α; larger takes the path in fewer, coarser steps. It must be under 2/(κ‖H‖₂) with `paper`, 1/(κν) with
+      `fast`, 2/(κν) with `exact`; None takes half of that, at ν < 1 of that for ν = 1.
     max_iterations: where to give up; the outcome then says so.
-    iterations: stop after exactly so many iterations instead of at a level; every outcome is then `reached`.
+    iterations: stop after exactly so many iterations, not at a level; every outcome is then `reached`.
     backend: `cpu` (Numba), `cuda` (CUDA C++, NVIDIA GPUs), `reference` (PyTorch, any device), or None to choose by
       the images' device.
-    scheme: `paper` is Eq. 5. The others follow the same path with α ten times as large, so in a tenth of the
-      iterations, because they do not let the image lag behind its edges: `fast` moves it with inertia, `exact` solves
-      for it in every iteration (Eq. 3a), which costs ten times as much and serves to check `fast`. On 600 CIFAR-10
-      images at level 0.6, `fast` differs from `paper` by 0.04 of 255 grey levels on average at ν=1 and by 0.01 at
-      ν=16, with 99.9 % of the support in common. A single pixel can differ more, where one edge more or less joins
-      two components. The larger α, the coarser the steps along the path, with any scheme.
+    scheme: `paper` is Eq. 5. `fast` follows the same path in a fifth of the iterations, because the image moves with
+      inertia and so does not lag behind its edges when these take larger steps. `exact` solves for the image in every
+      iteration (Eq. 3a), which costs ten times as much and serves to check `fast`; it starts from an image in balance
+      with its edges, not from black. At level 0.6, `fast` differs from `paper` by 0.02 of 255 grey levels on average
+      (CIFAR-10, ν=1), at level 0.3 by 0.2; a single image can differ by more, where one edge more or less joins two
+      large components. docs/smoothing.md has the figures by ν and level.
 
     An image's result depends on nothing but itself. It is clipped to [0,1] at the very end, and nowhere before.
 
@@ -120,10 +139,18 @@ def smooth(
 
     Raises: UserError for unusable images or options outside their ranges.
     """
-    problem = _pose(images, kappa, nu, step, backend, scheme)
-    if iterations is not None:
-        return _run_for(problem, [whole_number("iterations", iterations, least=0)])[0]
-    return _run_to(problem, [checked_level(level)], max_iterations)[0]
+    if level is not None and iterations is not None:
+        raise UserError(f"give either level or iterations, got level={level} and iterations={iterations}.")
+
+    def work(some: Kind) -> Smoothed[Kind]:
+        problem = _pose(some, kappa, nu, step, backend, scheme)
+        if iterations is not None:
+            return _run_for(problem, [whole_number("iterations", iterations, least=0)])[0]
+        return _run_to(problem, [checked_level(DEFAULT_LEVEL if level is None else level)], max_iterations)[0]
+
+    shape = tuple(getattr(images, "shape", ()))
+    size = max(1, GROUP_VALUES // max(1, math.prod(shape[1:])))
+    return _in_groups(images, size, work) if len(shape) == 4 and shape[0] > size else work(images)
 
 
 def path(
@@ -144,8 +171,8 @@ def path(
     Each is exactly what `smooth` gives there, and all cost no more work than the last; the other options are those
     of `smooth`.
 
-    state: of an earlier call with the same images and settings, whose path is taken up where it ended. It is left as
-      it is. An image whose path is beyond a level already is given as it stands.
+    state: of an earlier call with these images and settings, whose path is taken up where it ended. It is left as it
+      is. An image whose path is beyond a level already is given as it stands.
 
     >>> import numpy as np
     >>> ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 4, 4)
@@ -154,7 +181,8 @@ def path(
     >>> [round(float(stage.level), 2) for stage in (*coarse, *fine)]
     [0.5, 0.67, 1.0]
 
-    Raises: UserError as `smooth`, for levels or iterations that are missing or descend, and for another's state.
+    Raises: UserError as `smooth`, for levels or iterations that are missing, descend or are passed already, and for a
+    state of other settings or images.
     """
     problem = _pose(images, kappa, nu, step, backend, scheme)
     current = _taken_up(problem, state)
@@ -163,8 +191,30 @@ def path(
     if levels is not None:
         stages = _run_to(problem, checked_levels(levels), max_iterations, current)
     else:
-        stages = _run_for(problem, checked_counts(iterations or ()), current)
-    return Path(tuple(stages), PathState(problem.settings, current))
+        counts = checked_counts(iterations or ())
+        passed = int(current.iterations.max()) if len(current.iterations) else 0
+        if counts[0] < passed:
+            raise UserError(f"the path stands at iteration {passed} already, got iterations={counts}.")
+        stages = _run_for(problem, counts, current)
+    return Path(tuple(stages), PathState(problem.settings, current, _sums(problem.batch)))
+
+
+def _in_groups(images: Kind, size: int, work: Callable[[Kind], Smoothed[Kind]]) -> Smoothed[Kind]:
+    """What `work` makes of the whole batch, done `size` images at a time, so that little but the result takes room."""
+    whole: list[Any] = []
+    count = images.shape[0]
+    for start in range(0, count, size):
+        part = work(images[start : start + size])
+        whole = whole or [_room_for(field, count) for field in part]
+        for field, values in zip(whole, part, strict=True):
+            field[start : start + size] = values
+    return Smoothed(*whole)
+
+
+def _room_for(part: torch.Tensor | np.ndarray, count: int) -> torch.Tensor | np.ndarray:
+    if isinstance(part, torch.Tensor):
+        return part.new_empty((count, *part.shape[1:]))
+    return np.empty((count, *part.shape[1:]), OUTCOMES if part.dtype.kind == "U" else part.dtype)
 
 
 class _Problem(NamedTuple, Generic[Kind]):
@@ -192,17 +242,29 @@ def _taken_up(problem: _Problem[Kind], given: PathState | None) -> State:
         return State.start(problem.batch)
     if given.settings != problem.settings:
         raise UserError(f"the state belongs to a path with {given.settings}, got {problem.settings}.")
-    found, expected = list(given.state.u.shape), list(problem.batch.shape)
-    if found != expected:
-        raise UserError(f"the state belongs to images of shape {found}, got {expected}.")
+    found, expected = given.state.u, problem.batch
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise UserError(
+            f"the state belongs to images of shape {list(found.shape)} and {found.dtype}, "
+            f"got {list(expected.shape)} and {expected.dtype}."
+        )
+    if not torch.allclose(given.images.to(expected.device), _sums(expected), rtol=1e-9, atol=0):
+        raise UserError("the state belongs to other images of the same shape.")
     return State(*(part.detach().to(problem.batch.device, copy=True) for part in given.state))
+
+
+def _sums(batch: torch.Tensor) -> torch.Tensor:
+    """[B,2]: the sum of each image's values, and with weights that rise along it."""
+    values = batch.flatten(1).double()
+    rising = torch.linspace(1, 2, values.shape[1], dtype=torch.float64, device=values.device)
+    return torch.stack([values.sum(1), values @ rising], 1)
 
 
 @torch.no_grad()
 def _run_for(problem: _Problem[Kind], counts: list[int], state: State | None = None) -> list[Smoothed[Kind]]:
     batch = problem.batch
     never = torch.full((len(batch), 1), problem.edges + 1, device=batch.device)
-    outcome = np.full(never.shape, "reached")
+    outcome = np.full(never.shape, "reached", OUTCOMES)
     return [_results(problem, _trace(problem, never, count, state), outcome)[0] for count in counts]
 
 
@@ -220,6 +282,7 @@ def _run_to(
     _answer_by_the_image(problem, trace, unequal, unreachable)
     reached = (trace.counts >= needed).cpu().numpy()
     outcome = np.where(unreachable.cpu().numpy(), "unreachable", np.where(reached, "reached", "max_iterations"))
+    outcome = outcome.astype(OUTCOMES)
     return _results(problem, trace, outcome)
 
 
@@ -232,6 +295,8 @@ def _trace(problem: _Problem[Kind], stops: torch.Tensor, limit: int, state: Stat
 def _answer_by_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
     """Where a level is out of reach, put the path's limit: u = x, and every edge with Dx ≠ 0 in the support.
 
+    On the way there, at large ν above all, other edges may be in the support for a while, and a level with them. What
+    cannot last is not taken for reached, so that the answer comes at once and does not depend on a cap.
     An image of one pixel has no edge that could enter and is answered so as well.
     """
     chosen = unreachable if problem.edges else torch.ones_like(unreachable)

@@ -13,7 +13,7 @@ from harness.errors import UserError
 
 from .pillow import like_picture, to_planes
 from .settings import Scheme, checked_level, checked_scheme, positive, whole_number
-from .smoothing import MAX_ITERATIONS, smooth
+from .smoothing import DEFAULT_LEVEL, MAX_ITERATIONS, smooth
 
 
 class SmoothedPicture(NamedTuple):
@@ -26,7 +26,7 @@ class SmoothedPicture(NamedTuple):
 class InverseScaleSmoothing(v2.Transform):
     """Remove what is small in scale from images, keep what is large and its edges sharp; see `smooth`.
 
-    level: 0 to 1, the share of neighbouring pixels that may differ; larger keeps more detail
+    level: 0 to 1, the share of neighbouring pixels that may differ, 0.6 unless said; larger keeps more detail
     nu: larger lets features enter by scale rather than by contrast, in more iterations
     kappa: larger follows the limit of no elastic-net term more closely, in more iterations
     scheme: `paper`, `exact` or `fast` · max_iterations: where to give up
@@ -53,7 +53,7 @@ class InverseScaleSmoothing(v2.Transform):
     def __init__(
         self,
         *,
-        level: float = 0.6,
+        level: float | None = None,
         nu: float = 1.0,
         kappa: float = 5.0,
         scheme: Scheme = "paper",
@@ -61,8 +61,10 @@ class InverseScaleSmoothing(v2.Transform):
         max_iterations: int = MAX_ITERATIONS,
     ) -> None:
         super().__init__()
-        self.level, self.nu, self.kappa = checked_level(level), positive("nu", nu), positive("kappa", kappa)
-        self.scheme = checked_scheme(scheme)
+        if level is not None and iterations is not None:
+            raise UserError(f"give either level or iterations, got level={level} and iterations={iterations}.")
+        self.level = checked_level(DEFAULT_LEVEL if level is None else level)
+        self.nu, self.kappa, self.scheme = positive("nu", nu), positive("kappa", kappa), checked_scheme(scheme)
         self.iterations = None if iterations is None else whole_number("iterations", iterations, least=0)
         self.max_iterations = whole_number("max_iterations", max_iterations, least=1)
 

@@ -18,17 +18,11 @@ struct Edge {
     float scale;  // of a colour edge: γ = scale·z, with scale = κ(1 − 1/‖z‖)₊ (Eq. 8)
 };
 
-// 1/√squared for squared ≥ 1, with both operations correctly rounded. On the device it is what the compiler makes of
-// __frcp_rn(__fsqrt_rn(squared)), less the branches for numbers out of range, which here cost as much again.
+// 1/√squared for squared ≥ 1, both operations correctly rounded.
 __device__ inline float reciprocal_root(float squared)
 {
 #ifdef __CUDA_ARCH__
-    float estimate;
-    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(squared));
-    const float near_root = squared * estimate;
-    const float root = __fmaf_rn(__fmaf_rn(-near_root, near_root, squared), 0.5f * estimate, near_root);
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(estimate) : "f"(root));
-    return __fmaf_rn(estimate, -__fmaf_rn(estimate, root, -1.0f), estimate);
+    return __frcp_rn(__fsqrt_rn(squared));
 #else
     return 1.0f / sqrtf(squared);
 #endif
