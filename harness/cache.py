@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.progress import say, track
 
 Fill = Callable[[slice], np.ndarray]
@@ -227,15 +227,26 @@ def _build(target: _Target, kind: str, fill: Fill, block: int) -> None:
         sums, offset = _taken_up(target, kind) or _begun(target, block)
     for index in track(sums.missing(), kind):
         rows = sums.rows(index)
-        values = np.empty((rows.stop - rows.start, *target.shape[1:]), target.dtype)
-        values[...] = fill(rows)
+        values = _checked(fill(rows), (rows.stop - rows.start, *target.shape[1:]), target.dtype, kind)
         with _writing(target):
             with target.partial.open("r+b") as stream:
                 stream.seek(offset + rows.start * target.row_bytes)
                 stream.write(values.data)
             sums.add(index, values)
     with _writing(target):
-        os.replace(target.partial, target.path)
+        _rename(target.partial, target.path)
+
+
+def _checked(values: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, kind: str) -> np.ndarray:
+    """The rows that were computed, contiguous. Raises: HarnessError where they are not of the array's shape and type:
+    a broadcast or a cast would put wrong numbers on disk without a word.
+    """
+    if values.shape != shape or values.dtype != dtype:
+        raise HarnessError(
+            f"{kind}: expected rows of shape {list(shape)} and type {dtype} for the cache, "
+            f"got shape {list(values.shape)} and type {values.dtype}. This is a mistake in what computes them."
+        )
+    return np.ascontiguousarray(values)
 
 
 def _taken_up(target: _Target, kind: str) -> tuple[_Sums, int] | None:
@@ -245,7 +256,7 @@ def _taken_up(target: _Target, kind: str) -> tuple[_Sums, int] | None:
     """
     sums = _Sums.read(target)
     if sums is not None and not target.partial.exists() and target.offset_in(target.path) is not None:
-        os.replace(target.path, target.partial)
+        _rename(target.path, target.partial)
     offset = target.offset_in(target.partial)
     if sums is None or offset is None:
         if target.path.exists():
@@ -270,6 +281,17 @@ def _begun(target: _Target, block: int) -> tuple[_Sums, int]:
         target.partial.unlink(missing_ok=True)  # gives back what was taken before the disk was full
         raise
     return sums, out.offset
+
+
+def _rename(source: Path, destination: Path) -> None:
+    """Put a file in the place of another. Raises: UserError where either is in use: Windows keeps what is mapped."""
+    try:
+        os.replace(source, destination)
+    except PermissionError as error:  # not the folder: a file has been made there just before
+        raise UserError(
+            f"{source} cannot be renamed to {destination.name} ({error.strerror or error}): one of them is in use, by "
+            "this process or another, or is somebody else's. End what uses it, or set VIROLBI_CACHE to another folder."
+        ) from error
 
 
 def _reserve(file: Path) -> None:

@@ -35,6 +35,8 @@ _KEPT = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
 """Modes that can hold the colours of a smoothed picture and that files are written in."""
 _UNLIKE_SCREENS = ("CMYK", "LAB")
 """Modes whose colour profile would be wrong for the RGB picture that is written."""
+_FIRST_IS_ALL = ("MPO",)
+"""Formats whose first frame is the picture: cameras put previews and maps of brightness behind that of a JPEG."""
 _USUAL = {"kappa": 5.0, "scheme": "paper", "max_iterations": 200_000}
 """Settings that a ledger leaves out where they have these values, which all had before they were options."""
 _NO_SETTINGS = ("picture", "from", "made", "outcome")
@@ -255,6 +257,7 @@ def _read(path: Path) -> tuple[Image.Image, bytes | None]:
     """
     try:
         with Image.open(path) as file:
+            _check_single(file, path)
             profile = None if file.mode in _UNLIKE_SCREENS else file.info.get("icc_profile")
             picture = ImageOps.exif_transpose(file)
             picture.load()
@@ -263,6 +266,13 @@ def _read(path: Path) -> tuple[Image.Image, bytes | None]:
         raise UserError(f"expected a picture, found another format at {path}.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"the picture {path} cannot be read: {error}.") from error
+
+
+def _check_single(file: Image.Image, path: Path) -> None:
+    """Raises: UserError for several pages or frames: all but the first would be lost."""
+    frames = 1 if file.format in _FIRST_IS_ALL else getattr(file, "n_frames", 1)
+    if frames > 1:
+        raise UserError(f"{path} holds {frames} frames; smooth knows single pictures. Save each frame as a file.")
 
 
 def _widened(picture: Image.Image) -> Image.Image:

@@ -1,24 +1,25 @@
-"""What all tests share: a cache of their own, one thread each, and the real images where a developer has them."""
+"""What all tests share: a cache of their own, one thread each, and the real images where a developer has them.
+
+VIROLBI_CIFAR names CIFAR-10 as a folder that `parquet:DIR` reads; without it, it is ../shared/data/cifar10-jpeg.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from pyarrow import parquet
 
 from datasets.base import Dataset
-from harness.cache import ArrayCache
+from harness.bench.images import from_dataset
+from harness.cache import ArrayCache, default_cache
 from harness.registry import datasets as registry
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start; tests run beside each other instead
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+CIFAR = Path(os.environ.get("VIROLBI_CIFAR") or SHARED / "cifar10-jpeg")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -48,13 +49,19 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def photographs(shared_data: Path) -> torch.Tensor:
+def cifar_images() -> Callable[[int], torch.Tensor]:
+    """CIFAR-10's test images from the first on, over and over: [count,3,32,32] uint8."""
+    if not CIFAR.is_dir():
+        pytest.skip(f"no CIFAR-10 at {CIFAR}; VIROLBI_CIFAR may name a folder that parquet:DIR reads")
+    images = registry.create(f"parquet:{CIFAR}", data_root=CIFAR.parent, cache=default_cache()).test().images
+    make = from_dataset(images)
+    return lambda count: torch.from_numpy(make(count, 32))
+
+
+@pytest.fixture(scope="session")
+def photographs(cifar_images: Callable[[int], torch.Tensor]) -> torch.Tensor:
     """The first 20 test images of CIFAR-10, [20,3,32,32] uint8."""
-    rows = parquet.read_table(shared_data / "cifar10-jpeg" / "test-00000-of-00001.parquet", columns=["img"]).slice(
-        0, 20
-    )
-    pictures = [Image.open(io.BytesIO(row["bytes"])) for row in rows.column("img").to_pylist()]
-    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2).contiguous()
+    return cifar_images(20)
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
+import itertools
 import re
 import signal
 import subprocess
@@ -19,17 +21,16 @@ import pytest
 import torch
 from PIL import Image
 
-from defenses.virolbi import project
-from defenses.virolbi.projected import walk
+from defenses.virolbi import smooth
 from defenses.virolbi.settings import make_settings
 from harness import cli
-from harness.bench.images import from_dataset, generated, gray_picture
+from harness.bench import projection, schemes, schemes_report
+from harness.bench.images import generated
 from harness.bench.ledger import Ledger
-from harness.bench.peak import flops_per_pixel, peak_flops
-from harness.bench.projection import METHODS
-from harness.bench.rivals import by_csgraph, by_label
-from harness.bench.sheet import digits, short_time
-from harness.bench.timing import plan, repeatedly, spread
+from harness.bench.projection import METHODS, Course, Setup
+from harness.bench.projection_report import make_sheet
+from harness.bench.schemes import COLUMNS, LONG, VARIANTS, Stage, _deviations, measure
+from harness.bench.timing import Plan
 from harness.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +120,34 @@ def test_the_papers_seconds_stand_beside_its_own_setting_only(measured: tuple[Pa
     assert "4.87" not in measured[1]
 
 
+def test_a_title_names_table_7_for_its_own_setting_only(measured: tuple[Path, str]) -> None:
+    setup = Setup(["graph"], 84, 15_000, 1, 1.0)
+
+    assert "Table 7" not in measured[1]
+    assert make_sheet([], setup).title == "15,000 iterations, 84×84 gray image (Table 7 of the paper)"
+    for other in (setup._replace(size=32), setup._replace(iterations=1000)):
+        assert "Table 7" not in make_sheet([], other).title
+
+
+def test_every_repeat_of_what_is_extrapolated_measures_other_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "plan", lambda *_: Plan(repeats=3, measured=2))
+    course = Course(torch.rand(1, 6, 6), "noise", make_settings(6, 6, kappa=5.0, nu=1.0, step=None), 60)
+
+    rows = projection._extrapolated("csgraph", course, Setup(["csgraph"], 6, 60, 3, 5.0), gradient=0.1)
+
+    assert [row["measured_at"] for row in rows] == ["6;36", "16;46", "26;56"]
+
+
+def test_the_iterations_of_all_repeats_are_named() -> None:
+    about = {"method": "lsqr", "image": "noise", "device": "a core", "run": "2026-01-01", "nu": 1.0, "kappa": 5.0}
+    row = {**about, "size": 84, "iterations": 20, "extrapolated": True, "seconds": 2.0, "projection_seconds": 0.1}
+    rows = [{**row, "measured": 2, "measured_at": at} for at in ("3;13", "8;18")]
+
+    caption = " ".join(make_sheet(rows, Setup(["lsqr"], 84, 20, 2, 1.0)).caption)
+
+    assert "Extrapolated to 20 iterations: LSQR from 4 iterations (3, 8, 13, 18)." in caption
+
+
 def test_a_picture_may_be_given(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / "noise.png")
 
@@ -162,6 +191,67 @@ def test_a_data_set_may_be_smoothed(tmp_path: Path) -> None:
     assert set(frame.level) == {0.2}
 
 
+# Schemes
+
+
+def test_schemes_are_measured_at_every_level_and_coupling(tmp_path: Path) -> None:
+    done = bench("schemes", "--count", "2", "--nu", "1,4", "--levels", "0.3,0.1", "--out", tmp_path)
+
+    frame = pd.read_csv(tmp_path / "schemes.csv").set_index(["variant", "nu", "level"]).sort_index()
+    assert done.returncode == 0, done.stderr
+    assert set(frame.index) == set(itertools.product(VARIANTS, (1.0, 4.0), (0.1, 0.3)))
+    assert (frame.reached == 2).all()
+    assert (frame.loc["paper", ["mean_difference", "largest_difference"]] == 0).all().all()
+    assert (frame.loc["paper"].common_support == 1).all()
+    others = frame.drop("paper", level=0)
+    assert (others.mean_difference > 0).all()
+    assert (others.mean_difference <= others.worst_image_difference).all()
+    assert (others.worst_image_difference <= others.largest_difference).all()
+    assert others.common_support.between(0.8, 1).all()
+    assert (frame.loc[(LONG, 1.0)].iterations < 0.6 * frame.loc[("paper", 1.0)].iterations).all()
+    assert "Images: generated (dead leaves), 2 of 32×32×3" in re.sub(r"\s+", " ", done.stdout)
+    assert (tmp_path / "schemes.md").read_text().count("| exact |") == 4
+
+
+def test_differences_between_schemes_are_those_of_their_smoothed_images(tmp_path: Path) -> None:
+    bench("schemes", "--count", "2", "--nu", "4", "--levels", "0.1,0.4", "--out", tmp_path)
+
+    row = pd.read_csv(tmp_path / "schemes.csv").set_index(["variant", "level"]).loc["fast", 0.4]
+    images = generated()(2, 32)
+    paper, fast = (smooth(images, nu=4, level=0.4, scheme=scheme) for scheme in ("paper", "fast"))
+    off = 255 * np.abs(fast.images.astype(float) - paper.images)
+    assert row.mean_difference == pytest.approx(off.mean())
+    assert row.worst_image_difference == pytest.approx(off.mean((1, 2, 3)).max())
+    assert row.largest_difference == pytest.approx(off.max())
+    assert row.iterations == pytest.approx(fast.iterations.mean())
+
+
+def test_supports_are_compared_by_what_they_have_in_common() -> None:
+    """By hand: 1 of 3 edges in either, all of 2, and none in either; the fourth image did not reach its level."""
+    ours = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]]).bool()
+    theirs = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 0], [0, 1, 1]]).bool()
+    reached, images = np.array([True, True, True, False]), torch.zeros(4, 1, 1, 2)
+    found = Stage(images.index_fill(0, torch.tensor([1, 3]), 0.5), ours, reached, 1.0, 1.0)
+
+    row = _deviations(found, Stage(images, theirs, np.array([True] * 4), 1.0, 1.0))
+
+    assert row["common_support"] == pytest.approx((1 / 3 + 1 + 1) / 3)
+    assert row["mean_difference"] == pytest.approx(127.5 / 3)
+    assert (row["worst_image_difference"], row["largest_difference"], row["reached"]) == (127.5, 127.5, 3)
+
+
+def test_images_that_cannot_reach_a_level_are_left_out_and_counted(tmp_path: Path) -> None:
+    lively_and_flat = generated()(2, 8)
+    lively_and_flat[1] = 0.5
+    ledger = Ledger(tmp_path, "schemes", COLUMNS, torch.device("cpu"))
+
+    measure(schemes.Setup(2, 8, [1.0], [0.2, 0.5]), lambda count, size: lively_and_flat, "two", ledger)
+
+    assert {row["reached"] for row in ledger.rows} == {1}
+    assert {row["common_support"] for row in ledger.rows if row["variant"] == "paper"} == {1.0}
+    assert "left out there, up to 1 of 2." in " ".join(schemes_report.make_sheet(ledger.rows).caption)
+
+
 # Records, mistakes and interruptions
 
 
@@ -185,6 +275,28 @@ def test_a_file_of_other_columns_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "has other columns than this version writes. Choose another --out." in done.stderr
     assert (tmp_path / "projection.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_a_file_that_is_no_text_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "projection.csv").write_bytes(b"\xff\xfe\x00run")
+
+    done = bench("projection", *TINY, "--out", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("has other columns than this version writes. Choose another --out.")
+    assert (tmp_path / "projection.csv").read_bytes() == b"\xff\xfe\x00run"
+
+
+def test_a_disk_that_fills_up_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path, "projection", ["seconds"], torch.device("cpu"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match=r"projection.csv cannot be written: No space left on device\. Choose another"):
+        ledger.add(seconds=1.0)
+    assert ledger.rows == []
 
 
 def test_an_interrupted_run_keeps_and_shows_what_it_measured(tmp_path: Path) -> None:
@@ -226,6 +338,14 @@ MISTAKES = {
     "nu words": (["smoothing", "--nu", "x"], "--nu expects numbers such as 1,16, got 'x'"),
     "level": (["smoothing", "--level", "2"], "--level must be a number from 0 to 1"),
     "seconds": (["smoothing", "--seconds", "0"], "--seconds must be above 0, got 0"),
+    "no images": (["schemes", "--count", "0"], "--count must be 1 or more, got 0"),
+    "levels": (["schemes", "--levels", "0.1,2"], "--levels must be a number from 0 to 1"),
+    "no levels": (["schemes", "--levels", ""], "--levels must be at least one number, got nothing"),
+    "nu below 0": (["schemes", "--nu", "-1"], "--nu must be a positive number, got -1"),
+    "more images than there are": (
+        ["schemes", "--dataset", "shapes", "--count", "99999"],
+        r"--count must be from 1 to \d+, the number of test images, got 99999",
+    ),
     "device": (["smoothing", "--device", "gpu"], "--device expects auto, cpu or an available device"),
     "dataset": (["smoothing", "--dataset", "cifar11"], r"unknown dataset 'cifar11'\. Did you mean cifar10"),
 }
@@ -248,97 +368,3 @@ def test_a_folder_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> N
 
     with pytest.raises(UserError, match=r"cannot be written: .*Choose another --out"):
         Ledger(tmp_path / "file" / "out", "projection", ["seconds"], torch.device("cpu"))
-
-
-# The parts
-
-
-@pytest.mark.parametrize("rival", [by_csgraph, by_label])
-@pytest.mark.parametrize("size", [2, 9, 24])
-def test_the_rivals_project_as_we_do(rival, size: int) -> None:
-    image = torch.from_numpy(gray_picture(None, size)[0])
-
-    for at in walk(image, make_settings(size, size, kappa=5.0, nu=1.0, step=None), [1, 300, 900]):
-        found = rival(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
-        np.testing.assert_allclose(found, project(at.u, at.cut_h, at.cut_v).numpy(), atol=1e-7)
-
-
-def test_the_photograph_follows_the_path_that_is_known() -> None:
-    """The reference implementation of the paper reached level 0.3 of the 84×84 astronaut after 1,701 iterations."""
-    from defenses.virolbi import smooth
-
-    image, name = gray_picture(None, 84)
-
-    assert name == "astronaut of scikit-image"
-    assert int(smooth(image, level=0.3).iterations) == pytest.approx(1701, rel=0.01)
-
-
-@pytest.mark.parametrize(("iterations", "count"), [(15_000, 1), (15_000, 7), (20, 20), (5, 3), (1, 1)])
-def test_measured_iterations_are_spread_evenly(iterations: int, count: int) -> None:
-    stops = spread(iterations, count)
-
-    assert len(set(stops)) == count
-    assert stops[0] >= 1
-    assert stops[-1] <= iterations
-    assert sum(stops) / count == pytest.approx((iterations + 1) / 2, abs=0.5)
-    assert np.ptp(np.diff(stops)) <= 1 if count > 1 else True
-
-
-@pytest.mark.parametrize("cost", [1e-6, 1e-3, 0.1, 1, 100])
-def test_a_plan_stays_within_its_budget(cost: float) -> None:
-    repeats, measured = plan(cost, 15_000, budget=10, repeats=5)
-
-    assert repeats * measured * cost <= max(10, cost)
-    assert 1 <= repeats <= 5
-    assert 1 <= measured <= 15_000
-
-
-def test_repeating_ends_with_the_budget_and_with_the_number_asked_for() -> None:
-    assert len(list(repeatedly(lambda: None, budget=10, most=4))) == 4
-    assert len(list(repeatedly(lambda: time.sleep(0.01), budget=1e-9, most=4))) == 1
-
-
-def test_flops_are_counted_by_hand() -> None:
-    """32×32×3 by the paper's step: per pixel 3 channels of 2 edges' 5 and 8 for u, and 2 edges shrunk by 9."""
-    assert flops_per_pixel(3, "paper", 32) == 3 * (2 * 5 + 8) + 2 * 9
-    assert flops_per_pixel(1, "paper", 84) == 2 * 6 + 8
-    assert flops_per_pixel(3, "fast", 32) == flops_per_pixel(3, "paper", 32) + 3 * 2
-    assert flops_per_pixel(3, "exact", 64) - flops_per_pixel(3, "exact", 32) == 3 * 2 * 2 * 32
-
-
-def test_the_measured_peak_is_one_of_a_single_core() -> None:
-    assert 1e9 < peak_flops(torch.device("cpu"), 1) < 1e12
-
-
-def test_generated_images_are_the_same_for_every_batch_and_have_unequal_neighbours() -> None:
-    make = generated()
-
-    few, many = make(2, 12), make(5, 12)
-
-    assert few.dtype == np.float32
-    assert (few >= 0).all()
-    assert (few <= 1).all()
-    np.testing.assert_array_equal(few, many[:2])
-    assert not np.array_equal(few[0], few[1])
-    assert (np.diff(few, axis=3) != 0).mean() > 0.95
-
-
-def test_images_of_a_data_set_are_taken_over_and_over_and_scaled() -> None:
-    images = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4)
-    make = from_dataset(images)
-
-    assert make(4, 4).tolist() == images[[0, 1, 2, 0]].tolist()
-    assert make(2, 8).shape == (2, 1, 8, 8)
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"), [(0.00041234, "0.000412"), (0.9996, "1.00"), (9.996, "10.0"), (1653210, "1,650,000"), (0, "0")]
-)
-def test_numbers_are_shown_to_three_digits(number: float, shown: str) -> None:
-    assert digits(number) == shown
-
-
-def test_times_are_shown_in_the_unit_that_suits_them() -> None:
-    assert [short_time(seconds) for seconds in (2.41e-6, 9.999e-4, 0.0169, 109.6)] == [
-        *("2.41 µs", "1,000 µs", "16.9 ms", "110 s")
-    ]

@@ -8,44 +8,17 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cached_rows import KEY, SHAPE, Source, fetch, only_file
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cache
 from harness.cache import ArrayCache, default_cache, digest_of
-from harness.errors import UserError
-
-SHAPE = (10, 3)
-KEY = {"data": "abc", "level": 0.6}
-
-
-class Source:
-    """The rows an array consists of, and a log of which were asked for; it can fail before a given row."""
-
-    def __init__(self, fails_at: int | None = None) -> None:
-        self.values = np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
-        self.asked: list[tuple[int, int]] = []
-        self.fails_at = fails_at
-
-    def __call__(self, rows: slice) -> np.ndarray:
-        if self.fails_at is not None and rows.stop > self.fails_at:
-            raise RuntimeError("interrupted")
-        self.asked.append((rows.start, rows.stop))
-        return self.values[rows]
-
-
-def fetch(folder: Path, fill: Callable[[slice], np.ndarray], *, block: int = 4, key: dict = KEY) -> np.ndarray:
-    return ArrayCache(folder).array("smoothed", key, shape=SHAPE, dtype=np.uint8, fill=fill, block=block)
-
-
-def only_file(folder: Path) -> Path:
-    (path,) = folder.glob("*.npy")
-    return path
+from harness.errors import HarnessError, UserError
 
 
 @pytest.mark.parametrize("block", [1, 3, 4, 10, 1000])
@@ -317,6 +290,51 @@ def test_a_file_system_that_cannot_reserve_is_used_all_the_same(
 def test_an_error_of_the_computation_is_not_taken_for_the_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="picture"):
         fetch(tmp_path, lambda rows: np.load(tmp_path / "picture"))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (np.zeros((4, 1), np.uint8), r"shape \[4, 1\] and type uint8"),
+        (np.zeros(3, np.uint8), r"shape \[3\] and type uint8"),
+        (np.zeros((3, 3), np.uint8), r"shape \[3, 3\] and type uint8"),
+        (np.zeros((4, 3), np.float32), r"shape \[4, 3\] and type float32"),
+        (np.zeros((4, 3), np.int8), r"shape \[4, 3\] and type int8"),
+    ],
+)
+def test_rows_of_another_shape_or_type_are_refused_and_not_kept(tmp_path: Path, values: np.ndarray, found: str) -> None:
+    with pytest.raises(
+        HarnessError, match=rf"smoothed: expected rows of shape \[4, 3\] and type uint8 .*, got {found}"
+    ):
+        fetch(tmp_path, lambda rows: values)
+
+    np.testing.assert_array_equal(fetch(tmp_path, Source()), Source().values)
+
+
+def test_rows_may_lie_in_any_order_in_memory(tmp_path: Path) -> None:
+    found = fetch(tmp_path, lambda rows: np.asfortranarray(Source().values[rows]))
+
+    np.testing.assert_array_equal(found, Source().values)
+
+
+def test_a_file_in_use_is_not_taken_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where a file cannot be renamed while it is mapped."""
+    replace = os.replace
+
+    def in_use(source: Path, target: Path) -> None:
+        if target.suffix == ".npy":
+            raise PermissionError(errno.EACCES, "Access is denied")
+        replace(source, target)
+
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "replace", in_use)
+        with pytest.raises(
+            UserError, match=r"cannot be renamed to smoothed-.*\(Access is denied\): .* is in use"
+        ) as error:
+            fetch(tmp_path, Source())
+
+    assert "room" not in str(error.value)
+    assert fetch(tmp_path, lambda rows: pytest.fail("computed again")).shape == SHAPE
 
 
 def test_the_users_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,37 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cached_rows import SHAPE, Source, fetch, only_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from harness.cache import ArrayCache
-
-SHAPE = (10, 3)
-KEY = {"data": "abc", "level": 0.6}
-
-
-class Source:
-    """The rows an array consists of, and a log of which were asked for; it can fail before a given row."""
-
-    def __init__(self, fails_at: int | None = None) -> None:
-        self.values = np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
-        self.asked: list[tuple[int, int]] = []
-        self.fails_at = fails_at
-
-    def __call__(self, rows: slice) -> np.ndarray:
-        if self.fails_at is not None and rows.stop > self.fails_at:
-            raise RuntimeError("interrupted")
-        self.asked.append((rows.start, rows.stop))
-        return self.values[rows]
-
-
-def fetch(folder: Path, fill: Callable[[slice], np.ndarray], *, block: int = 4) -> np.ndarray:
-    return ArrayCache(folder).array("smoothed", KEY, shape=SHAPE, dtype=np.uint8, fill=fill, block=block)
-
-
-def only_file(folder: Path) -> Path:
-    (path,) = folder.glob("*.npy")
-    return path
 
 
 def sums_file(folder: Path) -> Path:
@@ -155,7 +127,7 @@ def test_a_block_that_is_computed_otherwise_today_is_kept_as_it_is_now(tmp_path:
     fetch(tmp_path, Source())
     damage_row(only_file(tmp_path), 1)
 
-    again = fetch(tmp_path, lambda rows: np.full((4, 3), 7))
+    again = fetch(tmp_path, lambda rows: np.full((4, 3), 7, np.uint8))
 
     assert (again[:4] == 7).all()
     assert (fetch(tmp_path, lambda rows: pytest.fail("computed again")) == again).all()

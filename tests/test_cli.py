@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from defenses.virolbi import settings
 from harness import cli
 from harness.records import FILE_NAME, Records
 
@@ -378,6 +379,11 @@ def test_smooth_answers_a_mistake_in_one_line(
     assert code == 2, stderr
     assert _one_line(stderr, expected), stderr
     assert not (tmp_path / "out.png").exists()
+
+
+def test_the_schemes_on_offer_are_those_there_are() -> None:
+    """The command line names them itself, so that help needs not wait for PyTorch."""
+    assert cli.SCHEMES == settings.SCHEMES
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:

@@ -216,6 +216,34 @@ def test_an_integer_picture_of_more_than_16_bits_is_refused(tmp_path: Path, bad:
         smooth_file(tmp_path / "in.tif", tmp_path / "out.tif", Recorder())
 
 
+def in_frames(path: Path, count: int, **options: Any) -> Path:
+    first, *others = (Image.fromarray(values(*SIZE[::-1], 3, seed=seed).astype(np.uint8)) for seed in range(count))
+    first.save(path, save_all=True, append_images=others, **options)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".tif", ".webp", ".png", ".gif"])
+def test_a_picture_of_several_frames_is_refused_as_all_but_one_would_be_lost(tmp_path: Path, ending: str) -> None:
+    source = in_frames(tmp_path / f"in{ending}", 3)
+
+    with pytest.raises(
+        UserError, match=r"in\.[a-z]+ holds 3 frames; smooth knows single pictures\. Save each"
+    ) as error:
+        smooth_file(source, tmp_path / f"out{ending}", Recorder())
+    assert "\n" not in str(error.value)
+    assert [left.name for left in tmp_path.iterdir()] == [source.name]
+
+
+def test_the_previews_that_cameras_put_behind_a_jpeg_do_not_count(tmp_path: Path) -> None:
+    source = in_frames(tmp_path / "in.jpg", 2, format="MPO")
+
+    smooth_file(source, tmp_path / "out.jpg", Recorder())
+
+    with Image.open(source) as before, Image.open(tmp_path / "out.jpg") as after:
+        assert (before.format, after.format, after.size) == ("MPO", "JPEG", SIZE)
+        assert np.abs(np.asarray(after, float) - np.asarray(before, float)).mean() < 10
+
+
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("this is no picture")
 

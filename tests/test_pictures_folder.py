@@ -312,6 +312,20 @@ def test_pictures_that_cannot_be_read_are_named_and_do_not_stop_the_others(
     assert f"failed: expected a picture, found another format at {folder / 'a.png'}" in report
 
 
+def test_pictures_of_several_frames_are_named_and_do_not_stop_the_others(
+    folder: Path, tmp_path: Path, smoother: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = folder / "scan.tif"
+    picture("RGB").save(pages, save_all=True, append_images=[picture("RGB")])
+
+    assert smooth(smoother, folder, tmp_path / "out") == 1
+
+    assert files(tmp_path / "out") == WHOLE
+    report = capsys.readouterr().err
+    assert f"failed: {pages} holds 2 frames; smooth knows single pictures." in report
+    assert "3 smoothed, 0 short of the level, 0 there already, 1 failed" in report
+
+
 def test_a_folder_that_cannot_be_read_is_named(
     folder: Path, tmp_path: Path, smoother: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

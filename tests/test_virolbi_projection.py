@@ -294,6 +294,49 @@ def test_component_means_are_their_own_adjoint_on_both_backends(shape):
     torch.testing.assert_close(reference_backend.component_means(batch, parts), batch, atol=1e-12, rtol=0)
 
 
+VALUES = torch.rand(2, 3, 4, 5)
+LABELS = torch.zeros(2, 4, 5, dtype=torch.int32)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "message"),
+    [
+        (
+            VALUES,
+            torch.zeros(2, 5, 5).int(),
+            r"labels must have shape \[2, 4, 5\] for values \[2, 3, 4, 5\], got \[2, 5, 5\]",
+        ),
+        (VALUES, LABELS[:1], r"labels must have shape \[2, 4, 5\]"),
+        (VALUES[0], LABELS, r"labels must have shape \[4, 5\] for values \[3, 4, 5\], got \[2, 4, 5\]"),
+        (VALUES, LABELS.index_fill(2, torch.tensor(0), -1), "labels must lie from 0 to 19, .*, got -1 to 0"),
+        (VALUES, LABELS.index_fill(2, torch.tensor(0), 20), "labels must lie from 0 to 19, .*, got 0 to 20"),
+        (VALUES, LABELS.float(), "labels must be whole numbers, got float32"),
+        (VALUES, LABELS.bool(), "labels must be whole numbers, got bool"),
+        (VALUES.byte(), LABELS, r"values must be floating point, .*, got uint8 of shape \[2, 3, 4, 5\]"),
+        (VALUES[0, 0], LABELS[0], r"values must be .* \[C,H,W\], got float32 of shape \[4, 5\]"),
+    ],
+)
+def test_labels_that_would_lead_out_of_bounds_are_refused(values, labels, message):
+    for backend in ("cpu", "reference"):
+        with pytest.raises(UserError, match=message) as error:
+            component_means(values, labels, backend=backend)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_labels_may_be_whole_numbers_of_any_type_with_gaps(kind, backend):
+    values = torch.tensor([[[1.0, 2.0, 4.0]]])
+
+    found = component_means(values, torch.tensor([[2, 0, 2]]).to(kind), backend=backend)
+
+    assert found.tolist() == [[[2.5, 2.0, 2.5]]]
+
+
+def test_no_images_have_no_component_means():
+    assert component_means(VALUES[:0], LABELS[:0]).shape == (0, 3, 4, 5)
+
+
 def test_the_forward_of_the_differentiable_map_is_smooth():
     images = pictures(2, 1, 6, 6).requires_grad_()
 

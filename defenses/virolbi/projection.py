@@ -10,6 +10,7 @@ from .backends import backend_for
 from .images import Images, Kind, as_tensor, like
 
 METHODS = ("graph", "lsqr", "qr", "svd")
+_WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @torch.no_grad()
@@ -49,10 +50,37 @@ def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph"
 def component_means(values: torch.Tensor, labels: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
     """Every pixel's mean over its component, per channel; linear in `values` and its own adjoint.
 
-    values: [B,C,H,W] or [C,H,W] · labels: [B,H,W] or [H,W], as `Smoothed.labels` · backend: as for `smooth`
+    values: [B,C,H,W] or [C,H,W], floating point · labels: [B,H,W] or [H,W], as `Smoothed.labels`: whole numbers from
+    0 to H·W−1 · backend: as for `smooth`
+
+    Raises: UserError for other labels, and for values that are not floating point or not of such a shape.
     """
+    _check_labels(values, labels)
     batch, parts = (values, labels) if values.ndim == 4 else (values[None], labels[None])
     return backend_for(values.device, backend).component_means(batch, parts).view_as(values)
+
+
+def _check_labels(values: torch.Tensor, labels: torch.Tensor) -> None:
+    """What the backends rely on: the Numba kernels read and write where a label says."""
+    if values.ndim not in (3, 4) or not values.is_floating_point():
+        found = f"{_type_of(values)} of shape {list(values.shape)}"
+        raise UserError(f"values must be floating point, [B,C,H,W] or [C,H,W], got {found}.")
+    expected = [*values.shape[:-3], *values.shape[-2:]]
+    if list(labels.shape) != expected:
+        raise UserError(f"labels must have shape {expected} for values {list(values.shape)}, got {list(labels.shape)}.")
+    if labels.dtype not in _WHOLE_NUMBERS:
+        raise UserError(f"labels must be whole numbers, got {_type_of(labels)}.")
+    if labels.numel():
+        lowest, highest = (int(bound) for bound in torch.stack(labels.aminmax()).tolist())
+        pixels = labels.shape[-2] * labels.shape[-1]
+        if lowest < 0 or highest >= pixels:
+            raise UserError(
+                f"labels must lie from 0 to {pixels - 1}, one less than the pixels, got {lowest} to {highest}."
+            )
+
+
+def _type_of(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _checked(images: torch.Tensor) -> torch.Tensor:
@@ -60,7 +88,7 @@ def _checked(images: torch.Tensor) -> torch.Tensor:
     if images.ndim not in (3, 4) or 0 in shape[-3:]:
         raise UserError(f"images must be [B,C,H,W] or [C,H,W] with at least one pixel, got shape {shape}.")
     if images.dtype not in (torch.float32, torch.float64):
-        raise UserError(f"images must be float32 or float64, got {str(images.dtype).removeprefix('torch.')}.")
+        raise UserError(f"images must be float32 or float64, got {_type_of(images)}.")
     if not images.isfinite().all():
         raise UserError("images must be finite, got NaN or infinity.")
     return images
@@ -72,7 +100,7 @@ def _checked_cut(name: str, cut: Images, images: torch.Tensor, missing: tuple[in
     expected = [*images.shape[:-3], height - missing[0], width - missing[1]]
     found = as_tensor(cut)
     if found.dtype != torch.bool:
-        raise UserError(f"{name} must be boolean, got {str(found.dtype).removeprefix('torch.')}.")
+        raise UserError(f"{name} must be boolean, got {_type_of(found)}.")
     if list(found.shape) != expected:
         raise UserError(f"{name} must have shape {expected} for images {list(images.shape)}, got {list(found.shape)}.")
     return found.to(images.device)

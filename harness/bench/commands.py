@@ -1,14 +1,15 @@
-"""The two commands: measure, write down, show; what an interruption leaves is shown as well."""
+"""The commands: measure, write down, show; what an interruption leaves is shown as well."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
 
-from harness.bench import projection, projection_report, smoothing, smoothing_report
+from harness.bench import projection, projection_report, schemes, schemes_report, smoothing, smoothing_report
 from harness.bench.images import Images, from_dataset, generated, gray_picture
 from harness.bench.ledger import Ledger, Row, core_count
 from harness.bench.sheet import Sheet, show, write
@@ -52,9 +53,9 @@ def bench_smoothing(
 ) -> int:
     """The speed of smoothing. Returns the exit code. Raises: UserError for what cannot be measured or written."""
     where = pick_device(device)
-    source, name, own_size = _source(dataset, data_root)
+    source = _source(dataset, data_root)
     sweeps = smoothing.Sweeps(
-        sizes=numbers("sizes", sizes) or ([own_size] if own_size else [32, 64, 96, 128, 224]),
+        sizes=numbers("sizes", sizes) or ([source.size] if source.size else [32, 64, 96, 128, 224]),
         batches=numbers("batches", batches) or ([1, 16, 256, 4096] if where.type == "cuda" else [1, 4, 16, 64]),
         threads=numbers("threads", threads) or ([1] if where.type == "cuda" else doubling(core_count())),
         schemes=names(schemes) or load_package("defenses.virolbi.settings").SCHEMES,
@@ -67,9 +68,28 @@ def bench_smoothing(
     ledger = Ledger(out, "smoothing", smoothing.COLUMNS, where)
     return _record(
         ledger,
-        lambda: smoothing.measure(sweeps, source, name, ledger),
+        lambda: smoothing.measure(sweeps, source.images, source.name, ledger),
         lambda rows: smoothing_report.make_sheet(rows, sweeps),
         lambda rows: smoothing_report.draw(rows, sweeps, out),
+    )
+
+
+def bench_schemes(*, count: int, dataset: str | None, data_root: Path, nu: str, levels: str, out: Path) -> int:
+    """How far the schemes are from each other. Returns the exit code. Raises: UserError as the others."""
+    source = _source(dataset, data_root)
+    setup = schemes.Setup(
+        number=count,
+        size=source.size or 32,
+        nus=real_numbers("nu", nu),
+        levels=sorted(real_numbers("levels", levels)),
+    )
+    schemes.check(setup, source.number)
+    ledger = Ledger(out, "schemes", schemes.COLUMNS, torch.device("cpu"))
+    return _record(
+        ledger,
+        lambda: schemes.measure(setup, source.images, source.name, ledger),
+        schemes_report.make_sheet,
+        lambda rows: [],
     )
 
 
@@ -106,13 +126,22 @@ def doubling(most: int) -> list[int]:
     return [*(1 << power for power in range(most.bit_length()) if 1 << power < most), most]
 
 
-def _source(dataset: str | None, data_root: Path) -> tuple[Images, str, int | None]:
-    """Where the images come from, what that is called, and their pixels a side (None: as many as asked)."""
+class _Source(NamedTuple):
+    """Where images come from, what that is called, their pixels a side, and how many there are; None: as asked."""
+
+    images: Images
+    name: str
+    size: int | None = None
+    number: int | None = None
+
+
+def _source(dataset: str | None, data_root: Path) -> _Source:
+    """Generated images, or a data set's test images."""
     if dataset is None:
-        return generated(), "generated (dead leaves)", None
+        return _Source(generated(), "generated (dead leaves)")
     opened = datasets.create(dataset, data_root=data_root, cache=default_cache())
     images = opened.test().images
-    return from_dataset(images), opened.name, images.shape[-1]
+    return _Source(from_dataset(images), opened.name, images.shape[-1], len(images))
 
 
 def _record(
@@ -132,6 +161,10 @@ def _record(
         return code
     sheet = make_sheet(ledger.rows)
     show(sheet, Console())
-    written = [ledger.file, *write(sheet, ledger.file.parent), *draw(ledger.rows)]
+    try:
+        written = [ledger.file, *write(sheet, ledger.file.parent), *draw(ledger.rows)]
+    except OSError as error:
+        folder = ledger.file.parent
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}. Choose another --out.") from error
     say(f"written: {', '.join(map(str, written))}")
     return code

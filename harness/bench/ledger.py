@@ -37,23 +37,30 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
             self._begin()
         except OSError as error:
-            raise UserError(f"{self.file} cannot be written: {error.strerror}. Choose another --out.") from error
+            raise self._unwritable(error) from error
 
     def add(self, **values: Any) -> None:
-        """Write one measurement down, at once."""
+        """Write one measurement down, at once. Raises: UserError when it cannot be written."""
         row = {**self.about, **values}
+        try:
+            with self.file.open("a", encoding="utf-8", newline="") as stream:
+                csv.DictWriter(stream, self.columns, lineterminator="\n").writerow(row)
+        except OSError as error:
+            raise self._unwritable(error) from error
         self.rows.append(row)
-        with self.file.open("a", encoding="utf-8", newline="") as stream:
-            csv.DictWriter(stream, self.columns, lineterminator="\n").writerow(row)
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self.file} cannot be written: {error.strerror or error}. Choose another --out.")
 
     def _begin(self) -> None:
         """Write the header of a new file; see that an old one has the same, and end a line that a kill cut short."""
-        with self.file.open("a+", encoding="utf-8", newline="") as stream:
+        # Bytes that are no UTF-8 are read as such, so that what is no file of ours is told by its columns.
+        with self.file.open("a+", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.seek(0)
             text = stream.read()
             if not text:
                 csv.writer(stream, lineterminator="\n").writerow(self.columns)
-            elif next(csv.reader([text.splitlines()[0]])) != self.columns:
+            elif text.splitlines()[0] != ",".join(self.columns):
                 raise UserError(f"{self.file} has other columns than this version writes. Choose another --out.")
             elif not text.endswith("\n"):
                 stream.write("\n")

@@ -29,7 +29,7 @@ COLUMNS = (
 _PILOTS = (3, 50)
 _PILOTS_SHARE = 0.2
 """Of the budget may go to finding out how long a projection takes."""
-_LISTED = 16
+LISTED = 16
 """Up to so many measured iterations are named one by one."""
 _SCALING_SHARE = 0.1
 """Of the budget goes to a method at each of the sizes that only the plot shows."""
@@ -153,8 +153,9 @@ def _extrapolated(method: str, course: Course, setup: Setup, gradient: float) ->
         return
     cost = _cost(project, course, first, setup.budget)
     repeats, measured = plan(cost, course.iterations, setup.budget, setup.repeats)
-    stops = spread(course.iterations, measured)
+    places = spread(course.iterations, repeats * measured)
     for repeat in range(1, repeats + 1):
+        stops = places[repeat - 1 :: repeats]  # others each time, so that repeats differ as the choice of places does
         seconds = _seconds(project, course.at(stops))
         yield {"repeat": repeat, **how, **_over_the_path(stops, seconds, course.iterations, gradient)}
 
@@ -170,7 +171,7 @@ def _cost(project: Projection, course: Course, first: float, budget: float) -> f
 
 def _over_the_path(stops: Sequence[int], seconds: Sequence[float], iterations: int, gradient: float) -> Row:
     mean = statistics.fmean(seconds)
-    listed = ";".join(map(str, stops)) if len(stops) <= _LISTED else "evenly spread"
+    listed = ";".join(map(str, stops)) if len(stops) <= LISTED else "evenly spread"
     return {
         "measured": len(stops),
         "measured_at": "all" if len(stops) == iterations else listed,

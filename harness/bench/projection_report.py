@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.bench.ledger import Row
 from harness.bench.plot import Line, Mark, Panel, draw_scaling
-from harness.bench.projection import METHODS, WHOLE, Setup
+from harness.bench.projection import LISTED, METHODS, WHOLE, Setup
 from harness.bench.sheet import BLANK, Sheet, digits, short_time
 from harness.bench.timing import summarize
 from harness.packages import load_package
@@ -33,10 +33,11 @@ HEADER = ("projection", "seconds", "× ours", "for one", "measured", "paper, s")
 def make_sheet(rows: Sequence[Row], setup: Setup) -> Sheet:
     """The table of the size asked for."""
     chosen = _by_method(rows, setup.size)
+    of_the_paper = " (Table 7 of the paper)" if _is_papers(setup) else ""
     ours = summarize(_column(chosen["graph"], "seconds")).mean if "graph" in chosen else None
     return Sheet(
         name="projection",
-        title=f"{setup.iterations:,} iterations, {setup.size}×{setup.size} gray image (Table 7 of the paper)",
+        title=f"{setup.iterations:,} iterations, {setup.size}×{setup.size} gray image{of_the_paper}",
         caption=_caption(chosen, setup),
         header=HEADER,
         rows=[_line(method, found, ours, setup) for method, found in chosen.items()],
@@ -64,6 +65,10 @@ def draw(rows: Sequence[Row], setup: Setup, folder: Path) -> list[Path]:
     return draw_scaling(panel, marks, folder / "projection")
 
 
+def _is_papers(setup: Setup) -> bool:
+    return (setup.size, setup.iterations) == _PAPERS
+
+
 def _where(rows: Sequence[Row], setup: Setup) -> str:
     return f"{rows[0]['image']}, {rows[0]['device']}, {_threads(setup)}"
 
@@ -89,7 +94,7 @@ def _column(rows: Sequence[Row], name: str) -> list[float]:
 def _line(method: str, rows: Sequence[Row], ours: float | None, setup: Setup) -> list[str]:
     mean, std = summarize(_column(rows, "seconds"))
     paper = load_package("reports.projection_seconds").paper_seconds()
-    comparable = method in paper and (setup.size, setup.iterations) == _PAPERS
+    comparable = method in paper and _is_papers(setup)
     return [
         NAMES[method],
         digits(mean) + ("" if std is None else f" ± {digits(std, 2)}"),
@@ -118,25 +123,27 @@ def _caption(chosen: dict[str, list[Row]], setup: Setup) -> list[str]:
         *_extrapolation(chosen),
         *([f"The projections agree to {max(*deviations, _SINGLE):.0e}."] if deviations else []),
         "“graph (ours)” finds components anew only where the support has changed; “anew” as all others in every one.",
-        *(["paper: arXiv 2409.18419, another machine."] if (setup.size, setup.iterations) == _PAPERS else []),
+        *(["paper: arXiv 2409.18419, another machine."] if _is_papers(setup) else []),
     ]
 
 
 def _extrapolation(chosen: dict[str, list[Row]]) -> list[str]:
     """What was not measured in full, and from where it was extrapolated."""
-    cut = {method: rows[0] for method, rows in chosen.items() if rows[0]["extrapolated"]}
+    cut = {method: rows for method, rows in chosen.items() if rows[0]["extrapolated"]}
     if not cut:
         return ["Every projection of the path was timed; the gradient steps' time is added."]
-    places = "; ".join(f"{NAMES[method]} from {_places(row)}" for method, row in cut.items())
+    places = "; ".join(f"{NAMES[method]} from {_places(rows)}" for method, rows in cut.items())
     return [
-        f"Extrapolated to {next(iter(cut.values()))['iterations']:,} iterations: {places}.",
-        "The cost depends on the support, so the iterations measured are spread evenly over the path.",
+        f"Extrapolated to {next(iter(cut.values()))[0]['iterations']:,} iterations: {places}.",
+        "The cost depends on the support: the iterations measured are spread evenly over the path, others in each "
+        "repeat, so that ± includes how much their choice matters.",
     ]
 
 
-def _places(row: Row) -> str:
-    """ "iteration 7501", "3 iterations (2501, 7501, 12501)" or "412 iterations"."""
-    if row["measured"] == 1:
-        return f"iteration {row['measured_at']} alone"
-    listed = "" if ";" not in row["measured_at"] else f" ({row['measured_at'].replace(';', ', ')})"
-    return f"{row['measured']:,} iterations{listed}"
+def _places(rows: Sequence[Row]) -> str:
+    """ "iteration 7501 alone", "3 iterations (2501, 7501, 12501)" or "412 iterations"; of all repeats together."""
+    count = sum(row["measured"] for row in rows)
+    if count > LISTED:
+        return f"{count:,} iterations"
+    stops = sorted(int(stop) for row in rows for stop in str(row["measured_at"]).split(";"))
+    return f"iteration {stops[0]} alone" if count == 1 else f"{count} iterations ({', '.join(map(str, stops))})"

@@ -1,20 +1,21 @@
-"""What the benchmarks share: the yardstick, images, and a summary of ratios after `--benchmark-enable`."""
+"""What the benchmarks share: the yardstick, and a summary of ratios after `--benchmark-enable`.
+
+Those on CIFAR-10 take its test images from the folder that the environment variable VIROLBI_CIFAR names, in the layout
+that `parquet:DIR` reads (see `cifar_images` in ../conftest.py), and are skipped where there is none.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
 
-CIFAR = Path(__file__).resolve().parents[3] / "shared/data/cifar10-jpeg/test-00000-of-00001.parquet"
 OURS = "ours"
 
 
@@ -75,22 +76,6 @@ def simple(request: pytest.FixtureRequest) -> ModuleType:
         for name in ("step", "root", "join", "joined", "project", "follow"):
             setattr(module, name, getattr(module, name).py_func)
     return module
-
-
-@pytest.fixture(scope="session")
-def cifar() -> Callable[[int], torch.Tensor]:
-    """The first CIFAR-10 test images, [count,3,32,32] uint8."""
-    if not CIFAR.is_file():
-        pytest.skip(f"no CIFAR-10 images at {CIFAR}")
-    from PIL import Image
-    from pyarrow import parquet
-
-    def first(count: int) -> torch.Tensor:
-        rows = parquet.read_table(CIFAR, columns=["img"]).slice(0, count).column("img").to_pylist()
-        images = np.stack([np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in rows])
-        return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-
-    return first
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -7,18 +7,13 @@ Every benchmark notes its rates under `extra_info`; pytest-benchmark writes them
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from defenses.virolbi import Smoothed, cuda_driver, project, smooth
-
-CIFAR = Path(__file__).resolve().parents[3] / "shared/data/cifar10-jpeg/test-00000-of-00001.parquet"
 
 pytestmark = [
     pytest.mark.gpu,
@@ -33,18 +28,6 @@ def noisy_blocks(count: int, channels: int, size: int) -> torch.Tensor:
     blocks = torch.rand((count, channels, 4, 4), generator=generator, device="cuda")
     blocks = blocks.repeat_interleave(size // 4, 2).repeat_interleave(size // 4, 3)
     return 0.8 * blocks + 0.2 * torch.rand(blocks.shape, generator=generator, device="cuda")
-
-
-def cifar(count: int) -> torch.Tensor:
-    """The test images over and over, [count,3,32,32] on the GPU."""
-    if not CIFAR.is_file():
-        pytest.skip(f"no CIFAR-10 images at {CIFAR}")
-    from PIL import Image
-    from pyarrow import parquet
-
-    rows = parquet.read_table(CIFAR, columns=["img"]).column("img").to_pylist()
-    images = np.stack([np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in rows])
-    return torch.from_numpy(np.resize(images.transpose(0, 3, 1, 2), (count, 3, 32, 32))).cuda()
 
 
 def measure(benchmark: Any, work: Callable[[], Smoothed[torch.Tensor]]) -> Smoothed[torch.Tensor]:
@@ -76,8 +59,8 @@ def test_iterations_of_cifar_shape(benchmark):
         assert benchmark.extra_info["image-iterations per second"] >= 100e6
 
 
-def test_cifar_images_to_level_06(benchmark):
-    images = cifar(100 if benchmark.disabled else 50_000)
+def test_cifar_images_to_level_06(benchmark, cifar_images):
+    images = cifar_images(100 if benchmark.disabled else 50_000).cuda()
 
     found = measure(benchmark, lambda: smooth(images))
 

@@ -177,9 +177,9 @@ def test_threads(benchmark, note, threads):
 
 @pytest.mark.parametrize("scheme", ["paper", "fast"])
 @each_thread_count
-def test_cifar_images_to_level_06(benchmark, note, cifar, threads, scheme):
+def test_cifar_images_to_level_06(benchmark, note, cifar_images, threads, scheme):
     use_threads(threads)
-    images = cifar(4 if benchmark.disabled else 400)
+    images = cifar_images(4 if benchmark.disabled else 400)
     name = f"{CIFAR}, {threads} thread{'' if threads == 1 else 's'}{', fast' if scheme == 'fast' else ''}"
     note(name, "ours", len(images))
 
@@ -189,11 +189,11 @@ def test_cifar_images_to_level_06(benchmark, note, cifar, threads, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["paper", "fast", "exact"])
-def test_cifar_images_to_level_06_at_a_strong_coupling(benchmark, note, cifar, scheme):
+def test_cifar_images_to_level_06_at_a_strong_coupling(benchmark, note, cifar_images, scheme):
     """At ν=16, and how far from the paper's step: in grey levels and as the overlap of the supports."""
     if not benchmark.disabled:
         use_threads(2)
-    images = cifar(3 if benchmark.disabled else 500)
+    images = cifar_images(3 if benchmark.disabled else 500)
     note(f"{CIFAR}, ν=16, 2 threads", "ours" if scheme == "fast" else scheme, len(images))
     options = {"nu": 16.0, "scheme": scheme}
 
