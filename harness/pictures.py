@@ -55,8 +55,10 @@ class Smoother(Protocol):
         """The settings, by name."""
 
 
-def smooth_pictures(source: Path, target: Path, smoother: Smoother) -> int:
+def smooth_pictures(source: Path, target: Path, smoother: Smoother, *, overwrite: bool = False) -> int:
     """Smooth `source` into `target`: a picture into a file or folder, a folder's pictures into a folder.
+
+    A single picture's target must not be there yet, unless `overwrite` says so.
 
     A picture that does not reach the level is named. What a folder `target` holds already is left alone: if it was
     made with these settings it is what was asked for, so an interrupted call can be repeated; if it was made with
@@ -71,8 +73,8 @@ def smooth_pictures(source: Path, target: Path, smoother: Smoother) -> int:
     if not source.is_file():
         raise UserError(f"expected a picture or a folder of pictures, found nothing at {source}.")
     destination = target / source.name if target.is_dir() else target
-    if target.is_dir() and destination.exists():
-        raise UserError(f"{destination} is there already. Give that file itself as OUT to replace it.")
+    if destination.exists() and not overwrite:
+        raise UserError(f"{destination} is there already. Name another OUT, or add --overwrite to replace it.")
     _say_short(source, smooth_file(source, destination, smoother), smoother)
     say(f"wrote {destination}")
     return 0
@@ -122,6 +124,9 @@ def _in_order(
                 result = future.result()
                 ahead.extend(islice(waiting, 1))
                 yield item, result
+        except BaseException:  # whoever takes the results has stopped to
+            load_package("defenses.virolbi.cpu").interrupt()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

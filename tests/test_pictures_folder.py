@@ -97,18 +97,19 @@ def test_one_picture_goes_into_a_file_or_a_folder(tmp_path: Path, smoother: Reco
     assert not list(tmp_path.rglob(LEDGER))
 
 
-def test_one_picture_replaces_a_file_that_is_named_but_none_that_lies_in_a_folder(
+def test_one_picture_replaces_a_file_only_when_told_to(
     tmp_path: Path, smoother: Recorder
 ) -> None:
     source, there = saved(tmp_path), tmp_path / "out" / "picture.png"
     there.parent.mkdir()
     there.write_text("made by somebody")
 
-    with pytest.raises(UserError, match=r"picture.png is there already. Give that file itself as OUT"):
-        smooth(smoother, source, tmp_path / "out")
+    for out in (tmp_path / "out", there):
+        with pytest.raises(UserError, match=r"picture.png is there already.*--overwrite"):
+            smooth(smoother, source, out)
     assert there.read_text() == "made by somebody"
 
-    assert smooth(smoother, source, there) == 0
+    assert smooth_pictures(source, there, smoother, overwrite=True) == 0
     with Image.open(there) as after:
         assert after.size == SIZE
 

@@ -269,8 +269,7 @@ def test_an_edge_between_equal_pixels_may_be_in_for_a_while_but_does_not_count_a
     row = torch.tensor([[[0, 0, 0, 0.5, 0.5, 1, 1, 1]]], dtype=torch.float64)
 
     on_the_way = [
-        float(stage.level) * 7
-        for stage in path(row, iterations=range(1, 3000, 10), nu=16.0, backend="reference")
+        float(stage.level) * 7 for stage in path(row, iterations=range(1, 3000, 10), nu=16.0, backend="reference")
     ]
 
     assert round(max(on_the_way)) == 3  # edges, of which two join unequal pixels
