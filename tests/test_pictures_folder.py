@@ -97,9 +97,7 @@ def test_one_picture_goes_into_a_file_or_a_folder(tmp_path: Path, smoother: Reco
     assert not list(tmp_path.rglob(LEDGER))
 
 
-def test_one_picture_replaces_a_file_only_when_told_to(
-    tmp_path: Path, smoother: Recorder
-) -> None:
+def test_one_picture_replaces_a_file_only_when_told_to(tmp_path: Path, smoother: Recorder) -> None:
     source, there = saved(tmp_path), tmp_path / "out" / "picture.png"
     there.parent.mkdir()
     there.write_text("made by somebody")
