@@ -302,7 +302,14 @@ def test_a_disk_that_fills_up_is_one_clear_line(tmp_path: Path, monkeypatch: pyt
 def test_an_interrupted_run_keeps_and_shows_what_it_measured(tmp_path: Path) -> None:
     options = ["--size", "24", "--iterations", "300", "--scaling", "", "--budget", "100", "--methods", "label,svd"]
     command = [sys.executable, "-m", "harness", "bench", "projection", *options, "--out", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
+    )
     file = tmp_path / "projection.csv"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (file.exists() and ",label," in file.read_text()):
