@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from harness.errors import UserError
+
 
 class NormalizedModel(nn.Module):
     """A network behind its normalisation: images in [0,1] to logits.
@@ -26,6 +28,24 @@ class NormalizedModel(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [B,classes] of images [B,C,H,W] in [0,1]."""
         return self.network((images - self.mean) / self.std)
+
+
+class ExternalModel(NormalizedModel):
+    """A model from elsewhere that takes [0,1] and normalises by itself; mean and std only say how ε is measured."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [B,classes] of images [B,C,H,W] in [0,1]."""
+        return self.network(images)
+
+
+def inner_normalization(model: nn.Module) -> NormalizedModel:
+    """The part of a model that holds its normalisation. Raises: UserError when there is none."""
+    for module in model.modules():
+        if isinstance(module, NormalizedModel):
+            return module
+    raise UserError(
+        "the model holds no NormalizedModel; build it with harness.models.NormalizedModel(network, mean, std)."
+    )
 
 
 class Pipeline(nn.Module):

@@ -14,8 +14,9 @@ SMALL_IMAGE = 64
 """Images up to this many pixels a side follow the paper's settings for CIFAR, larger ones those for ImageNet."""
 
 Preset = Literal["quick", "paper"]
-Threat = Literal["bare", "adaptive"]
+Threat = Literal["bare", "transfer", "adaptive"]
 EpsilonSpace = Literal["pixel", "normalized"]
+Norm = Literal["Linf", "L2"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,18 @@ class Batch(NamedTuple):
     indices: torch.Tensor
 
 
-class TrainingState(NamedTuple):
-    """Where training stands; `generator` lives on the model's device and is the only source of randomness."""
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """Where training stands; `generator` lives on the model's device and is the only source of randomness.
+
+    memory: tensors by name that a defense keeps from batch to batch, on the model's device; empty at first, saved with
+    every epoch, and handed back when an interrupted training goes on.
+    """
 
     epoch: int
     epochs: int
     generator: torch.Generator
+    memory: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +91,8 @@ class Condition(NamedTuple):
 
     name: what tables show, "gaussian_noise" or "pgd eps=8/255" · severity: 1–5 where that is meant
     parameters: everything that changes the result, plain JSON values; they are part of a cell's identity.
-    threat: what the attacker knows, None where nobody attacks · source: "generated", "official" or ""
+    threat: what the attacker knows, None where nobody attacks · source: "generated", "official" or "" · after: the
+    condition whose mistakes are taken over: only images that it left correctly classified are disturbed.
     """
 
     name: str
@@ -92,3 +100,4 @@ class Condition(NamedTuple):
     parameters: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple default; never mutated)
     threat: Threat | None = None
     source: str = ""
+    after: Condition | None = None

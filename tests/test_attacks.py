@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from harness.attacks.base import Attack, Budget, loss_slope, random_start
 from harness.attacks.gradient import FGSM, PGD
+from harness.attacks.losses import cross_entropy
 from harness.errors import UserError
 from harness.models import NormalizedModel, Pipeline
 from harness.registry import attacks
@@ -108,11 +110,11 @@ def test_clipping_is_the_nearest_point_of_ball_and_box(epsilon: float, seed: int
     images, wanted = pictures(2, seed=seed), torch.randn((2, *SHAPE), generator=source(seed))
     radius = torch.full((3, 1, 1), epsilon)
 
-    found = Budget(radius=radius).clip(wanted, images)
+    found = Budget(epsilon=epsilon, scale=torch.ones(3, 1, 1)).clip(wanted, images)
 
     expected = np.clip(np.clip(wanted.numpy(), (images - radius).numpy(), (images + radius).numpy()), 0, 1)
     np.testing.assert_allclose(found.numpy(), expected, atol=ROUNDING)
-    torch.testing.assert_close(Budget(radius=radius).clip(found, images), found)
+    torch.testing.assert_close(Budget(epsilon=epsilon, scale=torch.ones(3, 1, 1)).clip(found, images), found)
 
 
 @pytest.mark.parametrize("draws", [0, -1])
@@ -127,7 +129,9 @@ def test_the_slope_is_that_of_the_summed_cross_entropy() -> None:
     logits = model(point)
     (logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).sum().backward()
 
-    torch.testing.assert_close(loss_slope(model, images, labels, draws=1), point.grad)
+    torch.testing.assert_close(
+        loss_slope(model, images, lambda logits: cross_entropy(logits, labels)).gradient, point.grad
+    )
 
 
 class Cube(nn.Module):
@@ -144,9 +148,10 @@ def test_the_slope_goes_through_a_preprocessor_once_for_all_draws() -> None:
     images, labels, front = pictures(4), torch.tensor([0, 1, 1, 0]), Cube()
     whole = nn.Sequential(Cube(), Noisy(noise=1.0))
 
-    found = loss_slope(Pipeline(front, Noisy(noise=1.0)), images, labels, draws=5)
+    loss = functools.partial(cross_entropy, labels=labels)
+    found = loss_slope(Pipeline(front, Noisy(noise=1.0)), images, loss, draws=5)
 
-    torch.testing.assert_close(found, loss_slope(whole, images, labels, draws=5))
+    torch.testing.assert_close(found, loss_slope(whole, images, loss, draws=5))
     assert front.calls == 1
 
 
@@ -305,7 +310,8 @@ def test_draws_of_a_stochastic_model_are_added_up() -> None:
         wrong = (images.flatten(1) @ weights.T).softmax(1) - functional.one_hot(labels, 2)
         expected += (wrong @ weights).view_as(images)
 
-    torch.testing.assert_close(loss_slope(Noisy(noise=1.0), images, labels, draws=6), expected)
+    found = loss_slope(Noisy(noise=1.0), images, lambda logits: cross_entropy(logits, labels), draws=6)
+    torch.testing.assert_close(found.gradient, expected / 6)
 
 
 @pytest.mark.parametrize("attack", [FGSM(), PGD(steps=20)])
@@ -329,7 +335,7 @@ def test_averaging_over_draws_makes_the_stronger_attack(attack: Attack) -> None:
         ("pgd:relative_step=0", "must be a number above 0"),
         ("pgd:relative_step=nan", "must be a number above 0"),
         ("pgd:relative_step=inf", "must be a number above 0"),
-        ("pgd:step=3", "Its parameters: steps, relative_step."),
+        ("pgd:step=3", "Its parameters: steps, relative_step, restarts, loss, targets, early_stop."),
         ("pdg", "Did you mean pgd"),
     ],
 )

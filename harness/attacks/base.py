@@ -3,50 +3,97 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from harness.errors import UserError
 from harness.models import Pipeline
 from harness.seeding import uniform_rows
-from harness.types import EpsilonSpace
+from harness.types import EpsilonSpace, Norm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-    """An L∞ ball in the pixel space of each channel.
+    """A ball around an image, measured in pixels of [0,1] divided by `scale`.
 
-    radius: [C,1,1] float32, the largest change of a pixel in [0,1] · draws: how many gradients of a stochastic
-    model are averaged (expectation over transformation, Athalye et al. 2018).
+    epsilon: its radius · scale: [C,1,1] float32, 1 for pixels and the model's std for normalised images · norm:
+    `Linf` bounds every pixel and channel, `L2` the length of the whole change · draws: how many gradients of a
+    stochastic model are averaged (expectation over transformation, Athalye et al. 2018).
     """
 
-    radius: torch.Tensor
+    epsilon: float
+    scale: torch.Tensor
+    norm: Norm = "Linf"
     draws: int = 1
 
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise UserError(f"an attack's draws must be 1 or more, got {self.draws}.")
+        if self.norm not in ("Linf", "L2"):
+            raise UserError(f"an attack's norm must be Linf or L2, got {self.norm!r}.")
 
     @classmethod
-    def of(cls, epsilon: float, space: EpsilonSpace, std: torch.Tensor, *, draws: int = 1) -> Budget:
+    def of(
+        cls, epsilon: float, space: EpsilonSpace, std: torch.Tensor, *, norm: Norm = "Linf", draws: int = 1
+    ) -> Budget:
         """A ball of radius `epsilon` on pixels in [0,1] or on images normalised by `std` [C,1,1]."""
         scale = std if space == "normalized" else torch.ones_like(std)
-        return cls(radius=epsilon * scale, draws=draws)
+        return cls(epsilon=epsilon, scale=scale, norm=norm, draws=draws)
+
+    @property
+    def radius(self) -> torch.Tensor:
+        """[C,1,1] the furthest a single pixel may move."""
+        return self.epsilon * self.scale
 
     def clip(self, adversarial: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Back into the ball around `images` and into the box [0,1]."""
+        if self.norm == "L2":
+            change = (adversarial - images) / self.scale
+            shrunk = change * (self.epsilon / _lengths(change)).clamp(max=1)
+            return (images + shrunk * self.scale).clamp(0, 1)
         low, high = (images - self.radius).clamp_(min=0), (images + self.radius).clamp_(max=1)
         return torch.minimum(torch.maximum(adversarial, low), high)
 
+    def step(self, slope: torch.Tensor, share: float = 1.0) -> torch.Tensor:
+        """The move by `share` of the radius along which a loss of gradient `slope` rises fastest; 0 where that is 0."""
+        if self.norm == "L2":
+            direction = slope * self.scale  # the gradient in the ball's own coordinates
+            return share * self.radius * direction / _lengths(direction)
+        return share * self.radius * slope.sign()
+
+    def distance(self, adversarial: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """[B] how far each example is from its image, in the ball's norm and scale."""
+        change = ((adversarial - images) / self.scale).flatten(1)
+        return change.norm(dim=1) if self.norm == "L2" else change.abs().amax(1)
+
+
+def _lengths(vectors: torch.Tensor) -> torch.Tensor:
+    """[B,1,1,1] Euclidean; never 0, so that it may stand under a fraction."""
+    smallest = torch.finfo(vectors.dtype).tiny
+    return vectors.flatten(1).norm(dim=1).clamp(min=smallest)[:, None, None, None]
+
 
 class Attack:
-    """Makes adversarial examples for any module from images in [0,1] to logits; it does not grade itself."""
+    """Makes adversarial examples for any module from images in [0,1] to logits; it does not grade itself.
+
+    stages: of an attack in several parts, each of which takes on what the ones before left · batch_size: how many
+    images it must be given at a time for its results to be the same, None where that does not matter · flags: what
+    it had to say of the model, measures: numbers it found, as means over the images; both filled by each call.
+    """
 
     name: str
+    stages: tuple[str, ...] = ()
+    batch_size: int | None = None
+    flags: tuple[str, ...] = ()
+    measures: Mapping[str, float] = {}
+
+    def at(self, stage: str) -> Attack:
+        """The attack of one stage alone."""
+        raise UserError(f"the attack {self.name} has no stage {stage!r}.")
 
     def parameters(self) -> dict[str, Any]:
         """What changes its results, as plain values."""
@@ -69,8 +116,17 @@ class Attack:
         raise NotImplementedError
 
 
-def loss_slope(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, draws: int) -> torch.Tensor:
-    """The gradient of each image's cross-entropy, summed over `draws` evaluations: [B,C,H,W].
+class Slope(NamedTuple):
+    """A loss's gradient at each image [B,C,H,W], and the logits there [B,K]; both averaged over the draws."""
+
+    gradient: torch.Tensor
+    logits: torch.Tensor
+
+
+def loss_slope(
+    model: nn.Module, images: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], draws: int = 1
+) -> Slope:
+    """The gradient of each image's own loss, which `loss` computes from the logits: [B,K] → [B].
 
     Preprocessors draw no random numbers, so that one pass through them serves every draw of the network.
     """
@@ -78,14 +134,25 @@ def loss_slope(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, dra
     shown = model.preprocessor(point) if isinstance(model, Pipeline) else point
     network = model.model if isinstance(model, Pipeline) else model
     inner = shown.detach().requires_grad_()
-    slope = torch.zeros_like(images)
+    gradient, total = torch.zeros_like(images), torch.zeros(())
     for _ in range(draws):
-        loss = functional.cross_entropy(network(inner), labels, reduction="sum")
-        slope += torch.autograd.grad(loss, inner)[0]
-    return torch.autograd.grad(shown, point, slope)[0] if isinstance(model, Pipeline) else slope
+        logits = network(inner)
+        gradient += torch.autograd.grad(loss(logits).sum(), inner)[0]
+        total = total.to(logits) + logits.detach()
+    if isinstance(model, Pipeline):
+        gradient = torch.autograd.grad(shown, point, gradient)[0]
+    return Slope(gradient / draws, total / draws)
 
 
 def random_start(images: torch.Tensor, budget: Budget, *, seed: int, name: str, indices: np.ndarray) -> torch.Tensor:
     """Uniform in the ball around each image, clipped to the box."""
     noise = uniform_rows(tuple(images.shape[1:]), seed, name, indices).to(images.device)
+    if budget.norm == "L2":
+        noise = _uniform_in_ball(noise, uniform_rows((1, 1, 1), seed, f"{name} length", indices).to(images.device))
     return budget.clip(images + noise * budget.radius, images)
+
+
+def _uniform_in_ball(noise: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """Uniform in the Euclidean unit ball, from numbers [B,…] and [B,1,1,1] uniform in [−1,1]."""
+    normal = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))  # a normal vector's direction is uniform
+    return normal / _lengths(normal) * length.abs() ** (1 / noise[0].numel())
