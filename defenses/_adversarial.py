@@ -1,7 +1,8 @@
-"""Adversarial examples for training recipes: projected gradient descent, and a model held still while it runs."""
+"""What adversarial training recipes share: projected gradient descent, a model held still while it runs, schedules."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,12 +10,32 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.errors import UserError
+from harness.types import Preset, Recipe
+
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Start = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
 
 
 def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy added over the batch, so that an image's gradient does not shrink with the batch's size."""
     return functional.cross_entropy(logits, labels, reduction="sum")
+
+
+def summed_divergence(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    """KL(p‖softmax(logits)) added over the batch; logits, probabilities: [B,classes]."""
+    return functional.kl_div(logits.float().log_softmax(1), probabilities, reduction="sum")
+
+
+def uniform_start(images: torch.Tensor, epsilon: float, generator: torch.Generator) -> torch.Tensor:
+    """Offsets drawn uniformly from the ball (Madry et al. 2018)."""
+    noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return epsilon * (2 * noise - 1)
+
+
+def close_start(images: torch.Tensor, epsilon: float, generator: torch.Generator) -> torch.Tensor:
+    """Offsets 0.001·N(0,1), whatever the ball: where a divergence from the image itself has a slope (TRADES)."""
+    return 0.001 * torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
 
 
 def pgd(
@@ -27,17 +48,17 @@ def pgd(
     steps: int,
     generator: torch.Generator,
     loss: Objective = summed_cross_entropy,
+    start: Start = uniform_start,
 ) -> torch.Tensor:
     """Images in the ℓ∞ ball of radius `epsilon`, and in [0,1], that raise `loss(logits, labels)`.
 
     Source: A. Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018: a start
-    drawn uniformly from the ball, then `steps` moves of `step` along the gradient's sign, each projected back.
+    drawn from the ball, then `steps` moves of `step` along the gradient's sign, each projected back.
 
-    images: [B,C,H,W] in [0,1] · epsilon, step: in units of the images · generator: on the images' device. The
-    model is used in the mode it is in; no parameter's gradient is touched.
+    images: [B,C,H,W] in [0,1] · labels: whatever `loss` compares logits with · epsilon, step: in units of the images ·
+    generator: on the images' device. The model is used in the mode it is in; no parameter's gradient is touched.
     """
-    noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    adversarial = (images + epsilon * (2 * noise - 1)).clamp(0, 1)
+    adversarial = (images + start(images, epsilon, generator)).clamp(0, 1)
     for _ in range(steps):
         adversarial.requires_grad_()
         (gradient,) = torch.autograd.grad(loss(model(adversarial), labels), adversarial)
@@ -47,18 +68,21 @@ def pgd(
 
 
 @contextmanager
-def held_still(model: nn.Module) -> Iterator[None]:
+def held_still(model: nn.Module, *, evaluation: bool = True) -> Iterator[None]:
     """Evaluation mode, and no gradient for the parameters; both are put back as they were, module by module.
 
-    The published recipes craft examples on a copy of the model in evaluation mode. This does the same arithmetic
-    without the copy: nothing is learned meanwhile, and batch norm uses its running statistics and leaves them.
+    Recipes that craft examples on a copy of the model in evaluation mode get the same arithmetic without the copy:
+    nothing is learned meanwhile, and batch norm uses its running statistics and leaves them. With `evaluation` false
+    the modes stay as they are, for recipes that craft in training mode: batch norm then uses each batch's statistics
+    and counts them in.
     Parameters that need no gradient also stay out of autocast's cache, which would hand the training pass weights
     cut off from their graph.
     """
     modes = [(module, module.training) for module in model.modules()]
     needs = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval()
+        if evaluation:
+            model.eval()
         for parameter, _ in needs:
             parameter.requires_grad_(False)
         yield
@@ -67,3 +91,31 @@ def held_still(model: nn.Module) -> Iterator[None]:
             module.training = training
         for parameter, needed in needs:
             parameter.requires_grad_(needed)
+
+
+def check_attack(defense: str, *, epsilon: float, step: float, steps: int) -> None:
+    """Raises: UserError, in the defense's name, for a training attack that cannot be."""
+    if not 0 < epsilon <= 1:
+        raise UserError(f"{defense}: epsilon must be above 0 and at most 1, such as 0.0314 (8/255), got {epsilon:g}.")
+    if not 0 < step <= 1:
+        raise UserError(f"{defense}: step must be above 0 and at most 1, such as 0.0078 (2/255), got {step:g}.")
+    if steps < 1:
+        raise UserError(f"{defense}: steps must be 1 or more, got {steps}.")
+
+
+def stepped_recipe(
+    base: Recipe, preset: Preset, *, epochs: int, milestones: tuple[int, ...], weight_decay: float
+) -> Recipe:
+    """A published schedule that divides the learning rate by ten after `milestones` of its `epochs`.
+
+    `paper`: as published, batches of 128 and momentum 0.9; the learning rate is the base's, which for residual networks
+    is the published 0.1. `quick`: the base with the published weight decay, since a few epochs of adversarial training
+    go best with one rise and fall of the learning rate (Wong, Rice & Kolter 2020).
+    """
+    quick = dataclasses.replace(base, weight_decay=weight_decay)
+    if preset == "quick":
+        return quick
+    shares = tuple(milestone / epochs for milestone in milestones)
+    return dataclasses.replace(
+        quick, epochs=epochs, batch_size=128, momentum=0.9, schedule="multi_step", milestones=shares
+    )

@@ -54,11 +54,14 @@ def train(model: nn.Module, job: TrainingJob) -> None:
     """
     optimizer = make_optimizer(model, job.recipe)
     schedule = make_schedule(optimizer, job.recipe, math.ceil(len(job.split) / job.recipe.batch_size))
-    first = _resume(model, optimizer, schedule, job)
+    memory: dict[str, torch.Tensor] = {}
+    first = _resume(model, optimizer, schedule, memory, job)
     store = ImageStore(job.device)
     for epoch in track(range(first, job.recipe.epochs), f"train {job.defense.label}"):
-        _train_epoch(model, optimizer, schedule, epoch, job, store)
-        _save_epoch(model, optimizer, schedule, epoch, job)
+        random = generator(job.seed, "training", epoch, device=job.device)
+        state = TrainingState(epoch, job.recipe.epochs, random, memory)
+        _train_epoch(model, optimizer, schedule, state, job, store)
+        _save_epoch(model, optimizer, schedule, state, job)
     checkpoints.save(job.path, _cpu_weights(model), job.about)
     _state_path(job).unlink(missing_ok=True)
 
@@ -67,13 +70,12 @@ def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    epoch: int,
+    state: TrainingState,
     job: TrainingJob,
     store: ImageStore,
 ) -> None:
-    state = TrainingState(epoch, job.recipe.epochs, generator(job.seed, "training", epoch, device=job.device))
-    images = job.defense.training_images(job.split, epoch=epoch, epochs=job.recipe.epochs, cache=job.cache)
-    job.defense.reseed(model, derive(job.seed, "noise", epoch))
+    images = job.defense.training_images(job.split, epoch=state.epoch, epochs=state.epochs, cache=job.cache)
+    job.defense.reseed(model, derive(job.seed, "noise", state.epoch))
     model.train()
     total = torch.zeros((), device=job.device)
     for batch in batches(store.source(images), job.split.labels, job.recipe, state, job.device):
@@ -85,7 +87,9 @@ def _train_epoch(
         optimizer.step()
         schedule.step()
     if not math.isfinite(total.item()):  # looked at once an epoch, so that a GPU need not wait for the CPU
-        raise HarnessError(f"training {job.defense.label} diverged in epoch {epoch + 1}: the loss is {total.item()}.")
+        raise HarnessError(
+            f"training {job.defense.label} diverged in epoch {state.epoch + 1}: the loss is {total.item()}."
+        )
 
 
 class ImageStore:
@@ -183,24 +187,32 @@ def _save_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    epoch: int,
+    state: TrainingState,
     job: TrainingJob,
 ) -> None:
-    weights = _cpu_weights(model)
-    tag = job.defense.keep(epoch=epoch, epochs=job.recipe.epochs)
+    weights, done = _cpu_weights(model), state.epoch + 1
+    tag = job.defense.keep(epoch=state.epoch, epochs=state.epochs)
     if tag is not None:
-        checkpoints.save(kept_path(job.path, tag), weights, {**job.about, "kept": tag, "epoch": epoch + 1})
-    state = {"optimizer": optimizer.state_dict(), "schedule": _plain_schedule(schedule), "epoch": epoch + 1}
-    checkpoints.save(_state_path(job), weights, job.about, **state)
+        checkpoints.save(kept_path(job.path, tag), weights, {**job.about, "kept": tag, "epoch": done})
+    checkpoints.save(
+        _state_path(job),
+        weights,
+        job.about,
+        optimizer=optimizer.state_dict(),
+        schedule=_plain_schedule(schedule),
+        epoch=done,
+        memory={name: value.cpu() for name, value in state.memory.items()},
+    )
 
 
 def _resume(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    memory: dict[str, torch.Tensor],
     job: TrainingJob,
 ) -> int:
-    """Restore the last whole epoch, if there is one; returns how many epochs are done."""
+    """Restore the last whole epoch, if there is one, filling `memory`; returns how many epochs are done."""
     path = _state_path(job)
     if not path.is_file():
         return 0
@@ -209,7 +221,7 @@ def _resume(
         content = checkpoints.read(path)
         if content["about"] != json.dumps(job.about, sort_keys=True):
             raise UserError(f"{path} is of another training.")
-        rates, done = content["schedule"], int(content["epoch"])
+        rates, done, kept = content["schedule"], int(content["epoch"]), content["memory"]
         checkpoints.restore(model, checkpoints.Checkpoint(content["weights"], job.about), path)
         optimizer.load_state_dict(content["optimizer"])  # refuses before it changes anything
     except (UserError, KeyError, ValueError):
@@ -217,6 +229,7 @@ def _resume(
         say(f"the half-trained state {path} cannot be used; training {job.defense.label} starts again.")
         return 0
     schedule.load_state_dict({**schedule.state_dict(), **rates})
+    memory.update({name: value.to(job.device) for name, value in kept.items()})
     say(f"training {job.defense.label} continues after epoch {done} of {job.recipe.epochs}.")
     return done
 

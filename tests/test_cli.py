@@ -149,14 +149,14 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_the_page_s_defense_runs_as_it_stands(tmp_path: Path) -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[1]
     assert len(code.splitlines()) <= 40
-    (tmp_path / "jpeg.py").write_text(code)
+    (tmp_path / "webp.py").write_text(code)
 
-    done = harness("run", "--plugin", "jpeg.py", "--defense", "jpeg", *QUICK, "--out", "out", cwd=tmp_path)
+    done = harness("run", "--plugin", "webp.py", "--defense", "webp", *QUICK, "--out", "out", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     with Records.open(tmp_path / "out") as records:
         frame = records.frame()
-    assert set(frame.preprocess) == {"none", "jpeg"}
+    assert set(frame.preprocess) == {"none", "webp"}
     assert set(frame.suite) == {"clean", "low_resolution", "adversarial:attacks=fgsm"}
 
 

@@ -1,0 +1,73 @@
+"""Adversarial weight perturbation: adversarial training whose weights, too, are moved against it at every step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from harness.errors import UserError
+from harness.registry import defenses
+from harness.types import Batch, TrainingState
+
+from ._adversarial import check_attack
+from .adversarial_training import AdversarialTraining
+
+PROXY_RATE = 0.01
+"""Learning rate of the ascent step that finds the direction; only rounding depends on it."""
+
+
+def ascent(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, share: float) -> dict[str, torch.Tensor]:
+    """Where each weight tensor moves to raise the loss on `images`: share·d with d = ‖w‖/(‖Δ‖+1e-20)·Δ, by name.
+
+    Δ is one plain gradient step up the loss. Weight tensors are the trained parameters of more than one dimension.
+    The model is left as it is: batch norm counts this pass in copies of its statistics.
+
+    images: [B,C,H,W] in [0,1] · labels: [B] · share: length of the move relative to the weights'
+    """
+    weights = {name: p for name, p in model.named_parameters() if p.ndim > 1 and p.requires_grad}
+    copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    loss = functional.cross_entropy(functional_call(model, copies, images), labels)
+    slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+    return {
+        name: share * _direction(weight.detach(), PROXY_RATE * slope)
+        for (name, weight), slope in zip(weights.items(), slopes, strict=True)
+    }
+
+
+def _direction(weight: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    return weight.norm() / (delta.norm() + 1e-20) * delta
+
+
+@defenses.register("awp")
+@dataclasses.dataclass(kw_only=True)
+class AWP(AdversarialTraining):
+    """Adversarial training with adversarially perturbed weights (Wu, Xia & Wang, NeurIPS 2020).
+
+    Recipe and training attack are those of `adversarial_training`.
+
+    gamma: length of the weights' perturbation relative to the weights; larger flattens the loss more and
+    fits the training images less
+    """
+
+    gamma: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_attack("awp", epsilon=self.epsilon, step=self.step, steps=self.steps)
+        if not 0 < self.gamma < 1:
+            raise UserError(f"awp: gamma must be between 0 and 1, such as 0.01, got {self.gamma:g}.")
+
+    def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
+        """Cross-entropy on adversarial examples, at the perturbed weights w + v.
+
+        The gradient at w + v becomes that of w, and the optimizer steps from w: w ← (w+v) − η∇L(w+v) − v, without
+        the model ever holding w + v. (Stepping from w + v, as the published code does, lets weight decay act on v
+        also: a relative difference of lr·decay·gamma, 5e-7 a step.)
+        """
+        adversarial = self.craft(model, batch, state)
+        moves = ascent(model, adversarial, batch.labels, share=self.gamma)
+        perturbed = {name: p + moves[name] for name, p in model.named_parameters() if name in moves}
+        return functional.cross_entropy(functional_call(model, perturbed, adversarial), batch.labels)
