@@ -64,9 +64,20 @@ class Preprocessor(nn.Module):
     """
 
     gradient: ClassVar[Gradient] = "exact"
+    gradients: ClassVar[tuple[str, ...]] = ()
+    """The names of several ways through, the usual one first, where `through` has them; attackers try them all."""
     version: ClassVar[int] = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
     label: str
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """`gradients`, or the one there is."""
+        return self.gradients or (self.gradient,)
+
+    def through(self, gradient: str) -> nn.Module:
+        """The same map with the derivative of that name, one of `ways`."""
+        return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # pragma: no cover - every subclass overrides it
         """The preprocessed images."""

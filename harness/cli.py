@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from harness import __version__
 from harness.errors import HarnessError, UserError
@@ -143,6 +144,14 @@ training_options = _options(
 )
 @click.option("--limit", type=int, help="At most this many test images.")
 @click.option("--corruptions", default="", metavar="A,B,…|all", help="Default: the paper's three kinds of noise.")
+@click.option(
+    "--attacks",
+    default="fgsm,pgd",
+    show_default=True,
+    metavar="A,B,…",
+    help="Attacks, with parameters where wanted: pgd:steps=50,restarts=5,loss=dlr, autoattack:version=plus.",
+)
+@click.option("--norm", type=click.Choice(["Linf", "L2"]), default="Linf", show_default=True, help="Norm of attacks.")
 @click.option("--epsilons", default="8/255,16/255", show_default=True, help="Radii of adversarial attacks.")
 @click.option(
     "--epsilon-space",
@@ -151,7 +160,14 @@ training_options = _options(
     show_default=True,
     help="Where ε is measured; the paper's is normalized (about four times smaller).",
 )
-@click.option("--checkpoint", type=FILE, help="Weights to load instead of training.")
+@click.option("--preprocess", metavar="NAME", help="What test images go through, instead of the defense's own.")
+@click.option("--transfer-from", type=FILE, help="The checkpoint that transfer attacks are made on.")
+@click.option(
+    "--checkpoint",
+    type=FILE,
+    metavar="FILE|robustbench:NAME",
+    help="Weights to load instead of training; of a file of ours, --defense is what it holds.",
+)
 def run(**options: Any) -> int:
     """Train or load defenses, take them through suites, and print the paper's tables."""
     from harness.cache import default_cache
@@ -179,6 +195,51 @@ def train(**options: Any) -> int:
         for label, seed in workshop.pairs():
             click.echo(workshop.subject(label, seed).path)
     return 0
+
+
+@commands.command()
+@click.option(
+    "--checkpoint",
+    type=FILE,
+    required=True,
+    metavar="FILE|robustbench:NAME",
+    help="The model; its own defense is taken.",
+)
+@click.option("--dataset", default="shapes", show_default=True, metavar="NAME", help="As for run.")
+@click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Where data sets lie.")
+@click.option("--limit", type=int, default=100, show_default=True, help="Test images.")
+@click.option("--epsilon", default="8/255", show_default=True, help="Radius (L∞) at which attacks are compared.")
+@click.option("--epsilon-space", type=click.Choice(["pixel", "normalized"]), default="pixel", show_default=True)
+@click.option("--preprocess", metavar="NAME", help="What test images go through, instead of the defense's own.")
+@click.option("--gradient", default="", metavar="NAME", help="The way through it, instead of the usual one.")
+@click.option("--steps", type=int, default=100, show_default=True, help="Of PGD with more effort.")
+@click.option("--restarts", type=int, default=5, show_default=True, help="Of PGD with more effort.")
+@click.option("--queries", type=int, default=1000, show_default=True, help="Of the black-box attack, for each image.")
+@click.option("--transfer-from", type=FILE, help="Another checkpoint, to transfer attacks from.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:0", help="Where to compute.")
+@click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers the model's defense.")
+@click.option("--out", type=FOLDER, default=Path("runs/diagnose"), show_default=True, help="Output folder.")
+def diagnose(**options: Any) -> int:
+    """Check whether attacks on a defended model can be believed, or its gradient is masked.
+
+    Prints pass or fail of every check with the figures behind it, and draws accuracy against ε for every attack.
+    An interrupted call is repeated to go on.
+    """
+    from harness import config
+    from harness.cache import default_cache
+    from harness.registry import load_plugin
+    from harness.runner import run as run_all
+
+    for path in options.pop("plugin"):
+        load_plugin(path)
+    (radius,) = config.parse_epsilons(options.pop("epsilon"))[:1]
+    chosen = {name: options.pop(name) for name in ("steps", "restarts", "queries", "gradient")}
+    given = ",".join(f"{name}={value}" for name, value in chosen.items() if value != "")
+    run_config = config.RunConfig(defenses=(), suites=(f"masking:{given}",), epsilons=(radius,), **options)
+    outcome = run_all(run_config, default_cache())
+    _report(run_config.out, ["masking"])
+    _draw_curves(run_config.out)
+    return 1 if outcome.failed else 0
 
 
 @commands.command("list")
@@ -278,12 +339,32 @@ def _config(options: dict[str, Any]) -> Any:
         load_plugin(path)
     options.pop("config")
     defense, seed = options.pop("defense"), options.pop("seed")
-    for plural, singular in (("suites", "suite"), ("corruptions", "corruptions")):
+    if options.get("checkpoint") and _is_default("defense"):
+        defense = ""  # the checkpoint says what it holds
+    for plural, singular in (("suites", "suite"), ("corruptions", "corruptions"), ("attacks", "attacks")):
         if singular in options:
             options[plural] = config.parse_names(options.pop(singular))
     if "epsilons" in options:
         options["epsilons"] = config.parse_epsilons(options["epsilons"])
     return config.RunConfig(defenses=config.parse_names(defense), seeds=config.parse_seeds(seed), **options)
+
+
+def _draw_curves(folder: Path) -> None:
+    """Draw accuracy against ε from a run's records."""
+    from harness.packages import load_package
+    from harness.records import Records
+
+    reports = load_package("reports")
+    with Records.open(folder) as records:
+        figure = reports.epsilon_curve.draw(reports.Cells(records.frame(), records.correct)) if len(records) else None
+    if figure is not None:
+        for path in reports.epsilon_curve.save(figure, folder / "figures" / "accuracy-by-epsilon"):
+            click.echo(f"figure: {path}", err=True)
+
+
+def _is_default(option: str) -> bool:
+    """Whether the user left an option of the present command out."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
 
 
 def _report(folder: Path, names: list[str] | None = None) -> None:

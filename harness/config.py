@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.spec import split_list
-from harness.types import SMALL_IMAGE, EpsilonSpace, Preset, Recipe
+from harness.types import SMALL_IMAGE, EpsilonSpace, Norm, Preset, Recipe
 
 DEFAULT_SUITES = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
 QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
@@ -33,11 +33,15 @@ class RunConfig:
     limit: int | None = None
     train_limit: int | None = None
     corruptions: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ("fgsm", "pgd")
+    norm: Norm = "Linf"
     epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
     epsilon_space: EpsilonSpace = "pixel"
     level: float | None = None
     nu: float | None = None
     scheme: str | None = None
+    preprocess: str | None = None
+    transfer_from: Path | None = None
     device: str = "auto"
     amp: bool = False
     checkpoint: Path | None = None
@@ -55,9 +59,10 @@ class RunConfig:
         for epsilon in self.epsilons:
             _check("--epsilons", epsilon, lambda value: 0 < value <= 1, "above 0 and at most 1, such as 8/255")
         lists: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-            ("--defense", self.defenses, "name"),
+            *([] if self.checkpoint else [("--defense", self.defenses, "name")]),
             ("--suite", self.suites, "name"),
             ("--seed", self.seeds, "number"),
+            ("--attacks", self.attacks, "name"),
             ("--epsilons", self.epsilons, "radius"),
         )
         for option, chosen, what in lists:

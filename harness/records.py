@@ -83,6 +83,8 @@ TIDY_COLUMNS = [
     "altered",
     "gradient",
     "draws",
+    "stage",
+    "transfer_from",
     "data",
     "weights",
     "identity",
@@ -214,6 +216,15 @@ class Records:
 
     def correct(self, identity: str) -> np.ndarray:
         """Which images of a cell were classified correctly: [N] bool, in the order of their indices."""
+        predictions, labels, indices = self._outcomes(identity)
+        return (predictions == labels)[np.argsort(indices, kind="stable")]
+
+    def predictions(self, identity: str) -> np.ndarray:
+        """The classes predicted in a cell, [N] int64, in the order they were recorded."""
+        return self._outcomes(identity)[0]
+
+    def _outcomes(self, identity: str) -> list[np.ndarray]:
+        """Predictions, labels and indices. Raises: UserError for a cell that is not finished."""
         query = (
             "SELECT predictions, labels, indices FROM cells JOIN answers ON answers.digest = cells.answers "
             "WHERE identity=? AND status='done'"
@@ -221,8 +232,7 @@ class Records:
         row = self._connection.execute(query, (identity,)).fetchone()
         if row is None:
             raise UserError(f"no finished cell has the identity {identity!r} in {self.path}.")
-        predictions, labels, indices = map(_unpack, row)
-        return (predictions == labels)[np.argsort(indices, kind="stable")]
+        return list(map(_unpack, row))
 
     def failures(self) -> list[tuple[dict[str, Any], str]]:
         """What is shown of every failed cell, and why it failed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import time
 import traceback
@@ -26,7 +27,7 @@ from harness.records import Cell, Records
 from harness.registry import datasets, suites
 from harness.seeding import derive
 from harness.subjects import Subject, Workshop
-from harness.suites.base import Suite, SuiteContext
+from harness.suites.base import Suite, SuiteContext, known_ways
 from harness.types import Condition, Split
 
 CODE_VERSION = 1
@@ -44,14 +45,20 @@ class Outcome(NamedTuple):
     failed: int
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, eq=False)
 class Score:
     """A cell being scored: predictions come in block by block."""
 
     cell: Cell
     subject: Subject
     preprocess: str
+    before: np.ndarray | None = None
+    """What the stage before came to: predictions [N], taken over for images that this one leaves alone."""
     predictions: list[np.ndarray] = dataclasses.field(default_factory=list)
+    flags: dict[str, None] = dataclasses.field(default_factory=dict)
+    measures: Counter[str] = dataclasses.field(default_factory=Counter)
+    """What attacks measured, added up over the images."""
+    disturbed: int = 0
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     outcomes: Counter[str] = dataclasses.field(default_factory=Counter)
     failure: str | None = None
@@ -103,12 +110,13 @@ def pick_device(name: str) -> torch.device:
 
 
 class Piece(NamedTuple):
-    """One condition on the models that share its images."""
+    """One condition on the models that share its images; source: the model a transfer attack is made on."""
 
     suite: Suite
     condition: Condition
     context: SuiteContext
     subjects: list[Subject]
+    source: Subject | None = None
 
 
 class Runner:
@@ -148,27 +156,41 @@ class Runner:
         split = dataset.test().take(config.test_limit(suite.limit, adversarial=suite.needs_model))
         groups = [[subject] for subject in subjects] if suite.needs_model and subjects else [subjects]
         for group in groups:
+            source = self._source(subjects, group[0]) if suite.needs_model and group else None
             context = SuiteContext(
                 dataset=dataset,
                 split=split,
                 seed=group[0].seed if suite.needs_model and group else 0,
                 corruptions=config.corruptions,
+                attacks=config.attacks,
+                norm=config.norm,
                 epsilons=config.epsilons,
                 epsilon_space=config.epsilon_space,
                 stochastic=suite.needs_model and bool(group) and group[0].defense.stochastic,
+                gradients=group[0].preprocessor.ways if group else tuple(known_ways()),
+                has_transfer=source is not None,
                 batch_size=self._batch_size,
             )
             for condition in suite.conditions(context):
-                yield Piece(suite, condition, context, group)
+                yield Piece(suite, condition, context, group, source if condition.threat == "transfer" else None)
+
+    def _source(self, subjects: list[Subject], target: Subject) -> Subject | None:
+        """The model whose adversarial examples a target is shown: `--transfer-from`, else another one of the run."""
+        return self._given_source or other_model(subjects, target)
+
+    @functools.cached_property
+    def _given_source(self) -> Subject | None:
+        return self.workshop.transfer_source()
 
     def evaluate(self, piece: Piece) -> None:
         """Score whatever of a piece is not recorded yet, and record it."""
         scores = [score for subject in piece.subjects for score in self._scores(piece, subject)]
         pending = [score for score in scores if not self.records.use(score.cell.identity)]
         self.counts["skipped"] += len(scores) - len(pending)
+        left = self._left(piece, scores[0], pending) if piece.condition.after else None
         for rows in _blocks(piece.context.split):
             if alive := [score for score in pending if score.failure is None]:
-                self._score_block(rows, piece, alive)
+                self._score_block(rows, rows if left is None else rows[left[rows]], piece, alive)
         for score in pending:
             self._record(score, piece.context.split)
 
@@ -177,20 +199,43 @@ class Runner:
         names = [preprocessed] if piece.condition.threat == "adaptive" else [NONE, preprocessed]
         return [Score(cell=self._cell(piece, subject, name), subject=subject, preprocess=name) for name in names]
 
-    def _score_block(self, rows: np.ndarray, piece: Piece, pending: list[Score]) -> None:
-        """Disturb a block once, preprocess it once a preprocessor, and let every model predict."""
+    def _left(self, piece: Piece, first: Score, pending: list[Score]) -> np.ndarray | None:
+        """[N] bool: the images that the attack's stages before this one left correct in the first of its scores.
+
+        Every score takes over its own predictions of the stage before; where there are none, it fails.
+        """
+        assert piece.condition.after is not None
+        before = piece._replace(condition=piece.condition.after)
+        for score in dict.fromkeys([first, *pending]):
+            try:
+                score.before = self.records.predictions(self._cell(before, score.subject, score.preprocess).identity)
+            except UserError:
+                score.failure = f"the stage before it, {before.condition.name}, was not scored"
+        return None if first.before is None else first.before == piece.context.split.labels
+
+    def _score_block(self, block: np.ndarray, rows: np.ndarray, piece: Piece, pending: list[Score]) -> None:
+        """Disturb the rows of a block once, preprocess them once a preprocessor, and let every model predict."""
+        for score in pending:
+            score.predictions.append(np.full(len(block), -1) if score.before is None else score.before[block].copy())
+        if not len(rows):
+            return
         with self._work("disturb", pending):
             model = self._attacked_model(piece, pending[0].subject, rows)
             images = piece.suite.disturb(rows, piece.condition, piece.context, model).to(self.workshop.device)
+            for score in pending:
+                score.flags.update(dict.fromkeys(piece.suite.last_flags))
+                score.measures.update({name: v * len(rows) for name, v in piece.suite.last_measures.items()})
+                score.disturbed += len(rows)
         if pending[0].failure is not None:
             return
+        places = np.searchsorted(block, rows)
         for name in dict.fromkeys(score.preprocess for score in pending):
             sharing = [score for score in pending if score.preprocess == name]
             with self._work("preprocess", sharing):
                 shown = self._preprocess(images, sharing)
             for score in (score for score in sharing if score.failure is None):
                 with self._work("predict", [score]):
-                    self._predict(score, shown, rows)
+                    score.predictions[-1][places] = self._predict(score, shown, rows)
 
     @contextlib.contextmanager
     def _work(self, what: str, scores: list[Score]) -> Iterator[None]:
@@ -209,10 +254,11 @@ class Runner:
     def _attacked_model(self, piece: Piece, subject: Subject, rows: np.ndarray) -> nn.Module | None:
         if not piece.suite.needs_model:
             return None
-        subject.defense.reseed(subject.model, derive(subject.seed, "attack", piece.condition.name, rows[0]))
+        attacked = piece.source or subject
+        attacked.defense.reseed(attacked.model, derive(subject.seed, "attack", piece.condition.name, rows[0]))
         if piece.condition.threat == "adaptive":
-            return Pipeline(subject.preprocessor, subject.model)
-        return subject.model
+            return Pipeline(subject.preprocessor.through(piece.condition.parameters["gradient"]), subject.model)
+        return attacked.model
 
     @torch.no_grad()
     def _preprocess(self, images: torch.Tensor, sharing: list[Score]) -> torch.Tensor:
@@ -225,11 +271,11 @@ class Runner:
             score.outcomes.update(getattr(preprocessor, "last_outcomes", {}))
         return shown
 
-    def _predict(self, score: Score, images: torch.Tensor, rows: np.ndarray) -> None:
+    def _predict(self, score: Score, images: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         subject = score.subject
         subject.defense.reseed(subject.model, derive(subject.seed, score.cell.identity, rows[0]))
         classes = len(self.workshop.dataset.classes)
-        score.predictions.append(predict(subject.model, images, classes, self._batch_size))
+        return predict(subject.model, images, classes, self._batch_size)
 
     @property
     def _batch_size(self) -> int:
@@ -244,6 +290,8 @@ class Runner:
         details = {
             "seconds": {key: round(value, 4) for key, value in score.seconds.items()},
             "smoothing": dict(score.outcomes),
+            "flags": list(score.flags),
+            "measures": {name: value / score.disturbed for name, value in score.measures.items()},
             "trained": score.subject.trained,
         }
         self.records.add(
@@ -277,6 +325,10 @@ class Runner:
             "threat": condition.threat,
             "preprocess": preprocess,
         }
+        if condition.after is not None:
+            spec["after"] = condition.after.name
+        if piece.source is not None:
+            spec["source"] = {"weights": piece.source.digest, "seed": piece.source.seed, "code": piece.source.code}
         if subject.defense.stochastic:
             spec["batch_size"] = self._batch_size  # a stochastic model draws once a batch
         return Cell(spec=spec, shown=self._shown(piece, subject, preprocess))
@@ -304,11 +356,19 @@ class Runner:
             "train_images": trained.get("images"),
             "amp": trained.get("amp", False),
             "altered": trained.get("altered", False),
-            "gradient": "" if preprocess == NONE else subject.preprocessor.gradient,
+            "gradient": condition.parameters.get("gradient", ""),
+            "stage": condition.parameters.get("stage", ""),
+            "transfer_from": "" if piece.source is None else piece.source.label,
             "draws": condition.parameters.get("draws", 1),
             "data": _data_digest(piece.context.split)[:16],
             "weights": subject.digest,
         }
+
+
+def other_model(subjects: list[Subject], target: Subject) -> Subject | None:
+    """Another model of the run, the undefended one if it can be."""
+    others = [subject for subject in subjects if subject.digest != target.digest]
+    return min(others, key=lambda other: (other.defense.label != "vanilla", other.seed != target.seed), default=None)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ from torch import nn
 
 from harness import checkpoints
 from harness.cache import ArrayCache, digest_of
+from harness.checks import check_model, check_preprocessor
 from harness.config import RunConfig, base_recipe, default_backbone
 from harness.errors import UserError
-from harness.models import NormalizedModel
+from harness.models import ExternalModel, NormalizedModel
 from harness.progress import say
 from harness.registry import backbones, defenses, preprocessors
+from harness.robustbench import ZooName, load_zoo_model, zoo_version
 from harness.seeding import derive
 from harness.training import TRAINING_VERSION, TrainingJob, train
 from harness.types import Recipe, Split
@@ -25,6 +28,11 @@ from harness.types import Recipe, Split
 if TYPE_CHECKING:
     from datasets.base import Dataset
     from defenses.base import Defense, Preprocessor
+
+
+UNDEFENDED = "vanilla"
+PROBES = 4
+"""Test images that a model must answer before it is trained."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,8 +91,10 @@ class Workshop:
         return {name: value for name, value in given.items() if value is not None}
 
     def defense_labels(self) -> list[str]:
-        """The run's defenses, each under its one label."""
+        """The run's defenses, each under its one label; without any named, the checkpoint's."""
         named = defenses.names() if self.config.defenses == ("all",) else self.config.defenses
+        if not named and self.config.checkpoint is not None:
+            return [self._held_defense(self.config.checkpoint)]
         return list(dict.fromkeys(defenses.canonical(name, **self.smoothing) for name in named))
 
     def pairs(self) -> list[tuple[str, int]]:
@@ -96,15 +106,70 @@ class Workshop:
         if self.config.checkpoint is not None and len(pairs) != 1:
             raise UserError(f"--checkpoint is for one defense and one seed, got {len(pairs)} of them.")
         for label in dict.fromkeys(label for label, _ in pairs):
-            self._preprocessor(defenses.create(label))
+            self._check(defenses.create(label))
         return pairs
+
+    def _check(self, defense: Defense) -> None:
+        """Let the untrained model and the preprocessor answer a few images. Raises: UserError for what cannot be."""
+        if self.config.checkpoint is None:
+            self._check_model(defense.label, defense, self._untrained(defense, self.backbone, seed=0))
+        check_preprocessor(self._preprocessor(defense).eval(), self._probes)
+
+    def _check_model(self, name: str, defense: Defense, model: nn.Module) -> None:
+        classes = len(self.dataset.classes)
+        check_model(name, model.eval(), self._probes, classes=classes, stochastic=defense.stochastic)
+
+    @property
+    def _probes(self) -> torch.Tensor:
+        return torch.from_numpy(self.dataset.test().images[:PROBES]).to(self.device).float().div(255)
 
     def subject(self, label: str, seed: int) -> Subject:
         """A defense at a seed, trained or loaded.
 
         Raises: UserError for a checkpoint that does not fit; HarnessError when training diverges.
         """
-        return self._loaded(label, seed) if self.config.checkpoint else self._trained(label, seed)
+        path = self.config.checkpoint
+        if path is None:
+            return self._trained(label, seed)
+        zoo = ZooName.parse(str(path))
+        return self._loaded(path, label, seed) if zoo is None else self._from_zoo(zoo, label)
+
+    def transfer_source(self) -> Subject | None:
+        """The model of `--transfer-from`, None where that is not given.
+
+        Raises: UserError for a checkpoint that does not fit the data set or does not say which defense it holds.
+        """
+        path = self.config.transfer_from
+        if path is None:
+            return None
+        zoo = ZooName.parse(str(path))
+        if zoo is not None:
+            return self._from_zoo(zoo, UNDEFENDED)
+        return self._loaded(path, self._held_defense(path), checkpoints.load(path).about["seed"])
+
+    def _held_defense(self, path: Path) -> str:
+        """The defense that a checkpoint holds. Raises: UserError when it does not say."""
+        if ZooName.parse(str(path)) is not None:
+            return UNDEFENDED
+        about = checkpoints.load(path).about
+        if "defense" not in about:
+            raise UserError(f"the checkpoint {path} does not name its defense. Name it with --defense.")
+        label: str = about["defense"]
+        return label
+
+    def _from_zoo(self, wanted: ZooName, label: str) -> Subject:
+        """A model of RobustBench's zoo, as it comes."""
+        defense = defenses.create(label)
+        if label != UNDEFENDED:
+            raise UserError(
+                f"the models of RobustBench's zoo come trained and are scored as {UNDEFENDED}, got --defense {label}. "
+                "Choose what goes in front of them with --preprocess."
+            )
+        network = load_zoo_model(wanted, self.dataset.family or self.dataset.name)
+        model = ExternalModel(network, self.dataset.mean, self.dataset.std).to(self.device)
+        self._check_model(wanted.label, defense, model)
+        about = {"checkpoint": wanted.label, "preset": "zoo", "dataset": self.dataset.name}
+        return self._subject(label, defense, 0, model, wanted.label, Path(wanted.label), about, f"zoo {zoo_version()}")
 
     def _trained(self, label: str, seed: int) -> Subject:
         defense = defenses.create(label)
@@ -113,7 +178,7 @@ class Workshop:
         path = (
             self.config.out / "checkpoints" / f"{_file_name(self.dataset.name, label, seed)}-{digest_of(about)[:8]}.pt"
         )
-        model = build(defense, self.backbone, self.dataset, self.image_shape, seed).to(self.device)
+        model = self._untrained(defense, self.backbone, seed)
         if path.is_file():
             checkpoints.restore(model, checkpoints.load(path), path)
             say(f"{label} (seed {seed}): trained already, loaded from {path}")
@@ -135,9 +200,7 @@ class Workshop:
             )
         return self._subject(label, defense, seed, model, self.backbone, path, about)
 
-    def _loaded(self, label: str, seed: int) -> Subject:
-        assert self.config.checkpoint is not None
-        path = self.config.checkpoint
+    def _loaded(self, path: Path, label: str, seed: int) -> Subject:
         found = checkpoints.load(path)
         backbone = self.config.backbone or found.about.get("backbone") or self.backbone
         expected: dict[str, Any] = {
@@ -146,18 +209,31 @@ class Workshop:
             "classes": list(self.dataset.classes),
             "image_shape": list(self.image_shape),
         }
-        if self.config.seeds != RunConfig.seeds:
+        if self.config.seeds != RunConfig.seeds and path == self.config.checkpoint:
             expected["seed"] = seed
         for key, value in expected.items():
             if found.about.get(key, value) != value:
                 raise UserError(f"the checkpoint {path} is for {key} {found.about[key]}, this run is for {value}.")
         seed = found.about.get("seed", seed)
         defense = defenses.create(label)
-        model = build(defense, backbone, self.dataset, self.image_shape, seed).to(self.device)
+        model = self._untrained(defense, backbone, seed)
         checkpoints.restore(model, found, path)
+        self._check_model(label, defense, model)
         shown = f"{label}@{found.about['kept']}" if "kept" in found.about else label
         about = found.about or {"checkpoint": path.name}
         return self._subject(shown, defense, seed, model, backbones.canonical(backbone), path, about)
+
+    def _untrained(self, defense: Defense, backbone: str, seed: int) -> nn.Module:
+        dataset = self.dataset
+        model = build(
+            defense,
+            backbone,
+            classes=len(dataset.classes),
+            normalization=(dataset.mean, dataset.std),
+            image_shape=self.image_shape,
+            seed=seed,
+        )
+        return model.to(self.device)
 
     def _subject(
         self,
@@ -168,6 +244,7 @@ class Workshop:
         backbone: str,
         path: Path,
         about: dict[str, Any],
+        backbone_code: str | None = None,
     ) -> Subject:
         preprocessor = self._preprocessor(defense)
         model.eval().requires_grad_(False)
@@ -182,7 +259,7 @@ class Workshop:
             path=path,
             trained=about,
             code={
-                "backbone": backbones.fingerprint(backbone),
+                "backbone": backbone_code or backbones.fingerprint(backbone),
                 "defense": defenses.fingerprint(defense.label),
                 "preprocess": preprocessors.fingerprint(preprocessor.label),
             },
@@ -190,7 +267,9 @@ class Workshop:
 
     def _preprocessor(self, defense: Defense) -> Preprocessor:
         usual = preprocessors.canonical("virolbi", **self.smoothing)
-        return preprocessors.create(defense.preprocess(usual)).to(self.device)
+        asked = self.config.preprocess
+        chosen = preprocessors.canonical(asked, **self.smoothing) if asked else defense.preprocess(usual)
+        return preprocessors.create(chosen).to(self.device)
 
     def _preset_recipe(self, defense: Defense) -> Recipe:
         return defense.recipe(base_recipe(self.config.preset, self.backbone), self.config.preset)
@@ -225,13 +304,23 @@ class Workshop:
         }
 
 
-def build(defense: Defense, backbone: str, dataset: Dataset, image_shape: tuple[int, int, int], seed: int) -> nn.Module:
-    """An untrained protected model; its initial weights follow from the seed alone."""
+def build(
+    defense: Defense,
+    backbone: str,
+    *,
+    classes: int,
+    normalization: tuple[Sequence[float], Sequence[float]],
+    image_shape: tuple[int, ...],
+    seed: int = 0,
+) -> nn.Module:
+    """An untrained protected model; its initial weights follow from the seed alone.
+
+    normalization: mean and std per channel; a backbone that has its own keeps it.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "initial weights"))
-        network = backbones.create(backbone, classes=len(dataset.classes), image_shape=image_shape)
-        mean, std = getattr(network, "normalization", (dataset.mean, dataset.std))
-        model = defense.protect(NormalizedModel(network, mean, std))
+        network = backbones.create(backbone, classes=classes, image_shape=image_shape)
+        model = defense.protect(NormalizedModel(network, *getattr(network, "normalization", normalization)))
     return model.to(memory_format=torch.channels_last)
 
 

@@ -57,10 +57,15 @@ def test_a_condition_says_all_that_changes_its_result() -> None:
     found = suites.create("adversarial:attacks=pgd:steps=7,draws=3").conditions(made)
 
     assert [condition.name for condition in found] == ["pgd:steps=7 eps=0.1"] * 2
+    assert found[1].parameters == {**found[0].parameters, "gradient": "exact"}
     assert found[0].parameters == {
         "attack": "pgd:steps=7",
         "steps": 7,
         "relative_step": 0.25,
+        "restarts": 1,
+        "loss": "ce",
+        "targets": 0,
+        "early_stop": False,
         "norm": "Linf",
         "epsilon": 0.1,
         "epsilon_space": "normalized",
@@ -111,7 +116,8 @@ def test_a_radius_out_of_range_is_refused(epsilon: float) -> None:
     [
         ("adversarial:limit=0", "limit must be 1 or more images, got 0"),
         ("adversarial:draws=0", "draws must be 1 or more, got 0"),
-        ("adversarial:attack=pgd", "Its parameters: attacks, limit, draws."),
+        ("adversarial:attack=pgd", "Its parameters: attacks, limit, draws, threats, gradients."),
+        ("adversarial:threats=bare/white", "threats must be some of bare/transfer/adaptive, got 'bare/white'"),
     ],
 )
 def test_wrong_parameters_of_the_suite_are_refused(text: str, message: str) -> None:

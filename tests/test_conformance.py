@@ -17,7 +17,7 @@ from harness.models import NormalizedModel
 from harness.suites.base import SuiteContext
 from harness.types import Batch, Recipe, Split, TrainingState
 
-CLASSES = 3
+CLASSES = 4
 EPOCHS = 4
 
 

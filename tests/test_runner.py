@@ -127,7 +127,9 @@ def test_normalisation_is_part_of_the_weights(small: RunConfig, cache: ArrayCach
 def test_blocks_of_images_give_what_one_block_gives(
     small: RunConfig, cache: ArrayCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = dataclasses.replace(small, suites=("clean", "corruption:severities=3", "adversarial:attacks=pgd"))
+    chosen = dataclasses.replace(
+        small, suites=("clean", "corruption:severities=3", "adversarial:gradients=bpda"), attacks=("pgd:steps=5",)
+    )
     run(chosen, cache)
     monkeypatch.setattr(runner, "BLOCK_BYTES", 3 * 4 * 3 * 32 * 32)
     run(dataclasses.replace(chosen, out=tmp_path / "blocks"), cache)

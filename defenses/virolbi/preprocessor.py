@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
 import torch
 
+from harness.errors import unknown_name
 from harness.registry import preprocessors
 
-from ..base import Preprocessor
+from ..base import Preprocessor, bpda_identity
 from .gradient import attach_gradient
 from .settings import Scheme, checked_level, checked_scheme, positive
 from .smoothing import smooth
+from .unrolled import attach_unrolled
 
 
 @preprocessors.register("virolbi")
 class ViRoLBI(Preprocessor):
-    """Inverse scale space smoothing to a sparsity level (ViRoLBI); BPDA through the frozen partition.
+    """Inverse scale space smoothing to a sparsity level (ViRoLBI).
+
+    Ways through: `bpda` holds the partition frozen, `identity` takes the smoothing for no change at all, `unrolled`
+    differentiates the last iterations.
 
     nu: larger smooths by scale rather than contrast · level: 0–1, larger keeps more · kappa, scheme: see `smooth`
     `last_outcomes` counts in the last batch: images per outcome, and `iterations` in all.
     """
 
     gradient = "bpda"
+    gradients = ("bpda", "identity", "unrolled")
 
     def __init__(self, *, nu: float = 1.0, level: float = 0.6, kappa: float = 5.0, scheme: Scheme = "paper") -> None:
         super().__init__()
         self.nu, self.level, self.kappa = positive("nu", nu), checked_level(level), positive("kappa", kappa)
         self.scheme = checked_scheme(scheme)
         self.last_outcomes: dict[str, int] = {}
+        self._way = self.gradients[0]
 
     def extra_repr(self) -> str:
         """The parameters, for `repr`."""
@@ -38,4 +46,16 @@ class ViRoLBI(Preprocessor):
         """The smoothed images [B,C,H,W]."""
         smoothed = smooth(images, nu=self.nu, level=self.level, kappa=self.kappa, scheme=self.scheme)
         self.last_outcomes = {**Counter(smoothed.outcome.tolist()), "iterations": int(smoothed.iterations.sum())}
+        if self._way == "identity":
+            return bpda_identity(images, smoothed.images)
+        if self._way == "unrolled":
+            return attach_unrolled(images, smoothed, level=self.level, nu=self.nu, kappa=self.kappa)
         return attach_gradient(images, smoothed)
+
+    def through(self, gradient: str) -> ViRoLBI:
+        """The same smoothing with the derivative of that name."""
+        if gradient not in self.gradients:
+            raise unknown_name("gradient of virolbi", gradient, self.gradients)
+        other = copy.copy(self)
+        other._way = gradient
+        return other

@@ -83,8 +83,8 @@ def shrink(z: torch.Tensor, kappa: float) -> torch.Tensor:
     """γ = κ·prox(z) per edge: (1 − 1/‖z_e‖)₊ z_e over the channels (Eq. 8), which is soft thresholding for one."""
     if z.shape[1] == 1:
         return kappa * (z - z.clamp(-1, 1))
-    norm = _sum_channels(z * z).sqrt()
-    return (kappa * (1 - 1 / norm.clamp(min=1))) * z
+    norm = _sum_channels(z * z).clamp(min=1).sqrt()  # in this order, so that there is a derivative at 0
+    return (kappa * (1 - 1 / norm)) * z
 
 
 def support(gamma: Edges) -> Edges:

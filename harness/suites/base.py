@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from harness.types import Condition, EpsilonSpace, Split
+from harness.registry import preprocessors
+from harness.types import Condition, EpsilonSpace, Norm, Split
 
 if TYPE_CHECKING:
     from datasets.base import Dataset
@@ -19,17 +21,22 @@ if TYPE_CHECKING:
 class SuiteContext:
     """What a suite may know of the run.
 
-    dataset: the data set · split: the test images taken · seed: of the model, 0 where
-    a suite needs none · stochastic: whether the model draws random numbers · batch_size: images the model takes at once
+    dataset: the data set · split: the test images taken · seed: of the model, 0 where a suite needs none ·
+    stochastic: whether the model draws random numbers · gradients: the ways through its preprocessor, the usual one
+    first · has_transfer: whether there is another model to make examples on · batch_size: images it takes at once
     """
 
     dataset: Dataset
     split: Split
     seed: int
     corruptions: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ("fgsm", "pgd")
+    norm: Norm = "Linf"
     epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
     epsilon_space: EpsilonSpace = "pixel"
     stochastic: bool = False
+    gradients: tuple[str, ...] = ("exact",)
+    has_transfer: bool = False
     batch_size: int = 256
 
 
@@ -47,6 +54,10 @@ class Suite:
     """Whether the disturbed images depend on the model; where not, they are shared between defenses."""
     limit: int | None = None
     """At most this many test images, where a suite is costly."""
+    last_flags: tuple[str, ...] = ()
+    """What an attack had to say of the model at the last call of `disturb`."""
+    last_measures: Mapping[str, float] = {}
+    """Numbers that an attack found at the last call of `disturb`, as means over its images."""
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
         """Every condition of this suite, in the order tables show them."""
@@ -61,3 +72,9 @@ class Suite:
         returned for an image depends on that image, the condition and the seed alone, not on its batch-mates.
         """
         raise NotImplementedError
+
+
+def known_ways() -> list[str]:
+    """The ways through of all registered preprocessors."""
+    kinds = [entry.factory for entry in preprocessors]
+    return sorted({way for kind in kinds for way in getattr(kind, "gradients", ()) or (getattr(kind, "gradient", ""),)})

@@ -1,0 +1,62 @@
+"""Whether an adaptive attack can be believed: conditions that a defense fails when it only hides its gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.errors import UserError, unknown_name
+from harness.registry import suites
+from harness.suites.adversarial import EOT_DRAWS, Adversarial
+from harness.suites.base import SuiteContext, known_ways
+from harness.types import Condition, Threat
+
+CURVE = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)
+"""Radii of the curve of accuracy against ε, up to one at which nothing can be told any more."""
+
+
+@suites.register("masking")
+class Masking(Adversarial):
+    """Checks on the attacks themselves: one and many steps over a range of ε, black box, transfer, more effort (L∞).
+
+    epsilon: the radius at which attacks are compared, 0 for the run's first · steps, restarts: of the attack with more
+    effort than PGD-20 · queries: of the black-box attack · gradient: the way through a preprocessor, "" for its usual
+    """
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 0.0,
+        steps: int = 100,
+        restarts: int = 5,
+        queries: int = 1000,
+        gradient: str = "",
+        limit: int | None = None,
+        draws: int = EOT_DRAWS,
+    ) -> None:
+        super().__init__(limit=limit, draws=draws)
+        if not 0 <= epsilon <= 1:
+            raise UserError(f"masking: epsilon must be above 0 and at most 1, got {epsilon:g}.")
+        if gradient and gradient not in known_ways():
+            raise unknown_name("gradient", gradient, known_ways())
+        self.epsilon, self.gradient = epsilon, gradient
+        self.probes = ("landscape", f"square:queries={queries}", "apgd", f"pgd:steps={steps},restarts={restarts}")
+
+    def conditions(self, context: SuiteContext) -> list[Condition]:
+        """The curve of FGSM and PGD, then the other attacks at one radius, all adaptive; PGD's transfer there."""
+        if self.gradient and self.gradient not in context.gradients:
+            raise UserError(
+                f"masking: gradient must be one of the preprocessor's {'/'.join(context.gradients)}, "
+                f"got {self.gradient}."
+            )
+        at = self.epsilon or context.epsilons[0]
+        one_way = dataclasses.replace(context, norm="Linf", gradients=(self.gradient or context.gradients[0],))
+        curve = dataclasses.replace(one_way, epsilons=tuple(sorted({*CURVE, at})))
+        here = dataclasses.replace(one_way, epsilons=(at,))
+        return [
+            *self._part(curve, "adaptive", ("fgsm", "pgd")),
+            *self._part(here, "adaptive", self.probes),
+            *self._part(here, "transfer", ("pgd",)),
+        ]
+
+    def _part(self, context: SuiteContext, threat: Threat, attacks: tuple[str, ...]) -> list[Condition]:
+        return Adversarial(attacks=attacks, threats=(threat,), draws=self.draws).conditions(context)

@@ -1,0 +1,114 @@
+"""What no model and no preprocessor gets past."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from defenses.base import Defense, Preprocessor, bpda_identity
+from harness.cache import ArrayCache
+from harness.checks import check_model, check_preprocessor
+from harness.config import RunConfig
+from harness.errors import UserError
+from harness.registry import Entry, defenses
+from harness.runner import run
+
+IMAGES = torch.rand((4, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+
+
+class Answers(nn.Module):
+    """Logits that a test chooses."""
+
+    def __init__(self, answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images):
+        return self.answer(images.flatten(1)[:, :5])
+
+
+GOOD = Answers(lambda logits: logits)
+
+
+def test_a_good_model_passes():
+    check_model("mine", GOOD, IMAGES, classes=5, stochastic=False)
+    check_model("mine", Answers(lambda logits: logits + torch.rand_like(logits)), IMAGES, classes=5, stochastic=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda logits: logits.softmax(1), "mine: the model returns probabilities, attacks need logits"),
+        (lambda logits: logits * float("nan"), "mine: the model returned NaN"),
+        (lambda logits: logits / 0, "mine: the model returned NaN or infinity"),
+        (lambda logits: logits[:, :4], r"expected logits of shape \[4, 5\], got \[4, 4\]. The data set has 5 classes"),
+        (lambda logits: logits[:, 0], r"expected logits of shape \[4, 5\], got \[4\]"),
+        (
+            lambda logits: logits + 1e-3 * torch.rand_like(logits),
+            "answers the same images differently.*stochastic = True",
+        ),
+    ],
+    ids=["probabilities", "nan", "infinity", "too few classes", "no classes", "undeclared noise"],
+)
+def test_a_model_whose_numbers_mean_nothing_is_refused(answer, message):
+    with pytest.raises(UserError, match=message):
+        check_model("mine", Answers(answer), IMAGES, classes=5, stochastic=False)
+
+
+class Front(Preprocessor):
+    """What a test chooses."""
+
+    label = "front"
+
+    def __init__(self, work) -> None:
+        super().__init__()
+        self.work = work
+
+    def forward(self, images):
+        return self.work(images)
+
+
+@pytest.mark.parametrize("work", [lambda images: images**2, lambda images: bpda_identity(images, images.round())])
+def test_a_good_preprocessor_passes(work):
+    check_preprocessor(Front(work), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (lambda images: images.detach().round(), "front: no gradient comes back.*bpda_identity"),
+        (lambda images: images[:, :, 1:], r"front: a preprocessor keeps the shape \[4, 3, 8, 8\], got \[4, 3, 7, 8\]"),
+        (lambda images: images * torch.rand(1), "front: the preprocessor answers the same images differently"),
+    ],
+    ids=["detached", "another shape", "random"],
+)
+def test_a_preprocessor_that_breaks_the_contract_is_refused(work, message):
+    with pytest.raises(UserError, match=message):
+        check_preprocessor(Front(work), IMAGES)
+
+
+class Softened(Defense):
+    """Plain training of a network that ends in a softmax."""
+
+    label = "softened"
+
+    def protect(self, model):
+        return nn.Sequential(model, nn.Softmax(1))
+
+
+def test_a_run_refuses_before_it_trains(tmp_path: Path, monkeypatch):
+    defenses.names()
+    monkeypatch.setitem(defenses._entries, "softened", Entry("softened", Softened, f"{__file__}:1"))
+    config = RunConfig(
+        defenses=("vanilla", "softened"), suites=("clean",), limit=4, train_limit=32, epochs=1, out=tmp_path / "out"
+    )
+
+    with pytest.raises(UserError, match="softened: the model returns probabilities"):
+        run(config, ArrayCache(tmp_path / "cache"))
+    assert not list((tmp_path / "out").glob("checkpoints/*.pt"))
+
+    assert run(dataclasses.replace(config, defenses=("vanilla",)), ArrayCache(tmp_path / "cache")).failed == 0

@@ -1,0 +1,258 @@
+"""RobustBench, both ways: its models here, our models there, and the same files scored alike."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import harness
+from datasets.base import Dataset
+from harness import robustbench as adapter
+from harness.cache import ArrayCache
+from harness.config import RunConfig
+from harness.errors import UserError
+from harness.models import ExternalModel, NormalizedModel, Pipeline
+from harness.records import Records
+from harness.registry import Entry, datasets
+from harness.robustbench import ZooName
+from harness.runner import Outcome, predict, run
+from harness.types import Split
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # RobustBench's and its dependencies' own
+    pytest.mark.skipif(importlib.util.find_spec("robustbench") is None, reason="needs RobustBench"),
+]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("autoattack", "autoattack.state"):
+            patch.delitem(sys.modules, name, raising=False)
+        yield adapter.imported()
+
+
+class Tiny(nn.Module):
+    """A classifier of ten classes that looks at coarse colours; it normalises by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
+
+    def forward(self, images):
+        return self.layers(images * 4 - 2)
+
+
+@pytest.fixture
+def zoo(bench, tmp_path: Path, monkeypatch) -> str:
+    """A model of the zoo whose weights the user has; the text that names it."""
+    dataset, threat = bench.enums.BenchmarkDataset("cifar10"), bench.enums.ThreatModel("Linf")
+    monkeypatch.setitem(bench.models[dataset][threat], "Tiny2026", {"model": Tiny, "gdrive_id": "none"})
+    folder = tmp_path / "models" / "cifar10" / "Linf"
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save({"state_dict": Tiny().state_dict()}, folder / "Tiny2026.pt")
+    return f"robustbench:Tiny2026,models={tmp_path / 'models'}"
+
+
+class Ten(Dataset):
+    """Forty images that are called CIFAR-10."""
+
+    name = family = "cifar10"
+    classes = tuple("abcdefghij")
+    mean, std = (0.5,) * 3, (0.25,) * 3
+
+    def __init__(self, *, data_root: Path, cache: ArrayCache) -> None:
+        self.data_root = data_root
+
+    def test(self) -> Split:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (40, 3, 4, 4), dtype=np.uint8).repeat(8, 2).repeat(8, 3)
+        return Split(images=images, labels=np.arange(40) % 10, indices=np.arange(40), digest="e" * 64)
+
+    train = test
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch) -> RunConfig:
+    datasets.names()
+    monkeypatch.setitem(datasets._entries, "ten", Entry("ten", Ten, f"{__file__}:ten"))
+    return RunConfig(dataset="ten", suites=("clean",), device="cpu", out=tmp_path / "out")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ArrayCache:
+    return ArrayCache(tmp_path / "cache")
+
+
+# Their models here
+
+
+def test_a_model_of_the_zoo_is_scored_behind_any_preprocessing(config, cache, zoo, bench) -> None:
+    chosen = RunConfig(
+        **{
+            **vars(config),
+            "checkpoint": Path(zoo),
+            "defenses": (),
+            "preprocess": "virolbi:level=0.3",
+            "suites": ("clean", "adversarial:attacks=pgd,gradients=bpda"),
+            "epsilons": (8 / 255,),
+        }
+    )
+
+    outcome = run(chosen, cache)
+
+    assert outcome == Outcome(evaluated=5, skipped=0, failed=0)
+    with Records.open(chosen.out) as records:
+        frame = records.frame()
+        raw = frame[(frame.suite == "clean") & (frame.preprocess == "none")].identity.item()
+        found = records.predictions(raw)
+    assert set(frame.backbone) == {"robustbench:Tiny2026"}
+    assert set(frame.defense) == {"vanilla"}
+    assert set(frame.preprocess) == {"none", "virolbi:level=0.3"}
+    split = Ten(data_root=Path(), cache=cache).test()
+    folder = Path(zoo.partition("models=")[2])
+    theirs = bench.utils.load_model("Tiny2026", model_dir=folder, dataset="cifar10", threat_model="Linf")
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(split.images).float() / 255).argmax(1)
+    assert np.array_equal(found, expected.numpy())
+
+
+def test_the_ball_of_a_zoo_model_is_measured_by_the_data_sets_std(zoo) -> None:
+    wanted = ZooName.parse(zoo)
+
+    model = ExternalModel(adapter.load_zoo_model(wanted, "cifar10"), (0.5,) * 3, (0.25,) * 3)
+
+    assert model.std.flatten().tolist() == [0.25] * 3
+    assert not model.network.training
+    image = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model(image), model.network(image))
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "message"),
+    [
+        (
+            "robustbench:Standrd",
+            "cifar10",
+            r"unknown model of RobustBench \(cifar10, Linf\) 'Standrd'.*Did you mean Standard",
+        ),
+        ("robustbench:Standard", "shapes", "RobustBench has models for cifar10.*family 'shapes'"),
+        (
+            "robustbench:Tiny2026,models=/nowhere/at/all",
+            "cifar10",
+            "the weights of robustbench:Tiny2026 could not be loaded",
+        ),
+    ],
+)
+def test_what_the_zoo_cannot_give_is_one_line(text, family, message, zoo, monkeypatch, bench) -> None:
+    def no_network(*_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(bench.utils, "download_gdrive_new", no_network)
+    with pytest.raises(UserError, match=message):
+        adapter.load_zoo_model(ZooName.parse(text), family)
+
+
+@pytest.mark.parametrize("text", ["robustbench:threat=Linf", "robustbench:A,treat=L2", "robustbench:"])
+def test_a_malformed_name_is_refused(text) -> None:
+    with pytest.raises(UserError, match="expected"):
+        ZooName.parse(text)
+    assert ZooName.parse("runs/robustbench.pt") is None
+    with pytest.raises(UserError, match="unknown threat model of RobustBench 'L1'"):
+        ZooName.parse("robustbench:A,threat=L1")
+
+
+def test_a_zoo_model_is_not_trained_by_a_defense(config, cache, zoo) -> None:
+    chosen = RunConfig(**{**vars(config), "checkpoint": Path(zoo), "defenses": ("virolbi_fixed",)})
+
+    with pytest.raises(UserError, match="come trained and are scored as vanilla, got --defense virolbi_fixed"):
+        run(chosen, cache)
+
+
+# Our models there
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A checkpoint of virolbi_fixed."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = RunConfig(
+        defenses=("virolbi_fixed",), suites=("clean",), epochs=2, train_limit=128, limit=8, device="cpu", out=folder
+    )
+    run(config, ArrayCache(folder / "cache"))
+    return next((folder / "checkpoints").glob("*.pt"))
+
+
+def test_a_checkpoint_loads_as_a_plain_module(trained) -> None:
+    model = harness.load(trained)
+
+    assert isinstance(model, NormalizedModel)
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert model.std.ne(1).all()
+    with torch.no_grad():
+        logits = model(torch.rand(5, 3, 32, 32))
+    assert logits.shape[0] == 5
+
+
+def test_its_preprocessing_may_come_along(trained) -> None:
+    images = torch.rand((3, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    bare, own, other = (harness.load(trained, preprocess=name) for name in (None, "own", "blur"))
+
+    assert isinstance(own, Pipeline)
+    assert own.preprocessor.label == "virolbi"
+    assert other.preprocessor.label == "blur"
+    with torch.no_grad():
+        assert torch.equal(own(images), bare(own.preprocessor(images)))
+    point = images.clone().requires_grad_()
+    own(point).sum().backward()
+    assert point.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("preprocess", [None, "own"])
+def test_robustbench_evaluates_our_model_unchanged(trained, preprocess, bench, monkeypatch) -> None:
+    model = harness.load(trained, preprocess=preprocess)
+    images = torch.rand((6, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    labels[:2] = (labels[:2] + 1) % 5  # wrong from the start
+    monkeypatch.setattr(bench.evaluation, "load_clean_dataset", lambda *_: (images, labels))
+
+    clean, robust = bench.evaluation.benchmark(
+        model, n_examples=6, dataset="cifar10", threat_model="Linf", eps=0.5, batch_size=6
+    )
+
+    assert clean == pytest.approx(4 / 6)
+    assert robust == 0.0
+
+
+@pytest.mark.parametrize("severity", [1, 3, 5])
+def test_corrupted_files_are_read_and_scored_as_robustbench_does(trained, bench, tmp_path, severity) -> None:
+    from datasets._official import CifarC
+
+    folder, count = tmp_path / "CIFAR-10-C", 50
+    folder.mkdir()
+    rng, labels = np.random.default_rng(severity), np.arange(10_000) % 10
+    pictures = np.lib.format.open_memmap(folder / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 32, 32, 3))
+    for start in range(0, 50_000, 10_000):  # the rest of the file stays a hole
+        pictures[start : start + count] = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    pictures.flush()
+    np.save(folder / "labels.npy", np.tile(labels, 5))
+    model = harness.load(trained)
+
+    ours = CifarC(folder, labels).images("fog", severity, np.arange(count))
+    theirs, their_labels = sys.modules["robustbench.data"].load_cifar10c(count, severity, str(tmp_path), False, ["fog"])
+
+    assert torch.equal(torch.from_numpy(ours).float() / 255, theirs)
+    expected = bench.utils.clean_accuracy(model, theirs, their_labels, batch_size=count)
+    classes = model(theirs[:1]).shape[1]
+    found = predict(model, torch.from_numpy(ours).float() / 255, classes)
+    assert (found == labels[:count]).mean() == pytest.approx(expected)
