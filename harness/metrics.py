@@ -6,7 +6,7 @@ Shares are in [0,1] throughout; percent is a matter of showing them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -87,6 +87,34 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> PairedTest:
     first, second = _outcomes([correct_a, correct_b])
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
     return PairedTest(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for making several comparisons at once (Holm 1979), in the order given.
+
+    >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def mean_corruption_error(errors: Mapping[str, float], baseline: Mapping[str, float]) -> float:
+    """The error relative to a baseline's, averaged over corruptions (mCE, Hendrycks & Dietterich 2019).
+
+    errors, baseline: by corruption, each the mean over its severities; shares or percent alike. 1.0 is the baseline.
+    Raises: UserError for other corruptions than the baseline's, none, or one without any error.
+    """
+    if not errors or errors.keys() != baseline.keys():
+        raise UserError(f"expected errors of the corruptions {sorted(baseline)}, got those of {sorted(errors)}.")
+    perfect = sorted(name for name, error in baseline.items() if error <= 0)
+    if perfect:
+        raise UserError(f"the baseline makes no error on {', '.join(perfect)}, so that nothing is relative to it.")
+    return float(np.mean([errors[name] / baseline[name] for name in errors]))
 
 
 def bootstrap_mean(

@@ -1,7 +1,8 @@
 """Tables made from records; nothing here opens a model."""
 
+from . import epsilon_curve
 from .cells import Cells
 from .report import build, show, write
 from .table import Table
 
-__all__ = ["Cells", "Table", "build", "show", "write"]
+__all__ = ["Cells", "Table", "build", "epsilon_curve", "show", "write"]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from .cells import Cell, Cells
 from .layout import Places
 from .paper import explain
+from .table import Estimate
 
 DATA = (
     "“data …”: other images under the same name and so not comparable; what follows begins the digest that exported "
@@ -25,7 +26,7 @@ _NAMES: tuple[Callable[[Cell], str], ...] = (
 
 def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: str = "") -> list[str]:
     """The sentences shared by all tables made from the chosen cells; `paper_note` where the paper's numbers are."""
-    estimates = list(places.values())
+    estimates = [entry for entry in places.values() if isinstance(entry, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
         "Accuracy in percent with its 95 % interval"

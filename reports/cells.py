@@ -35,7 +35,9 @@ class Cell(NamedTuple):
     family: the paper's data set it belongs to, or "" · weights: a digest of the network's weights · data: of the
     test images taken, which `Cells` leaves empty where the name and number of the images tell enough ·
     epochs, train_images, amp: of the training · altered: whether that was other than its preset's · gradient: how
-    an attacker gets through the preprocessing, "exact" or "bpda" · draws: gradients averaged per step.
+    an adaptive attacker got through the preprocessing, "exact" or "bpda" for example · draws: gradients averaged per
+    step · stage: of an attack in several, each of which takes over what the ones before fooled · transfer_from: the
+    defense that the examples were made on · details: what else was noted, as JSON.
     """
 
     identity: str
@@ -65,6 +67,9 @@ class Cell(NamedTuple):
     altered: bool = False
     gradient: str = ""
     draws: int = 1
+    stage: str = ""
+    transfer_from: str = ""
+    details: str = ""
 
     @property
     def group(self) -> Group:

@@ -14,9 +14,9 @@ from harness.metrics import show_epsilon
 from .cells import Cell, Cells, Group, base_name
 from .estimates import Combine
 from .paper import BACKBONES, DEFENSES, FAMILIES
-from .table import DECIMALS, Column, Estimate, PaperNumber, Row, Table
+from .table import DECIMALS, Column, Estimate, Finding, PaperNumber, Row, Table
 
-THREATS = ("bare", "adaptive")
+THREATS = ("bare", "transfer", "adaptive")
 DIGEST_DIGITS = 6
 """How much of a digest is shown where data sets of one name hold different images."""
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     defense: str
 
 
-Places = Mapping[Place, Estimate]
+Places = Mapping[Place, Estimate | Finding]
 RowOf = Callable[[Cell], tuple[Label, ...]]
 PaperOf = Callable[[Sequence[Cell]], PaperNumber | None]
 
@@ -176,15 +176,17 @@ def _group_name(group: Group, alike: Sequence[Group]) -> str:
     return f"{group.dataset} ({', '.join(parts)})" if parts else group.dataset
 
 
-def _with_best(places: Places) -> dict[Place, Estimate]:
+def _with_best(places: Places) -> dict[Place, Estimate | Finding]:
     """Mark the best of each row and group among two or more defenses, ties too, unless all tie."""
     contests: dict[tuple[Hashable, ...], list[Place]] = defaultdict(list)
-    for place, estimate in places.items():
+    numbers = {place: entry for place, entry in places.items() if isinstance(entry, Estimate)}
+    for place, estimate in numbers.items():
         if estimate.complete:
             contests[place[:2]].append(place)
     winners: set[Place] = set()
     for rivals in contests.values():
-        shown = {place: round(places[place].value, DECIMALS) for place in rivals}
+        shown = {place: round(numbers[place].value, DECIMALS) for place in rivals}
         if len(set(shown.values())) > 1:
             winners |= {place for place, value in shown.items() if value == max(shown.values())}
-    return {place: dataclasses.replace(estimate, best=place in winners) for place, estimate in places.items()}
+    best = {place: dataclasses.replace(estimate, best=place in winners) for place, estimate in numbers.items()}
+    return {**places, **best}

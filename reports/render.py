@@ -7,11 +7,13 @@ import io
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from rich.cells import cell_len
 
-from .table import DECIMALS, Estimate, Table
+from .table import DECIMALS, Estimate, Finding, Table
 
+Entry: TypeAlias = Estimate | Finding
 BLANK = "–"
 DAGGER = "†"
 HEADER_WIDTH = 13
@@ -21,6 +23,7 @@ _CSV_NUMBERS = (
     *("value", "ci_low", "ci_high", "std", "n_seeds", "n_seeds_expected"),
     *("n_images", "n_conditions", "n_conditions_expected", "paper", "paper_setting", "best"),
 )
+_CSV_WORDS = ("verdict", "evidence")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -62,10 +65,11 @@ def to_csv(table: Table) -> str:
     """One line per place of the table, the numbers apart and in percent; empty where nothing was run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*table.row_header, "dataset", "defense", *_CSV_NUMBERS])
+    in_words = any(isinstance(entry, Finding) for row in table.rows for entry in row.estimates)
+    writer.writerow([*table.row_header, "dataset", "defense", *(_CSV_WORDS if in_words else _CSV_NUMBERS)])
     for row in table.rows:
-        for column, estimate in zip(table.columns, row.estimates, strict=True):
-            writer.writerow([*row.labels, *column, *_csv_numbers(estimate)])
+        for column, entry in zip(table.columns, row.estimates, strict=True):
+            writer.writerow([*row.labels, *column, *(_csv_words(entry) if in_words else _csv_numbers(entry))])
     return out.getvalue()
 
 
@@ -99,13 +103,20 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
-def value_text(estimate: Estimate) -> str:
-    """The number itself, "78.5"."""
+def value_text(estimate: Entry) -> str:
+    """The number itself, "78.5"; of a finding its verdict."""
+    if isinstance(estimate, Finding):
+        return estimate.verdict
     return f"{estimate.value:.{DECIMALS}f}"
 
 
-def spread_text(estimate: Estimate) -> str:
-    """Its uncertainty: "[76.1, 80.7]", over seeds "± 0.4"; what is missing follows, "(3/5, 2 seeds)"."""
+def spread_text(estimate: Entry) -> str:
+    """Its uncertainty: "[76.1, 80.7]", over seeds "± 0.4"; what is missing follows, "(3/5, 2 seeds)".
+
+    Of a finding its evidence.
+    """
+    if isinstance(estimate, Finding):
+        return estimate.evidence
     if estimate.std is None:
         spread = f"[{estimate.low:.{DECIMALS}f}, {estimate.high:.{DECIMALS}f}]"
     else:
@@ -116,9 +127,14 @@ def spread_text(estimate: Estimate) -> str:
     return f"{spread} ({', '.join(missing)})" if missing else spread
 
 
-def paper_text(estimate: Estimate) -> str:
+def is_best(estimate: Entry) -> bool:
+    """Whether it is the best of its contest; findings hold none."""
+    return isinstance(estimate, Estimate) and estimate.best
+
+
+def paper_text(estimate: Entry) -> str:
     """The paper's number beside it, "paper 78.46", with a dagger where its setting is another one; "" for none."""
-    if estimate.paper is None:
+    if isinstance(estimate, Finding) or estimate.paper is None:
         return ""
     return f"paper {estimate.paper.accuracy:.2f}{DAGGER if estimate.paper.differences else ''}"
 
@@ -149,16 +165,22 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown_cell(estimate: Estimate | None) -> str:
+def _markdown_cell(estimate: Entry | None) -> str:
     if estimate is None:
         return BLANK
+    if isinstance(estimate, Finding):
+        return f"{escape_markdown(estimate.verdict)}<br>{escape_markdown(estimate.evidence)}"
     value = f"**{value_text(estimate)}**" if estimate.best else value_text(estimate)
     paper = paper_text(estimate)
     return f"{value} {spread_text(estimate)}{f'<br>{paper}' if paper else ''}"
 
 
-def _csv_numbers(estimate: Estimate | None) -> list[str]:
-    if estimate is None:
+def _csv_words(entry: Entry | None) -> list[str]:
+    return [entry.verdict, entry.evidence] if isinstance(entry, Finding) else [""] * len(_CSV_WORDS)
+
+
+def _csv_numbers(estimate: Entry | None) -> list[str]:
+    if not isinstance(estimate, Estimate):
         return [""] * len(_CSV_NUMBERS)
     percents = (estimate.value, estimate.low, estimate.high, estimate.std)
     paper = estimate.paper
@@ -198,10 +220,10 @@ def _latex_rows(table: Table) -> Iterator[str]:
         yield rf"{' & '.join([*map(escape_latex, shown), *cells])} \\"
 
 
-def _latex_cell(estimate: Estimate | None) -> str:
+def _latex_cell(estimate: Entry | None) -> str:
     if estimate is None:
         return escape_latex(BLANK)
-    value = rf"\textbf{{{value_text(estimate)}}}" if estimate.best else value_text(estimate)
+    value = rf"\textbf{{{value_text(estimate)}}}" if is_best(estimate) else value_text(estimate)
     return _stack([value, *map(escape_latex, (spread_text(estimate), paper_text(estimate)))])
 
 

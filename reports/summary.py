@@ -38,8 +38,10 @@ class Summary:
     """Clean accuracy, the mean over each suite's conditions, and robust accuracy per threat model and ε."""
 
     def build(self, cells: Cells) -> Table | None:
-        """The table; there is one as soon as there are cells."""
-        everything = list(cells)
+        """The table, None when only attacks were checked."""
+        everything = [cell for cell in cells if base_name(cell.suite) != "masking"]
+        if not everything:
+            return None
         scored = [cell for cell in everything if not cell.threat]
         attacked = [cell for cell in everything if cell.threat]
         means, robust = _mean_label(scored), _robust_label(attacked)
@@ -124,4 +126,6 @@ def _about(attacked: Sequence[Cell]) -> list[str]:
     if not attacked:
         return []
     spaces = " and ".join(sorted({cell.epsilon_space for cell in attacked if cell.epsilon_space}))
-    return [f"Robust: right under every attack of that threat model (bare or adaptive) and ε ({spaces} space)."]
+    return [
+        f"Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε ({spaces} space)."
+    ]

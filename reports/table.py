@@ -42,6 +42,14 @@ class Estimate:
         return self.conditions == self.expected
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """An answer in words, "pass" or "fail", and the figures behind it."""
+
+    verdict: str
+    evidence: str
+
+
 class Column(NamedTuple):
     """A column's two header lines."""
 
@@ -53,7 +61,7 @@ class Row(NamedTuple):
     """A row's labels, one per name in the table's `row_header`, and its places; None where nothing was run."""
 
     labels: tuple[str, ...]
-    estimates: tuple[Estimate | None, ...]
+    estimates: tuple[Estimate | Finding | None, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

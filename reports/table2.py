@@ -27,10 +27,13 @@ from .table import PaperNumber, Table
 
 THREATS = {
     "bare": "bare = made on the network alone",
+    "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
 }
 PGD = {"steps": "20", "relative_step": "0.25"}
 """What PGD's name leaves unsaid. Its class would tell, but loads PyTorch, which tables do without."""
+STAGES = ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")
+"""AutoAttack's, in an order in which none comes after one that follows it."""
 PAPER_NOTE = (
     "The paper does not name the attack or the threat model of its Table 2; its numbers stand beside bare PGD "
     "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI)."
@@ -69,7 +72,13 @@ class AdversarialExamples:
 
 
 def _attack_label(cell: Cell) -> Label:
-    return Label((0, natural(cell.attack)), cell.attack)
+    """The attack, and where it has several, which of its stages and which way through the preprocessing."""
+    usual = cell.gradient in ("", "exact", "bpda")
+    words = [cell.attack, *([cell.stage] if cell.stage else []), *([] if usual else [f"via {cell.gradient}"])]
+    stage = STAGES.index(cell.stage) if cell.stage in STAGES else len(STAGES)
+    return Label(
+        (0, natural(cell.attack), stage if cell.stage else 0, cell.stage, not usual, cell.gradient), " ".join(words)
+    )
 
 
 def _paper(members: Sequence[Cell]) -> PaperNumber | None:
@@ -88,6 +97,8 @@ def _about(chosen: Sequence[Cell]) -> list[str]:
         + "; ".join(text for name, text in THREATS.items() if name in threats)
         + ". Worst case: right under every attack of the block.",
         *_gradients(chosen),
+        *_stages(chosen),
+        *_sources(chosen),
         *_steps(chosen),
         *_draws(chosen),
     ]
@@ -104,9 +115,27 @@ def _gradients(chosen: Sequence[Cell]) -> list[str]:
 
 
 def _gradient_text(cell: Cell) -> str:
-    if cell.gradient != "bpda":
-        return cell.gradient
-    return "BPDA through the frozen partition" if base_name(cell.preprocess) == "virolbi" else "BPDA"
+    return _WAYS.get((cell.gradient, base_name(cell.preprocess))) or _WAYS.get((cell.gradient, "")) or cell.gradient
+
+
+_WAYS = {
+    ("bpda", ""): "BPDA",
+    ("bpda", "virolbi"): "BPDA through the frozen partition",
+    ("identity", ""): "BPDA as if nothing were done (via identity)",
+    ("unrolled", ""): "the last 50 iterations differentiated (via unrolled)",
+}
+
+
+def _stages(chosen: Sequence[Cell]) -> list[str]:
+    if not any(cell.stage for cell in chosen):
+        return []
+    return ["Each stage of AutoAttack takes over what the stages before it fooled; the last one is its result."]
+
+
+def _sources(chosen: Sequence[Cell]) -> list[str]:
+    """Whose examples transfer attacks use."""
+    pairs = {(cell.transfer_from, cell.defense) for cell in chosen if cell.transfer_from}
+    return [f"Transferred from: {_listed(pairs)}."] if pairs else []
 
 
 def _steps(chosen: Sequence[Cell]) -> list[str]:

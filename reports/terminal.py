@@ -12,10 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .render import BLANK, HEADER_WIDTH, fold, paper_text, shown_labels, spread_text, value_text
-from .table import Column, Estimate, Table
+from .render import BLANK, HEADER_WIDTH, Entry, fold, is_best, paper_text, shown_labels, spread_text, value_text
+from .table import Column, Finding, Table
 
 LABEL_WIDTH = 17
+EVIDENCE_WIDTH = 24
 _BESIDE = 3
 """What a column takes beside its text: a space on each side and one between columns."""
 
@@ -121,10 +122,12 @@ def _header(column: Column, *, with_dataset: bool) -> str:
     return f"{fold(column.dataset, HEADER_WIDTH)}\n{defense}" if with_dataset else defense
 
 
-def _cell(estimate: Estimate | None, stacked: bool) -> Text:
+def _cell(estimate: Entry | None, stacked: bool) -> Text:
     if estimate is None:
         return Text(BLANK, style="dim")
-    value = (value_text(estimate), "bold" if estimate.best else "")
+    if isinstance(estimate, Finding):
+        return Text(f"{estimate.verdict}\n{fold(estimate.evidence, EVIDENCE_WIDTH)}")
+    value = (value_text(estimate), "bold" if is_best(estimate) else "")
     paper = paper_text(estimate)
     return Text.assemble(
         value, "\n" if stacked else " ", (spread_text(estimate), "dim"), (f"\n{paper}" if paper else "", "cyan")

@@ -1,0 +1,108 @@
+"""Paired comparisons: whether a defense and the undefended network differ on the same images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.metrics import PairedTest, holm, mcnemar, robust_correct
+from harness.registry import tables
+
+from .cells import Cell, Cells, base_name
+from .layout import Label, Place, assemble, backbone_label, epsilon_label, threat_label
+from .table import Finding, Table
+
+BASELINE = "vanilla"
+SIGNIFICANT = 0.05
+CAPTION = (
+    "Difference in accuracy from vanilla of the same seed, in points, on the same images, without and with each "
+    "defense's own preprocessing. p: McNemar's exact test, corrected for all comparisons of the table (Holm). "
+    f"A star marks p < {SIGNIFICANT}. a : b, images that only the defense, and only vanilla, got right. Robust: right "
+    "under every attack of that threat model that all defenses of the row were scored under."
+)
+
+
+class _Comparison(NamedTuple):
+    difference: float
+    test: PairedTest
+
+
+@tables.register("paired")
+class PairedTests:
+    """Every defense against vanilla on the same images: clean, and robust per threat model; McNemar's test, corrected.
+
+    baseline: the defense that others are compared with
+    """
+
+    def __init__(self, *, baseline: str = BASELINE) -> None:
+        self.baseline = baseline
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table, None without the baseline or anything to compare with it."""
+        compared = self._compared(cells)
+        if not compared:
+            return None
+        corrected = holm([each.test.p_value for each in compared.values()])
+        places = {place: _finding(each, p) for (place, each), p in zip(compared.items(), corrected, strict=True)}
+        return assemble(
+            places,
+            name="paired",
+            title=f"Paired comparisons with {self.baseline}",
+            caption=[CAPTION.replace(BASELINE, self.baseline)],
+            row_header=("backbone", "seed", "measure", "preprocess"),
+        )
+
+    def _compared(self, cells: Cells) -> dict[Place, _Comparison]:
+        outcomes = _outcomes(cells)
+        found: dict[Place, _Comparison] = {}
+        for place, correct in outcomes.items():
+            other = outcomes.get(place._replace(defense=self.baseline))
+            if place.defense != self.baseline and other is not None and other.shape == correct.shape:
+                found[place] = _Comparison(100 * float(correct.mean() - other.mean()), mcnemar(correct, other))
+        return found
+
+
+def _outcomes(cells: Cells) -> dict[Place, np.ndarray]:
+    """By place, which images were right: of the clean suite, and under every attack of a threat model and ε."""
+    chosen = [cell for cell in cells if cell.threat or base_name(cell.suite) == "clean"]
+    chosen = [cell for cell in chosen if base_name(cell.suite) != "masking"]
+    epsilon = epsilon_label([cell for cell in chosen if cell.threat])
+    members: dict[Place, list[Cell]] = defaultdict(list)
+    for cell in chosen:
+        if cell.threat:
+            radius, threat = epsilon(cell), threat_label(cell)
+            measure = Label((1, radius.order, threat.order), f"robust, {threat.text}, {radius.text}")
+        else:
+            measure = Label((0, (), ()), "clean")
+        preprocess = Label((int(cell.preprocessed),), "with" if cell.preprocessed else "without")
+        row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), measure, preprocess)
+        members[Place(row, cell.group._replace(variant=""), cell.defense)].append(cell)
+    attacks = _shared_attacks(members)
+    return {
+        place: robust_correct([cells.correct(cell) for cell in found if _attack(cell) in attacks[place[:2]]])
+        for place, found in members.items()
+        if attacks[place[:2]]
+    }
+
+
+def _attack(cell: Cell) -> tuple[str, str]:
+    """What was run, by whichever way through the preprocessing: each defense has its own."""
+    return cell.attack, cell.stage
+
+
+def _shared_attacks(members: Mapping[Place, Sequence[Cell]]) -> dict[tuple[Any, ...], set[tuple[str, str]]]:
+    """The attacks that every defense of a row was scored under; only these make a fair comparison."""
+    shared: dict[tuple[Any, ...], set[tuple[str, str]]] = {}
+    for place, found in members.items():
+        these = {_attack(cell) for cell in found}
+        shared[place[:2]] = shared.get(place[:2], these) & these
+    return shared
+
+
+def _finding(each: _Comparison, p: float) -> Finding:
+    star = "*" if p < SIGNIFICANT else ""
+    value = "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return Finding(verdict=f"{each.difference:+.1f}{star}", evidence=f"{each.test.b} : {each.test.c}, p {value}")
