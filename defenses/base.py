@@ -66,6 +66,8 @@ class Preprocessor(nn.Module):
     gradient: ClassVar[Gradient] = "exact"
     gradients: ClassVar[tuple[str, ...]] = ()
     """The names of several ways through, the usual one first, where `through` has them; attackers try them all."""
+    costly: ClassVar[tuple[str, ...]] = ()
+    """Those of them that the preset `quick` leaves out unless they are asked for."""
     version: ClassVar[int] = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
     label: str

@@ -168,6 +168,7 @@ class Runner:
                 epsilon_space=config.epsilon_space,
                 stochastic=suite.needs_model and bool(group) and group[0].defense.stochastic,
                 gradients=group[0].preprocessor.ways if group else tuple(known_ways()),
+                left_out=group[0].preprocessor.costly if group and config.preset == "quick" else (),
                 has_transfer=source is not None,
                 batch_size=self._batch_size,
             )

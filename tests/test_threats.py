@@ -20,6 +20,7 @@ from harness.errors import UserError
 from harness.records import Records
 from harness.registry import Entry, Registry, attacks, defenses, preprocessors
 from harness.runner import Outcome, Runner, open_workshop, other_model, run
+from harness.suites.base import SuiteContext
 
 
 @pytest.fixture
@@ -90,13 +91,13 @@ def test_each_threat_attacks_its_own_model(small: RunConfig, cache: ArrayCache, 
             at_work.evaluate(piece)
 
     attacked = [model for model, _ in spy]
-    assert len(attacked) == 8
+    assert len(attacked) == 7
     assert attacked[0] is plain.model
     assert attacked[1] is blurred.model  # the transfer to vanilla comes from the only other one
-    assert [type(part).__name__ for part in attacked[2:5]] == ["Pipeline"] * 3  # ViRoLBI's three ways
-    assert attacked[5] is blurred.model
-    assert attacked[6] is plain.model
-    assert attacked[7].model is blurred.model
+    assert [type(part).__name__ for part in attacked[2:4]] == ["Pipeline"] * 2  # two of ViRoLBI's ways
+    assert attacked[4] is blurred.model
+    assert attacked[5] is plain.model
+    assert attacked[6].model is blurred.model
 
 
 def test_a_transfer_is_scored_on_the_target_and_known_by_its_source(small: RunConfig, cache: ArrayCache) -> None:
@@ -147,12 +148,15 @@ def test_a_model_is_not_its_own_source(small: RunConfig, cache: ArrayCache) -> N
 
 def test_adaptive_attacks_try_every_way_through(small: RunConfig, cache: ArrayCache) -> None:
     run(dataclasses.replace(small, suites=("adversarial:threats=adaptive",)), cache)
+    quick = ["fgsm eps=8/255", "fgsm via identity eps=8/255"]
+    assert sorted(condition for *_, condition, _ in recorded(small.out)) == quick
 
-    assert sorted(condition for *_, condition, _ in recorded(small.out)) == [
-        "fgsm eps=8/255",
-        "fgsm via identity eps=8/255",
-        "fgsm via unrolled eps=8/255",
-    ]
+    run(dataclasses.replace(small, suites=("adversarial:threats=adaptive,gradients=unrolled",)), cache)
+    assert sorted(condition for *_, condition, _ in recorded(small.out)) == [*quick, "fgsm via unrolled eps=8/255"]
+
+    context = SuiteContext(dataset=None, split=None, seed=0, gradients=("bpda", "identity", "unrolled"))
+    found = runner.suites.create("adversarial:threats=adaptive,attacks=fgsm").conditions(context)
+    assert {condition.parameters["gradient"] for condition in found} == {"bpda", "identity", "unrolled"}
 
 
 def test_a_way_may_be_chosen_and_one_there_is_not_is_refused(small: RunConfig, cache: ArrayCache) -> None:

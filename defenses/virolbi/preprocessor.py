@@ -30,6 +30,7 @@ class ViRoLBI(Preprocessor):
 
     gradient = "bpda"
     gradients = ("bpda", "identity", "unrolled")
+    costly = ("unrolled",)
 
     def __init__(self, *, nu: float = 1.0, level: float = 0.6, kappa: float = 5.0, scheme: Scheme = "paper") -> None:
         super().__init__()

@@ -32,7 +32,8 @@ class Adversarial(Suite):
 
     attacks: any of those registered, () for those of the run · limit: at most so many test images · draws: gradients
     averaged for a stochastic model · threats: a selection of the three · gradients: which of a preprocessor's ways to
-    try, () for all; one that has none of them is gone through by its usual one.
+    try, () for all (with the preset `quick` but for the costly ones); one that has none of them is gone through by its
+    usual one.
     """
 
     needs_model = True
@@ -113,8 +114,8 @@ class Adversarial(Suite):
         """How the attack gets through the preprocessor: by every way it has, a costly attack by the first alone."""
         if threat != "adaptive":
             return [""]
-        chosen = [way for way in context.gradients if way in self.gradients]
-        ways = chosen or list(context.gradients if not self.gradients else context.gradients[:1])
+        asked = self.gradients or [way for way in context.gradients if way not in context.left_out]
+        ways = [way for way in context.gradients if way in asked] or list(context.gradients[:1])
         return ways[:1] if registered.create(name).stages else ways
 
     def _stages(

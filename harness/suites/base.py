@@ -23,7 +23,8 @@ class SuiteContext:
 
     dataset: the data set · split: the test images taken · seed: of the model, 0 where a suite needs none ·
     stochastic: whether the model draws random numbers · gradients: the ways through its preprocessor, the usual one
-    first · has_transfer: whether there is another model to make examples on · batch_size: images it takes at once
+    first · left_out: those of them to try only when asked for · has_transfer: whether there is another model to make
+    examples on · batch_size: images it takes at once
     """
 
     dataset: Dataset
@@ -36,6 +37,7 @@ class SuiteContext:
     epsilon_space: EpsilonSpace = "pixel"
     stochastic: bool = False
     gradients: tuple[str, ...] = ("exact",)
+    left_out: tuple[str, ...] = ()
     has_transfer: bool = False
     batch_size: int = 256
 
