@@ -226,7 +226,7 @@ def test_table_2_says_how_many_steps_pgd_takes():
     shown = caption("table2", *({**ATTACK, "attack": attack} for attack in attacks))
 
     assert "pgd: 20 steps of 0.25 ε; pgd:relative_step=0.1: 20 steps of 0.1 ε; pgd:steps=50: 50 steps" in shown
-    assert {key: float(text) for key, text in table2.PGD.items()} == PGD().parameters()
+    assert {key: float(text) for key, text in table2.PGD.items()}.items() <= PGD().parameters().items()
 
 
 def test_a_radius_too_small_for_a_level_is_not_shown_as_none():

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from loader_samples import Samples, sample
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -275,31 +276,20 @@ def test_a_flat_picture_says_that_it_was_left_as_it_was(transform: InverseScaleS
     assert transform.smooth_picture(picture("RGB")).outcome == "reached"
 
 
-class Samples(Dataset):
-    """Four smoothed images, each with the number of threads its process uses."""
-
-    def __init__(self) -> None:
-        self.transform = v2.Compose([InverseScaleSmoothing(level=LEVEL)])
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(image(seed=index)), torch.get_num_threads()
-
-
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # that is what a forking loader does
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_loaders_workers_smooth_alike_with_one_thread_each(method: str) -> None:
     if method not in torch.multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {method}")
     InverseScaleSmoothing(level=LEVEL)(image())  # the kernels are loaded, as after a first epoch
-    loader = DataLoader(Samples(), batch_size=2, num_workers=1, multiprocessing_context=method)
+    loader = DataLoader(
+        Samples(4, InverseScaleSmoothing(level=LEVEL)), batch_size=2, num_workers=1, multiprocessing_context=method
+    )
 
     batches = list(loader)
 
     found = torch.cat([images for images, _ in batches])
-    assert torch.equal(found, torch.stack([InverseScaleSmoothing(level=LEVEL)(image(seed=seed)) for seed in range(4)]))
+    assert torch.equal(found, torch.stack([InverseScaleSmoothing(level=LEVEL)(sample(seed)) for seed in range(4)]))
     assert {int(count) for _, counts in batches for count in counts} == {1}
 
 
