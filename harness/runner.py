@@ -407,8 +407,8 @@ def _blocks(split: Split) -> Iterator[np.ndarray]:
 def _suite_names(config: RunConfig) -> list[str]:
     if config.suites != ("all",):
         return [suites.canonical(name) for name in config.suites]
-    others = [name for name in suites.names() if name not in DEFAULT_SUITES]
-    return [*DEFAULT_SUITES, *others]
+    others = [entry.name for entry in suites if entry.name not in DEFAULT_SUITES]
+    return [*DEFAULT_SUITES, *(name for name in others if getattr(suites.entry(name).factory, "in_all", True))]
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from harness import runner
 from harness.attacks.landscape import Landscape
+from harness.config import DEFAULT_SUITES, RunConfig
 from harness.errors import UserError
 from harness.registry import suites
 from harness.suites.base import SuiteContext
@@ -60,6 +62,13 @@ def test_the_radius_is_the_runs_first_unless_said():
 def test_wrong_parameters_are_refused(text, message):
     with pytest.raises(UserError, match=message):
         suites.create(text).conditions(context())
+
+
+def test_it_must_be_asked_for():
+    chosen = runner._suite_names(RunConfig(suites=("all",)))
+
+    assert "masking" not in chosen
+    assert set(DEFAULT_SUITES) <= set(chosen)
 
 
 class Staircase(nn.Module):

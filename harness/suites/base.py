@@ -52,6 +52,8 @@ class Suite:
 
     version: int = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
+    in_all: bool = True
+    """Whether `--suite all` includes it; costly ones may have to be asked for."""
     needs_model: bool = False
     """Whether the disturbed images depend on the model; where not, they are shared between defenses."""
     limit: int | None = None

@@ -22,6 +22,8 @@ class Masking(Adversarial):
     effort than PGD-20 · queries: of the black-box attack · gradient: the way through a preprocessor, "" for its usual
     """
 
+    in_all = False
+
     def __init__(
         self,
         *,
