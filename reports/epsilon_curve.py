@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
+from harness.figures import save_figure
 from harness.metrics import show_epsilon, wilson
 
 from .cells import Cell, Cells, base_name
@@ -26,7 +26,6 @@ STYLES = {
     "transfer": ("PGD, transferred", "#D55E00", "X", ""),
 }
 """By attack: name, a colour that any colour vision tells from the others (Okabe and Ito), marker and line."""
-FORMATS = (".png", ".pdf")
 _INK, _FAINT = "#333333", "#DDDDDD"
 _WIDTH, _HEIGHT = 5.2, 3.8
 
@@ -54,19 +53,11 @@ def draw(cells: Cells) -> Figure | None:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write the figure as PNG and PDF; the same figure gives the same bytes. Raises: UserError when it cannot."""
-    dateless = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
-    written = []
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        for ending in FORMATS:
-            path = stem.with_name(stem.name + ending)
-            temporary = path.with_name(f".{path.name}.tmp")
-            figure.savefig(temporary, format=ending[1:], dpi=160, metadata=dateless[ending])
-            os.replace(temporary, path)
-            written.append(path)
+        return save_figure(figure, stem)
     except OSError as error:
         raise UserError(f"the figure {stem} cannot be written: {error.strerror}. Choose another --out.") from error
-    return written
 
 
 def _draw(axes: Axes, members: Sequence[Cell]) -> None:

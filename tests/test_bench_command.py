@@ -24,6 +24,7 @@ from PIL import Image
 from defenses.virolbi import smooth
 from defenses.virolbi.settings import make_settings
 from harness import cli
+from harness.bench import cli as bench_cli
 from harness.bench import projection, schemes, schemes_report
 from harness.bench.images import generated
 from harness.bench.ledger import Ledger
@@ -49,7 +50,7 @@ def bench(*arguments: object) -> Ended:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["harness", "bench", *map(str, arguments)])
-        patch.setattr(cli, "limit_threads", lambda threads: None)  # NumPy is there already
+        patch.setattr(bench_cli, "limit_threads", lambda threads: None)  # NumPy is there already
         patch.setenv("COLUMNS", "100")
         patch.chdir(ROOT)
         with pytest.raises(SystemExit) as ended:

@@ -248,9 +248,8 @@ class _AsOriginal:
         self, images: torch.Tensor, labels: torch.Tensor, *, bs: int = 250, state_path: Any = None
     ) -> torch.Tensor:
         """The adversarial images alone, as the original returns them."""
-        found: torch.Tensor = self.attack.run_standard_evaluation(images, labels, batch_size=bs, state_path=state_path)[
-            0
-        ]
+        found: torch.Tensor
+        found, _ = self.attack.run_standard_evaluation(images, labels, batch_size=bs, state_path=state_path)
         return found
 
 

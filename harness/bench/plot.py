@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.figures import save_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 """Okabe and Ito's, told apart with any colour vision; yellow, which is hard to see on white, left out."""
@@ -56,7 +57,7 @@ def draw_scaling(panel: Panel, marks: Sequence[Mark], stem: Path) -> list[Path]:
         axes.plot(mark.x, mark.y, "x", color=_INK, markersize=8, markeredgewidth=1.6)
     ends += [(mark.x, mark.y, mark.name, _INK) for mark in marks]
     _name_ends(axes, ends)
-    return _save(figure, stem)
+    return save_figure(figure, stem)
 
 
 def draw_panels(panels: Sequence[Panel], stem: Path) -> list[Path]:
@@ -70,7 +71,7 @@ def draw_panels(panels: Sequence[Panel], stem: Path) -> list[Path]:
         _draw(axes, panel)
         if len(panel.lines) > 1:
             axes.legend(frameon=False, fontsize=9)
-    return _save(figure, stem)
+    return save_figure(figure, stem)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -130,13 +131,3 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
             va="center",
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6},
         )
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    from matplotlib import rc_context
-
-    png, pdf = stem.with_suffix(".png"), stem.with_suffix(".pdf")
-    with rc_context({"pdf.fonttype": 42}):  # letters as letters
-        figure.savefig(png, dpi=160, metadata={"Software": None})
-        figure.savefig(pdf, metadata={"Creator": None, "Producer": None, "CreationDate": None})
-    return [png, pdf]
