@@ -16,7 +16,10 @@ from harness.bench.cli import bench
 from harness.errors import HarnessError, UserError
 from harness.options import FILE, FOLDER, SCHEMES
 
-KINDS = ("defenses", "preprocessors", "suites", "datasets", "backbones", "attacks", "corruptions", "tables")
+KINDS = (
+    *("defenses", "preprocessors", "suites", "datasets", "backbones", "attacks", "corruptions"),
+    *("tables", "figures", "exhibits"),
+)
 DEFAULT_OUT = Path("runs/default")
 
 

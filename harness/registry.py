@@ -194,5 +194,7 @@ backbones = Registry("backbone", "backbones", "harness.backbones", provided=("cl
 attacks = Registry("attack", "attacks", "harness.attacks")
 corruptions = Registry("corruption", "corruptions", "harness.corruptions")
 tables = Registry("table", "tables", "reports")
+exhibits = Registry("exhibit", "exhibits", "harness.explain")
+figures = Registry("figure", "figures", "reports.figures")
 
-ALL = (defenses, preprocessors, suites, datasets, backbones, attacks, corruptions, tables)
+ALL = (defenses, preprocessors, suites, datasets, backbones, attacks, corruptions, tables, exhibits, figures)

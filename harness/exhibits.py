@@ -1,0 +1,75 @@
+"""What figures show and records do not hold: arrays computed from images and models, kept beside the records.
+
+An exhibit is computed once, by `harness.explain`, and drawn by `reports.figures`, which opens no model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.errors import UserError
+
+FOLDER = "exhibits"
+_ABOUT = "about"
+
+
+class Exhibit(NamedTuple):
+    """arrays: by name · about: plain values that say what they show and what they were computed from."""
+
+    name: str
+    arrays: dict[str, np.ndarray]
+    about: dict[str, Any]
+
+
+class Exhibits(Mapping[str, Exhibit]):
+    """The exhibits of one or several run folders by name, read when asked for; of one name the first folder's."""
+
+    def __init__(self, runs: Sequence[Path] = ()) -> None:
+        found = [path for run in runs for path in sorted((Path(run) / FOLDER).glob("*.npz"))]
+        self._paths = {path.stem: path for path in reversed(found)}
+
+    def __getitem__(self, name: str) -> Exhibit:
+        return read_exhibit(self._paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._paths))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def path(self, name: str) -> Path:
+        """The file that holds it."""
+        return self._paths[name]
+
+
+def save_exhibit(run: Path, exhibit: Exhibit) -> Path:
+    """Write RUN/exhibits/NAME.npz, whole or not at all. Raises: UserError when it cannot be written."""
+    path = Path(run) / FOLDER / f"{exhibit.name}.npz"
+    temporary = path.with_name(f".{path.name}.tmp")
+    about = np.array(json.dumps(exhibit.about, sort_keys=True))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **exhibit.arrays, **{_ABOUT: about})
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"the exhibit {path} cannot be written: {error.strerror}. Choose another --out.") from error
+    return path
+
+
+def read_exhibit(path: Path) -> Exhibit:
+    """An exhibit from its file. Raises: UserError when it is not one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        about = json.loads(str(arrays.pop(_ABOUT)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"expected an exhibit in {path}, found something else ({error}). Delete it.") from error
+    return Exhibit(path.stem, arrays, about)

@@ -1,0 +1,1 @@
+"""Figures drawn from records and exhibits; nothing here opens a model."""
