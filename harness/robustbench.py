@@ -95,7 +95,9 @@ class _RobustBench(NamedTuple):
 def imported() -> _RobustBench:
     """RobustBench's modules, with AutoAttack under the name that they want it by. Raises: UserError without them."""
     if importlib.util.find_spec("robustbench") is None:
-        raise UserError("RobustBench is not installed. Install it, in a checkout, with: pip install -e '.[robustbench]'")
+        raise UserError(
+            "RobustBench is not installed. Install it, in a checkout, with: pip install -e '.[robustbench]'"
+        )
     stand_in()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -121,7 +122,8 @@ class Workshop:
 
     @property
     def _probes(self) -> torch.Tensor:
-        return torch.from_numpy(self.dataset.test().images[:PROBES]).to(self.device).float().div(255)
+        images = np.array(self.dataset.test().images[:PROBES])  # a copy: what is mapped from disk cannot be written
+        return torch.from_numpy(images).to(self.device).float().div(255)
 
     def subject(self, label: str, seed: int) -> Subject:
         """A defense at a seed, trained or loaded.

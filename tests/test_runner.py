@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from defenses.base import Defense, Preprocessor
@@ -320,3 +321,15 @@ def test_predictions_do_not_depend_on_the_batch(small: RunConfig, cache: ArrayCa
     images = torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     whole = predict(subject.model, images, 10, batch_size=7)
     assert np.array_equal(whole, predict(subject.model, images, 10, batch_size=2))
+
+
+def test_images_mapped_from_disk_are_scored_without_a_warning(
+    small: RunConfig, cache: ArrayCache, tmp_path: Path
+) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        folder = tmp_path / "pictures" / ("train", "val")[number % 2] / ("cat", "dog")[number // 2 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    chosen = dataclasses.replace(small, dataset=f"imagefolder:{tmp_path / 'pictures'}")
+    assert run(chosen, cache) == Outcome(evaluated=2, skipped=0, failed=0)
