@@ -34,6 +34,8 @@ PGD = {"steps": "20", "relative_step": "0.25"}
 """What PGD's name leaves unsaid. Its class would tell, but loads PyTorch, which tables do without."""
 STAGES = ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")
 """AutoAttack's, in an order in which none comes after one that follows it."""
+USUAL = ("", "exact", "bpda")
+"""Ways through a preprocessor that go without saying: each has one of them, and the caption says which."""
 PAPER_NOTE = (
     "The paper does not name the attack or the threat model of its Table 2; its numbers stand beside bare PGD "
     "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI)."
@@ -73,12 +75,10 @@ class AdversarialExamples:
 
 def _attack_label(cell: Cell) -> Label:
     """The attack, and where it has several, which of its stages and which way through the preprocessing."""
-    usual = cell.gradient in ("", "exact", "bpda")
-    words = [cell.attack, *([cell.stage] if cell.stage else []), *([] if usual else [f"via {cell.gradient}"])]
+    way = "" if cell.gradient in USUAL else cell.gradient
+    words = [cell.attack, *([cell.stage] if cell.stage else []), *([f"via {way}"] if way else [])]
     stage = STAGES.index(cell.stage) if cell.stage in STAGES else len(STAGES)
-    return Label(
-        (0, natural(cell.attack), stage if cell.stage else 0, cell.stage, not usual, cell.gradient), " ".join(words)
-    )
+    return Label((0, natural(cell.attack), stage if cell.stage else 0, cell.stage, way), " ".join(words))
 
 
 def _paper(members: Sequence[Cell]) -> PaperNumber | None:

@@ -147,6 +147,16 @@ def paired(right: dict[str, np.ndarray], **given) -> Recording:
     return recording
 
 
+def test_an_attack_is_one_row_however_each_defense_is_gone_through():
+    recording = Recording()
+    for defense, preprocess, gradient in (("vanilla", "virolbi", "bpda"), ("blur", "blur", "exact")):
+        recording.attack(0.2, threat="adaptive", defense=defense, preprocess=preprocess, gradient=gradient)
+
+    (row,) = recording.table("table2").rows
+
+    assert None not in row.estimates
+
+
 def test_a_paired_test_is_mcnemars_corrected():
     images = np.arange(N)
     right = {"vanilla": images < 100, "blur": (images < 90) | (images >= 180), "pni": images < 102}
