@@ -375,6 +375,7 @@ def _report(folder: Path, names: list[str] | None = None) -> None:
     """Print a run's tables and write them beside its records."""
     from rich.console import Console
 
+    from harness.exhibits import Exhibits
     from harness.packages import load_package
     from harness.records import Records
 
@@ -385,7 +386,7 @@ def _report(folder: Path, names: list[str] | None = None) -> None:
             click.echo(f"failed: {shown['defense']}, {shown['condition']}: {reason}", err=True)
         if failures and not len(records):
             return
-        made = reports.build(reports.Cells(records.frame(), records.correct), names)
+        made = reports.build(reports.Cells(records.frame(), records.correct, Exhibits([folder])), names)
     reports.show(made, Console())
     reports.write(made, folder / "tables")
-    click.echo(f"tables as Markdown, CSV and LaTeX: {folder / 'tables'}", err=True)
+    click.echo(f"tables as Markdown, CSV, LaTeX and HTML: {folder / 'tables'}", err=True)

@@ -32,9 +32,7 @@ def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: 
         "Accuracy in percent with its 95 % interval"
         + (", over seeds mean ± standard deviation" if several else "")
         + ".",
-        *_provenance(chosen),
-        *_twins(cells, chosen),
-        *_preprocessing(chosen),
+        *provenance(cells, chosen),
         *explain(estimates, paper_note),
     ]
     if any(not estimate.complete for estimate in estimates):
@@ -61,19 +59,39 @@ def numbers_text(numbers: Iterable[int]) -> str:
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
-def _provenance(chosen: Sequence[Cell]) -> list[str]:
+def provenance(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
+    """From what a table was made: images, training, seeds, hardware, preprocessing."""
+    return [
+        *_images(chosen),
+        f"Training: {_training(chosen)}.",
+        *_seeds(cells, chosen),
+        *_hardware(chosen),
+        *_preprocessing(chosen),
+    ]
+
+
+def epsilon_spaces(chosen: Sequence[Cell]) -> str:
+    """Where the ε of the attacked among these cells is measured: “pixel”, “normalized and pixel”."""
+    return " and ".join(sorted({cell.epsilon_space for cell in chosen if cell.epsilon_space})) or "unnamed"
+
+
+def corrupted_by(chosen: Sequence[Cell]) -> list[str]:
+    """Whose corrupted images these are: the published files' or generated ones."""
+    sources = " and ".join(sorted({cell.source for cell in chosen if cell.source}))
+    return [f"Corrupted images: {sources}."] if sources else []
+
+
+def _images(chosen: Sequence[Cell]) -> list[str]:
     images: dict[str, set[int]] = defaultdict(set)
     for cell in chosen:
         images[cell.dataset].add(cell.n_images)
     data = "; ".join(f"{name}, n = {' and '.join(f'{n:,}' for n in sorted(images[name]))}" for name in sorted(images))
-    seeds = sorted({cell.seed for cell in chosen})
-    which = f"{'Seeds' if len(seeds) > 1 else 'Seed'} {numbers_text(seeds)}"
-    return [
-        f"Test images: {data}.",
-        *([DATA] if any(cell.data for cell in chosen) else []),
-        f"Training: {_training(chosen)}.",
-        f"{which}.",
-    ]
+    return [f"Test images: {data}.", *([DATA] if any(cell.data for cell in chosen) else [])]
+
+
+def _hardware(chosen: Sequence[Cell]) -> list[str]:
+    devices = sorted({cell.device for cell in chosen if cell.device})
+    return [f"Hardware: {'; '.join(devices)}."] if devices else []
 
 
 def _training(chosen: Sequence[Cell]) -> str:
@@ -112,11 +130,16 @@ def _training_text(cell: Cell) -> str:
     return ", ".join(filter(None, (*parts, "bfloat16" if cell.amp else "")))
 
 
-def _twins(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
-    found = {(cell.defense, cells.twins[cell.network]) for cell in chosen if cell.network in cells.twins}
+def _seeds(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
+    """Which seeds, and which of them are one network."""
+    used = sorted({cell.seed for cell in chosen})
+    twins = {(cell.defense, cells.twins[cell.network]) for cell in chosen if cell.network in cells.twins}
     return [
-        f"Seeds {numbers_text(seeds)} of {defense} have the same weights and count as one network."
-        for defense, seeds in sorted(found)
+        f"{'Seeds' if len(used) > 1 else 'Seed'} {numbers_text(used)}.",
+        *(
+            f"Seeds {numbers_text(seeds)} of {defense} have the same weights and count as one network."
+            for defense, seeds in sorted(twins)
+        ),
     ]
 
 

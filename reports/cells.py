@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from harness.errors import HarnessError, UserError
+from harness.exhibits import Exhibit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +39,8 @@ class Cell(NamedTuple):
     epochs, train_images, amp: of the training · altered: whether that was other than its preset's · gradient: how
     an adaptive attacker got through the preprocessing, "exact" or "bpda" for example · draws: gradients averaged per
     step · stage: of an attack in several, each of which takes over what the ones before fooled · transfer_from: the
-    defense that the examples were made on · details: what else was noted, as JSON.
+    defense that the examples were made on · details: what else was noted, as JSON · device: what it
+    was computed on.
     """
 
     identity: str
@@ -70,6 +73,7 @@ class Cell(NamedTuple):
     stage: str = ""
     transfer_from: str = ""
     details: str = ""
+    device: str = ""
 
     @property
     def group(self) -> Group:
@@ -100,6 +104,7 @@ class Cell(NamedTuple):
 
 
 REQUIRED = tuple(field for field in Cell._fields if field not in Cell._field_defaults)
+NO_EXHIBITS: Mapping[str, Exhibit] = types.MappingProxyType({})
 _KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("seed", "severity", "n_images", "n_correct", "epochs", "train_images", "draws"), int),
     **dict.fromkeys(("amp", "altered"), bool),
@@ -112,7 +117,7 @@ class Cells:
 
     frame: one row per finished cell, in the order of their last use, with at least the columns `REQUIRED`; the
     other fields of `Cell` are used where there are columns of them · correct: an identity to [N] bool, images in
-    the same order for the same data and N.
+    the same order for the same data and N · exhibits: what was measured beside them, Table 7's seconds for example.
 
     Cells that tables cannot tell apart (a network trained again with other epochs, say) are not mixed: of several
     networks, and of several cells, the one used last counts, and `superseded` says how many were left out. Seeds
@@ -120,7 +125,12 @@ class Cells:
     Raises: UserError when there are no cells.
     """
 
-    def __init__(self, frame: pd.DataFrame, correct: Callable[[str], np.ndarray]) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        correct: Callable[[str], np.ndarray],
+        exhibits: Mapping[str, Exhibit] = NO_EXHIBITS,
+    ) -> None:
         missing = [name for name in REQUIRED if name not in frame.columns]
         if missing:
             raise HarnessError(f"the records lack the columns {', '.join(missing)}.")
@@ -132,6 +142,7 @@ class Cells:
         self.twins = _twins(latest)
         self._cells = tuple(sorted(_as_one(latest, self.twins), key=_order))
         self._read_correct = functools.cache(correct)
+        self.exhibits = exhibits
 
     def __repr__(self) -> str:
         return f"<Cells: {len(self._cells)} current, {self.superseded} superseded>"

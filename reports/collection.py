@@ -54,5 +54,6 @@ def collect(folders: Sequence[Path]) -> Collection:
     with Records.open(folder) as records:
         failures = tuple(Failure(folder.name, shown, reason) for shown, reason in records.failures())
         outcomes = {name: records.correct(name) for name in records.frame()["identity"]}
-        cells = Cells(records.frame(), outcomes.__getitem__)
-    return Collection(runs=(folder.name,), cells=cells, exhibits=Exhibits(folders), failures=failures)
+        exhibits = Exhibits(folders)
+        cells = Cells(records.frame(), outcomes.__getitem__, exhibits)
+    return Collection(runs=(folder.name,), cells=cells, exhibits=exhibits, failures=failures)

@@ -11,6 +11,7 @@ import numpy as np
 from harness.metrics import mean_corruption_error
 from harness.registry import tables
 
+from .captions import corrupted_by, provenance
 from .cells import Cell, Cells
 from .estimates import RESAMPLING_SEED
 from .layout import Label, Place, assemble, backbone_label
@@ -54,7 +55,8 @@ class CorruptionError:
     def build(self, cells: Cells) -> Table | None:
         """The table, None without corruptions or a baseline for them."""
         found: dict[tuple[Any, ...], dict[tuple[str, int], Cell]] = defaultdict(dict)
-        for cell in cells.of_suite("corruption"):
+        chosen = cells.of_suite("corruption")
+        for cell in chosen:
             place = (backbone_label(cell), cell.seed, cell.preprocessed, cell.group, cell.defense)
             found[place][cell.condition.partition(" ")[0], cell.severity or 0] = cell
         places: dict[Place, Finding] = {}
@@ -74,7 +76,7 @@ class CorruptionError:
             places,
             name="mce",
             title="Mean corruption error",
-            caption=[CAPTION],
+            caption=[CAPTION, *corrupted_by(chosen), *provenance(cells, chosen)],
             row_header=("backbone", "seed", "preprocess", "relative to"),
         )
 

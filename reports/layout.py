@@ -49,6 +49,7 @@ def fill(
     combine: Combine,
     paper: PaperOf,
     group: Callable[[Cell], Group] = attrgetter("group"),
+    column: Callable[[Cell], str] = attrgetter("defense"),
 ) -> dict[Place, Estimate]:
     """Sort the chosen cells into places and estimate each.
 
@@ -59,7 +60,7 @@ def fill(
     members: dict[Place, list[Cell]] = defaultdict(list)
     expected: dict[tuple[Hashable, ...], set[Hashable]] = defaultdict(set)
     for cell in chosen:
-        place = Place(row(cell), group(cell), cell.defense)
+        place = Place(row(cell), group(cell), column(cell))
         members[place].append(cell)
         expected[place[:2]].add(cell.disturbance)
     return {
@@ -70,7 +71,15 @@ def fill(
     }
 
 
-def assemble(places: Places, *, name: str, title: str, caption: Sequence[str], row_header: tuple[str, ...]) -> Table:
+def assemble(
+    places: Places,
+    *,
+    name: str,
+    title: str,
+    caption: Sequence[str],
+    row_header: tuple[str, ...],
+    column_header: tuple[str, str] = ("dataset", "defense"),
+) -> Table:
     """The table: rows and columns in order, blanks where nothing was run, the best of each contest marked."""
     places = _with_best(places)
     rows = sorted({place.row for place in places})
@@ -81,6 +90,7 @@ def assemble(places: Places, *, name: str, title: str, caption: Sequence[str], r
         title=title,
         caption=tuple(caption),
         row_header=row_header,
+        column_header=column_header,
         columns=tuple(Column(named[group], defense) for group, defense in columns),
         rows=tuple(
             Row(tuple(label.text for label in row), tuple(places.get(Place(row, *column)) for column in columns))

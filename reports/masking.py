@@ -11,6 +11,7 @@ import numpy as np
 from harness.metrics import mcnemar, robust_correct, show_epsilon, wilson
 from harness.registry import tables
 
+from .captions import epsilon_spaces, provenance
 from .cells import Cell, Cells, base_name
 from .layout import Label, Place, assemble, backbone_label
 from .table import Finding, Table
@@ -39,7 +40,8 @@ class MaskingChecks:
     def build(self, cells: Cells) -> Table | None:
         """The table, None when the suite was not run."""
         found: dict[Place, list[Cell]] = defaultdict(list)
-        for cell in cells.of_suite("masking"):
+        chosen = cells.of_suite("masking")
+        for cell in chosen:
             found[Place((backbone_label(cell), Label((cell.seed,), str(cell.seed))), cell.group, cell.defense)].append(
                 cell
             )
@@ -55,7 +57,7 @@ class MaskingChecks:
             places,
             name="masking",
             title="Gradient masking checks",
-            caption=[CAPTION],
+            caption=[CAPTION, f"ε in {epsilon_spaces(chosen)} space.", *provenance(cells, chosen)],
             row_header=("backbone", "seed", "check"),
         )
 

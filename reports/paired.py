@@ -11,6 +11,7 @@ import numpy as np
 from harness.metrics import PairedTest, holm, mcnemar, robust_correct
 from harness.registry import tables
 
+from .captions import epsilon_spaces, provenance
 from .cells import Cell, Cells, base_name
 from .layout import Label, Place, assemble, backbone_label, epsilon_label, threat_label
 from .table import Finding, Table
@@ -42,7 +43,8 @@ class PairedTests:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None without the baseline or anything to compare with it."""
-        compared = self._compared(cells)
+        chosen = _chosen(cells)
+        compared = self._compared(cells, chosen)
         if not compared:
             return None
         corrected = holm([each.test.p_value for each in compared.values()])
@@ -51,12 +53,12 @@ class PairedTests:
             places,
             name="paired",
             title=f"Paired comparisons with {self.baseline}",
-            caption=[CAPTION.replace(BASELINE, self.baseline)],
+            caption=[CAPTION.replace(BASELINE, self.baseline), *_space(chosen), *provenance(cells, chosen)],
             row_header=("backbone", "seed", "measure", "preprocess"),
         )
 
-    def _compared(self, cells: Cells) -> dict[Place, _Comparison]:
-        outcomes = _outcomes(cells)
+    def _compared(self, cells: Cells, chosen: Sequence[Cell]) -> dict[Place, _Comparison]:
+        outcomes = _outcomes(cells, chosen)
         found: dict[Place, _Comparison] = {}
         for place, correct in outcomes.items():
             other = outcomes.get(place._replace(defense=self.baseline))
@@ -65,10 +67,18 @@ class PairedTests:
         return found
 
 
-def _outcomes(cells: Cells) -> dict[Place, np.ndarray]:
+def _chosen(cells: Cells) -> list[Cell]:
+    """Of the clean suite and under attack."""
+    scored = [cell for cell in cells if cell.threat or base_name(cell.suite) == "clean"]
+    return [cell for cell in scored if base_name(cell.suite) != "masking"]
+
+
+def _space(chosen: Sequence[Cell]) -> list[str]:
+    return [f"ε in {epsilon_spaces(chosen)} space."] if any(cell.threat for cell in chosen) else []
+
+
+def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
     """By place, which images were right: of the clean suite, and under every attack of a threat model and ε."""
-    chosen = [cell for cell in cells if cell.threat or base_name(cell.suite) == "clean"]
-    chosen = [cell for cell in chosen if base_name(cell.suite) != "masking"]
     epsilon = epsilon_label([cell for cell in chosen if cell.threat])
     members: dict[Place, list[Cell]] = defaultdict(list)
     for cell in chosen:

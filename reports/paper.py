@@ -32,6 +32,10 @@ DIFFERENCES = {
     "epsilon": "ε on normalised images",
     "radius": "a radius r that it does not state",
 }
+COMPARISON = (
+    "after it ours − the paper's, with ✓ where our interval covers the paper's number (✗ where not), whose own "
+    "uncertainty is left out."
+)
 UNSTATED = "The paper does not say whether it preprocessed here; its numbers stand in the rows without."
 
 
@@ -42,15 +46,17 @@ class Position(NamedTuple):
     condition: str
 
 
-def paper_number(cells: Sequence[Cell], position: Position, differences: Iterable[str] = ()) -> PaperNumber | None:
+def paper_number(
+    cells: Sequence[Cell], position: Position, differences: Iterable[str] = (), *, defense: str | None = None
+) -> PaperNumber | None:
     """The paper's accuracy beside the cells of one place, None where it has no such setting.
 
-    A defense with parameters of its own is not the paper's and has none. A backbone stands beside the paper's of
-    that name whatever its parameters, one the paper did not use beside its residual network. What differs is
-    listed: what does so in any of the cells, and the differences given.
+    A defense with parameters of its own is not the paper's and has none, unless `defense` says which it is. A
+    backbone stands beside the paper's of that name whatever its parameters, one the paper did not use beside its
+    residual network. What differs is listed: what does so in any of the cells, and the differences given.
     """
     cell = cells[0]
-    defense = _papers_defense(cell)
+    defense = defense or papers_defense(cell)
     base = base_name(cell.backbone)
     backbone = base if base in BACKBONES else _residual(cell.family)
     for preprocess in ("yes",) if cell.preprocessed else ("no", "unstated"):
@@ -68,7 +74,7 @@ def explain(estimates: Iterable[Estimate], note: str = "") -> list[str]:
         return []
     met = {difference for number in papers for difference in number.differences}
     reasons = ", ".join(text for name, text in DIFFERENCES.items() if name in met)
-    sentences = [f"“paper”: {SOURCE}.", *([note] if note else [])]
+    sentences = [f"“paper”: {SOURCE}; {COMPARISON}", *([note] if note else [])]
     return [*sentences, f"† The paper measured this with {reasons}."] if met else sentences
 
 
@@ -102,7 +108,8 @@ def _compared(cell: Cell, backbone: str) -> dict[str, bool]:
     }
 
 
-def _papers_defense(cell: Cell) -> str | None:
+def papers_defense(cell: Cell) -> str | None:
+    """Which of the paper's defenses it is, "virolbi_fixed"; None where it has parameters of its own."""
     base, _, parameters = cell.defense.partition(":")
     return base if parameters == (_LEVELS.get(cell.family, "") if base.startswith("virolbi_") else "") else None
 

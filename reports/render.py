@@ -1,4 +1,4 @@
-"""Shows a table as Markdown, CSV or LaTeX; pure functions, whatever a label holds is escaped."""
+"""Shows a table as Markdown or CSV, and the words for its places; whatever a label holds is escaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from rich.cells import cell_len
@@ -16,34 +16,15 @@ from .table import DECIMALS, Estimate, Finding, Table
 Entry: TypeAlias = Estimate | Finding
 BLANK = "–"
 DAGGER = "†"
+COVERED, NOT_COVERED = "✓", "✗"
 HEADER_WIDTH = 13
 """Characters after which a defense's name goes on in the next line of a header."""
 
 _CSV_NUMBERS = (
     *("value", "ci_low", "ci_high", "std", "n_seeds", "n_seeds_expected"),
-    *("n_images", "n_conditions", "n_conditions_expected", "paper", "paper_setting", "best"),
+    *("n_images", "n_conditions", "n_conditions_expected", "paper", "paper_setting", "difference", "covered", "best"),
 )
 _CSV_WORDS = ("verdict", "evidence")
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "{}$&#%_"},
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "`": r"\textasciigrave{}",
-    "–": "--",
-    "“": "``",
-    "”": "''",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "†": r"$^{\dagger}$",
-    "ε": r"$\varepsilon$",
-    "ν": r"$\nu$",
-    # After the \\ that ends a row, a bracket or a star would be taken for its argument.
-    **{character: f"{{{character}}}" for character in "[]*"},
-}
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_]))")  # an underscore inside a word is harmless
 
 
@@ -66,41 +47,16 @@ def to_csv(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     in_words = any(isinstance(entry, Finding) for row in table.rows for entry in row.estimates)
-    writer.writerow([*table.row_header, "dataset", "defense", *(_CSV_WORDS if in_words else _CSV_NUMBERS)])
+    writer.writerow([*table.row_header, *table.column_header, *(_CSV_WORDS if in_words else _CSV_NUMBERS)])
     for row in table.rows:
         for column, entry in zip(table.columns, row.estimates, strict=True):
             writer.writerow([*row.labels, *column, *(_csv_words(entry) if in_words else _csv_numbers(entry))])
     return out.getvalue()
 
 
-def to_latex(table: Table) -> str:
-    r"""A table environment that needs the booktabs package and nothing else."""
-    lines = [
-        r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\belowcaptionskip}{6pt}",
-        r"\providecommand{\stacked}[1]{\begin{tabular}[t]{@{}r@{}}#1\end{tabular}}",
-        rf"\caption{{{escape_latex(table.title)}. {escape_latex(' '.join(table.caption))}}}",
-        rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.name)}}}",
-        rf"\begin{{tabular}}{{{'l' * len(table.row_header)}{'r' * len(table.columns)}}}",
-        r"\toprule",
-        *_latex_header(table),
-        r"\midrule",
-        *_latex_rows(table),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
 def value_text(estimate: Entry) -> str:
@@ -139,6 +95,14 @@ def paper_text(estimate: Entry) -> str:
     return f"paper {estimate.paper.accuracy:.2f}{DAGGER if estimate.paper.differences else ''}"
 
 
+def difference_text(estimate: Entry) -> str:
+    """Ours − the paper's and whether our interval covers it, "+1.3 ✓" or "−7.0 ✗"; "" where there is no paper's."""
+    if isinstance(estimate, Finding) or estimate.difference is None:
+        return ""
+    points = round(estimate.difference, DECIMALS) + 0.0  # no −0.0
+    return f"{points:+.{DECIMALS}f} {COVERED if estimate.covered else NOT_COVERED}".replace("-", "−")
+
+
 def shown_labels(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """The labels of each row, those left blank that only repeat the row above; the last is always there."""
     shown: list[tuple[str, ...]] = []
@@ -171,8 +135,8 @@ def _markdown_cell(estimate: Entry | None) -> str:
     if isinstance(estimate, Finding):
         return f"{escape_markdown(estimate.verdict)}<br>{escape_markdown(estimate.evidence)}"
     value = f"**{value_text(estimate)}**" if estimate.best else value_text(estimate)
-    paper = paper_text(estimate)
-    return f"{value} {spread_text(estimate)}{f'<br>{paper}' if paper else ''}"
+    paper = f"<br>{paper_text(estimate)} {difference_text(estimate)}" if estimate.paper else ""
+    return f"{value} {spread_text(estimate)}{paper}"
 
 
 def _csv_words(entry: Entry | None) -> list[str]:
@@ -190,44 +154,15 @@ def _csv_numbers(estimate: Entry | None) -> list[str]:
         *map(str, (estimate.images, estimate.conditions, estimate.expected)),
         f"{paper.accuracy:.2f}" if paper else "",
         _paper_setting(paper.differences) if paper else "",
-        "true" if estimate.best else "false",
+        "" if estimate.difference is None else f"{estimate.difference:.4f}",
+        "" if estimate.covered is None else _truth(estimate.covered),
+        _truth(estimate.best),
     ]
+
+
+def _truth(holds: bool) -> str:
+    return "true" if holds else "false"
 
 
 def _paper_setting(differences: Sequence[str]) -> str:
     return f"other {', '.join(differences)}" if differences else "same"
-
-
-def _latex_header(table: Table) -> list[str]:
-    blank, groups, rules = [""] * len(table.row_header), [], []
-    start = len(blank) + 1
-    for dataset, members in itertools.groupby(table.columns, key=lambda column: column.dataset):
-        stop = start + len(list(members))
-        groups.append(rf"\multicolumn{{{stop - start}}}{{c}}{{{escape_latex(dataset)}}}")
-        rules.append(rf"\cmidrule(lr){{{start}-{stop - 1}}}")
-        start = stop
-    names = [escape_latex(name) for name in table.row_header]
-    heads = [_stack(map(escape_latex, fold(column.defense, HEADER_WIDTH).split("\n"))) for column in table.columns]
-    return [rf"{' & '.join(blank + groups)} \\", " ".join(rules), rf"{' & '.join(names + heads)} \\"]
-
-
-def _latex_rows(table: Table) -> Iterator[str]:
-    labels = [row.labels for row in table.rows]
-    for place, shown in enumerate(shown_labels(labels)):
-        if place and labels[place][:-1] != labels[place - 1][:-1]:
-            yield r"\addlinespace"
-        cells = [_latex_cell(estimate) for estimate in table.rows[place].estimates]
-        yield rf"{' & '.join([*map(escape_latex, shown), *cells])} \\"
-
-
-def _latex_cell(estimate: Entry | None) -> str:
-    if estimate is None:
-        return escape_latex(BLANK)
-    value = rf"\textbf{{{value_text(estimate)}}}" if is_best(estimate) else value_text(estimate)
-    return _stack([value, *map(escape_latex, (spread_text(estimate), paper_text(estimate)))])
-
-
-def _stack(lines: Iterable[str]) -> str:
-    """Lines above each other, right-aligned, the first on the level of the row."""
-    joined = r"\\".join(filter(None, lines))
-    return rf"\stacked{{{joined}}}"

@@ -15,11 +15,13 @@ from harness.errors import UserError
 from harness.registry import tables as registered
 
 from .cells import Cells
-from .render import to_csv, to_latex, to_markdown
+from .latex import to_latex
+from .render import to_csv, to_markdown
 from .table import Table
+from .table_html import to_page
 from .terminal import to_terminal
 
-FORMATS = {".md": to_markdown, ".csv": to_csv, ".tex": to_latex}
+FORMATS = {".md": to_markdown, ".csv": to_csv, ".tex": to_latex, ".html": to_page}
 
 
 class TableMaker(Protocol):
@@ -42,7 +44,7 @@ def show(tables: Iterable[Table], console: Console) -> None:
 
 
 def write(tables: Iterable[Table], folder: Path) -> list[Path]:
-    """Write each table as Markdown, CSV and LaTeX; a file appears whole or not at all.
+    """Write each table as Markdown, CSV, LaTeX and HTML; a file appears whole or not at all.
 
     Returns the files' paths. Raises: UserError when the folder cannot be written.
     """

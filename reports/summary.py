@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from harness.registry import tables
 
-from .captions import common
+from .captions import common, epsilon_spaces
 from .cells import Cell, Cells, Group, base_name
 from .estimates import mean_accuracy, worst_case
 from .layout import (
@@ -125,7 +125,7 @@ def _paper(members: Sequence[Cell]) -> PaperNumber | None:
 def _about(attacked: Sequence[Cell]) -> list[str]:
     if not attacked:
         return []
-    spaces = " and ".join(sorted({cell.epsilon_space for cell in attacked if cell.epsilon_space}))
     return [
-        f"Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε ({spaces} space)."
+        "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
+        f"({epsilon_spaces(attacked)} space)."
     ]

@@ -41,6 +41,16 @@ class Estimate:
         """Whether every condition of the row is in it."""
         return self.conditions == self.expected
 
+    @property
+    def difference(self) -> float | None:
+        """Ours − the paper's, in points; None where the paper has no number."""
+        return None if self.paper is None else self.value - self.paper.accuracy
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether our interval holds the paper's number, whose own uncertainty is left out; None without one."""
+        return None if self.paper is None else self.low <= self.paper.accuracy <= self.high
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -66,7 +76,10 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """A finished table. caption: sentences · row_header: what each row label says."""
+    """A finished table.
+
+    caption: sentences · row_header: what each row label says · column_header: what a column's two header lines say.
+    """
 
     name: str
     title: str
@@ -74,3 +87,4 @@ class Table:
     row_header: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    column_header: tuple[str, str] = ("dataset", "defense")

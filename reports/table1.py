@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.corruptions import COMMON, EXTRA
 from harness.registry import tables
 
-from .captions import common, numbers_text
+from .captions import common, corrupted_by, numbers_text
 from .cells import Cell, Cells
 from .estimates import mean_accuracy
 from .layout import Label, assemble, backbone_label, fill, preprocess_label, source_label
@@ -55,8 +55,7 @@ def _paper(members: Sequence[Cell]) -> PaperNumber | None:
 
 def _about(chosen: Sequence[Cell]) -> list[str]:
     severities = {cell.severity for cell in chosen if cell.severity is not None}
-    sources = " and ".join(sorted({cell.source for cell in chosen if cell.source}))
     return [
         *([f"Mean over severities {numbers_text(severities)}."] if severities else []),
-        *([f"Corrupted images: {sources}."] if sources else []),
+        *corrupted_by(chosen),
     ]

@@ -9,7 +9,7 @@ from harness.metrics import show_epsilon
 from harness.registry import tables
 from harness.spec import Spec
 
-from .captions import common
+from .captions import common, epsilon_spaces
 from .cells import Cell, Cells, base_name
 from .estimates import mean_accuracy, worst_case
 from .layout import (
@@ -90,10 +90,9 @@ def _paper(members: Sequence[Cell]) -> PaperNumber | None:
 
 def _about(chosen: Sequence[Cell]) -> list[str]:
     threats = {cell.threat for cell in chosen}
-    spaces = " and ".join(sorted({cell.epsilon_space for cell in chosen if cell.epsilon_space}))
     norms = " and ".join(sorted({cell.norm for cell in chosen if cell.norm}))
     return [
-        f"Threat model: {norms or 'unnamed'} norm, ε in {spaces or 'unnamed'} space; "
+        f"Threat model: {norms or 'unnamed'} norm, ε in {epsilon_spaces(chosen)} space; "
         + "; ".join(text for name, text in THREATS.items() if name in threats)
         + ". Worst case: right under every attack of the block.",
         *_gradients(chosen),

@@ -12,7 +12,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .render import BLANK, HEADER_WIDTH, Entry, fold, is_best, paper_text, shown_labels, spread_text, value_text
+from .render import (
+    BLANK,
+    HEADER_WIDTH,
+    Entry,
+    difference_text,
+    fold,
+    is_best,
+    paper_text,
+    shown_labels,
+    spread_text,
+    value_text,
+)
 from .table import Column, Finding, Table
 
 LABEL_WIDTH = 17
@@ -127,8 +138,7 @@ def _cell(estimate: Entry | None, stacked: bool) -> Text:
         return Text(BLANK, style="dim")
     if isinstance(estimate, Finding):
         return Text(f"{estimate.verdict}\n{fold(estimate.evidence, EVIDENCE_WIDTH)}")
+    apart = "\n" if stacked else " "
     value = (value_text(estimate), "bold" if is_best(estimate) else "")
-    paper = paper_text(estimate)
-    return Text.assemble(
-        value, "\n" if stacked else " ", (spread_text(estimate), "dim"), (f"\n{paper}" if paper else "", "cyan")
-    )
+    paper = f"\n{paper_text(estimate)}{apart}{difference_text(estimate)}" if estimate.paper else ""
+    return Text.assemble(value, apart, (spread_text(estimate), "dim"), (paper, "cyan"))

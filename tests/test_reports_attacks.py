@@ -12,7 +12,8 @@ from harness.errors import UserError
 from harness.metrics import holm, mean_corruption_error
 from harness.registry import tables
 from reports.corruption_error import ALEXNET
-from reports.render import to_csv, to_latex, to_markdown
+from reports.latex import to_latex
+from reports.render import to_csv, to_markdown
 from reports.table import Finding
 
 from .test_reports import N, Recording, labels

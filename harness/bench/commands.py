@@ -33,7 +33,7 @@ def bench_projection(setup: projection.Setup, out: Path) -> int:
         ledger,
         lambda: projection.measure(setup, ledger),
         lambda rows: projection_report.make_sheet(rows, setup),
-        lambda rows: projection_report.draw(rows, setup, out),
+        lambda rows: [*projection_report.draw(rows, setup, out), *projection_report.keep(rows, setup, out)],
     )
 
 

@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from harness.bench.ledger import Row
 from harness.bench.plot import Line, Mark, Panel, draw_scaling
 from harness.bench.projection import LISTED, METHODS, WHOLE, Setup
 from harness.bench.sheet import BLANK, Sheet, digits, short_time
 from harness.bench.timing import summarize
+from harness.exhibits import Exhibit, save_exhibit
 from harness.packages import load_package
 
 NAMES = {
@@ -63,6 +66,21 @@ def draw(rows: Sequence[Row], setup: Setup, folder: Path) -> list[Path]:
     ]
     panel = Panel(_where(rows, setup), "pixels", f"seconds for {setup.iterations:,} iterations", lines, _square)
     return draw_scaling(panel, marks, folder / "projection")
+
+
+def keep(rows: Sequence[Row], setup: Setup, folder: Path) -> list[Path]:
+    """Keep the seconds of the size asked for where `report` finds them, in FOLDER/exhibits/projection.npz.
+
+    arrays: by method the seconds of each repeat, [R] float64 · about: what they were measured on.
+    """
+    chosen = _by_method(rows, setup.size)
+    if not chosen:
+        return []
+    seconds = {method: np.array(_column(found, "seconds"), dtype=np.float64) for method, found in chosen.items()}
+    shared = ("image", "size", "iterations", "nu", "kappa", "threads", "device", "run", "command")
+    about = {name: rows[-1][name] for name in shared} | {"size": setup.size}
+    measured = {method: found[0]["measured"] for method, found in chosen.items()}
+    return [save_exhibit(folder, Exhibit("projection", seconds, {**about, "measured": measured}))]
 
 
 def _is_papers(setup: Setup) -> bool:

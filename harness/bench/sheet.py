@@ -62,7 +62,7 @@ def to_markdown(sheet: Sheet) -> str:
 
 def to_latex(sheet: Sheet) -> str:
     """A table environment that needs the booktabs package."""
-    escape = load_package("reports.render").escape_latex
+    escape = load_package("reports.latex").escape_latex
     lines = [rf"{' & '.join(map(escape, row))} \\" for row in (sheet.header, *sheet.rows)]
     columns = "l" * sheet.labels + "r" * (len(sheet.header) - sheet.labels)
     return "\n".join(
