@@ -116,6 +116,9 @@ training_options = _options(
     ),
     click.option("--epochs", type=int, help="Training epochs instead of the preset's."),
     click.option("--train-limit", type=int, help="At most this many training images."),
+    click.option(
+        "--keep-epochs", default="", metavar="1,6,…", help="Keep the checkpoints of these epochs, for figures."
+    ),
     click.option("--batch-size", type=int, help="Images a batch, in training and scoring."),
     click.option(
         "--level",
@@ -350,7 +353,9 @@ def _config(options: dict[str, Any]) -> Any:
             options[plural] = config.parse_names(options.pop(singular))
     if "epsilons" in options:
         options["epsilons"] = config.parse_epsilons(options["epsilons"])
-    return config.RunConfig(defenses=config.parse_names(defense), seeds=config.parse_seeds(seed), **options)
+    options["keep_epochs"] = config.parse_numbers(options["keep_epochs"], "--keep-epochs")
+    options["seeds"] = config.parse_numbers(seed, "--seed")
+    return config.RunConfig(defenses=config.parse_names(defense), **options)
 
 
 def _draw_curves(folder: Path) -> None:

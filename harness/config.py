@@ -32,6 +32,7 @@ class RunConfig:
     batch_size: int | None = None
     limit: int | None = None
     train_limit: int | None = None
+    keep_epochs: tuple[int, ...] = ()
     corruptions: tuple[str, ...] = ()
     attacks: tuple[str, ...] = ("fgsm", "pgd")
     norm: Norm = "Linf"
@@ -54,6 +55,8 @@ class RunConfig:
         _check("--train-limit", self.train_limit, lambda value: value >= 2, "2 or more training images")
         _check("--level", self.level, lambda value: 0 < value <= 1, "above 0 and at most 1")
         _check("--nu", self.nu, lambda value: 0 < value < float("inf"), "a number above 0")
+        for epoch in self.keep_epochs:
+            _check("--keep-epochs", epoch, lambda value: value >= 1, "1 or more")
         for seed in self.seeds:
             _check("--seed", seed, lambda value: value >= 0, "0 or more")
         for epsilon in self.epsilons:
@@ -120,12 +123,12 @@ def parse_epsilons(text: str) -> tuple[float, ...]:
         raise UserError(f"--epsilons expects numbers such as 8/255,16/255 or 0.03, got {text!r}.") from error
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from text: "0,1,2"."""
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers from the text of an option, each once: "0,1,2"."""
     try:
         return tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
     except ValueError as error:
-        raise UserError(f"--seed expects whole numbers such as 0,1,2, got {text!r}.") from error
+        raise UserError(f"{option} expects whole numbers such as 0,1,2, got {text!r}.") from error
 
 
 def parse_names(text: str) -> tuple[str, ...]:

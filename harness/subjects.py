@@ -23,7 +23,7 @@ from harness.progress import say
 from harness.registry import backbones, defenses, preprocessors
 from harness.robustbench import ZooName, load_zoo_model, zoo_version
 from harness.seeding import derive
-from harness.training import TRAINING_VERSION, TrainingJob, train
+from harness.training import TRAINING_VERSION, TrainingJob, epoch_tag, kept_path, train
 from harness.types import Recipe, Split
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ class Workshop:
         if path.is_file():
             checkpoints.restore(model, checkpoints.load(path), path)
             say(f"{label} (seed {seed}): trained already, loaded from {path}")
+            self._say_not_kept(path)
         else:
             say(f"{label} (seed {seed}): training {recipe.epochs} epochs on {len(self.training_split)} images")
             train(
@@ -198,9 +199,16 @@ class Workshop:
                     cache=self.cache,
                     device=self.device,
                     amp=self.config.amp,
+                    keep_epochs=self.config.keep_epochs,
                 ),
             )
         return self._subject(label, defense, seed, model, self.backbone, path, about)
+
+    def _say_not_kept(self, path: Path) -> None:
+        gone = [epoch for epoch in self.config.keep_epochs if not kept_path(path, epoch_tag(epoch)).is_file()]
+        if gone:
+            shown = ", ".join(map(str, gone))
+            say(f"its epochs {shown} were not kept: for --keep-epochs, train it again under another --out.")
 
     def _loaded(self, path: Path, label: str, seed: int) -> Subject:
         found = checkpoints.load(path)

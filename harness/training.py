@@ -34,6 +34,7 @@ class TrainingJob:
     """What to train and where to keep it.
 
     about: what the checkpoint says of itself; its content decides whether an interrupted training is continued.
+    keep_epochs: after which, counted from 1, a checkpoint is kept; beside those that the defense keeps.
     """
 
     defense: Defense
@@ -45,6 +46,7 @@ class TrainingJob:
     cache: ArrayCache
     device: torch.device
     amp: bool = False
+    keep_epochs: tuple[int, ...] = ()
 
 
 def train(model: nn.Module, job: TrainingJob) -> None:
@@ -191,9 +193,10 @@ def _save_epoch(
     job: TrainingJob,
 ) -> None:
     weights, done = _cpu_weights(model), state.epoch + 1
-    tag = job.defense.keep(epoch=state.epoch, epochs=state.epochs)
-    if tag is not None:
-        checkpoints.save(kept_path(job.path, tag), weights, {**job.about, "kept": tag, "epoch": done})
+    by_defense = job.defense.keep(epoch=state.epoch, epochs=state.epochs)
+    for tag in (by_defense, epoch_tag(done) if done in job.keep_epochs else None):
+        if tag is not None:
+            checkpoints.save(kept_path(job.path, tag), weights, {**job.about, "kept": tag, "epoch": done})
     checkpoints.save(
         _state_path(job),
         weights,
@@ -239,6 +242,11 @@ def _plain_schedule(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str,
     return {
         k: v for k, v in schedule.state_dict().items() if k in ("last_epoch", "_step_count", "_last_lr", "base_lrs")
     }
+
+
+def epoch_tag(epoch: int) -> str:
+    """Under which a checkpoint asked for by `keep_epochs` is kept."""
+    return f"epoch={epoch}"
 
 
 def kept_path(path: Path, tag: str) -> Path:

@@ -17,7 +17,7 @@ from harness.config import (
     default_backbone,
     parse_epsilons,
     parse_names,
-    parse_seeds,
+    parse_numbers,
     read_toml,
 )
 from harness.errors import UserError
@@ -148,9 +148,9 @@ def test_radii_in_levels_come_back_exactly(levels: list[int]) -> None:
 
 
 def test_seeds_are_whole_numbers_each_once() -> None:
-    assert parse_seeds("2, 0,1,2,") == (2, 0, 1)
+    assert parse_numbers("2, 0,1,2,", "--seed") == (2, 0, 1)
     with pytest.raises(UserError, match=r"--seed expects whole numbers such as 0,1,2, got '1,x'"):
-        parse_seeds("1,x")
+        parse_numbers("1,x", "--seed")
 
 
 def test_names_keep_their_parameters_and_come_once() -> None:

@@ -121,6 +121,18 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert nn.functional.cross_entropy(network.eval()(images), labels).item() < before / 4
 
 
+def test_epochs_asked_for_are_kept_beside_what_the_defense_keeps(tmp_path: Path) -> None:
+    weights = trained(job(tmp_path, keep_epochs=(1, EPOCHS)))
+
+    kept = {path.name: checkpoints.load(path) for path in tmp_path.glob("model.epoch=*.pt")}
+    assert {name: found.about["epoch"] for name, found in kept.items()} == {
+        "model.epoch=1.pt": 1,
+        f"model.epoch={EPOCHS}.pt": EPOCHS,
+    }
+    assert same(kept[f"model.epoch={EPOCHS}.pt"].weights, weights)
+    assert (tmp_path / "model.level=0.1.pt").is_file()
+
+
 def test_what_is_trained_is_what_is_saved(tmp_path: Path) -> None:
     weights = trained(job(tmp_path))
 
