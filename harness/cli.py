@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from harness import __version__
 from harness.bench.cli import bench
 from harness.errors import HarnessError, UserError
+from harness.explain.cli import explain
 from harness.options import FILE, FOLDER, SCHEMES
 
 KINDS = (
@@ -49,6 +50,7 @@ def commands() -> None:
 
 
 commands.add_command(bench)
+commands.add_command(explain)
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:

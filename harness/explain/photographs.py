@@ -1,0 +1,41 @@
+"""Photographs as arrays of one size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from harness.errors import UserError
+from harness.pictures import ENDINGS
+from harness.progress import say
+
+
+def find_photographs(source: Path | None) -> tuple[Path, ...]:
+    """The pictures in a folder, sorted by name, or the one file that is named.
+
+    Raises: UserError when there are none.
+    """
+    if source is None:
+        return ()
+    if source.is_file():
+        return (source,)
+    if not source.is_dir():
+        raise UserError(f"--images expects a picture or a folder of pictures, found nothing at {source}.")
+    found = sorted(path for path in source.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+    if not found:
+        raise UserError(f"--images expects pictures ({', '.join(ENDINGS)}), found none in {source}.")
+    return tuple(found)
+
+
+def read_photograph(path: Path, size: int) -> np.ndarray | None:
+    """The middle square of a picture, upright, scaled to [3,size,size] uint8; None, and a line why, if unreadable."""
+    try:
+        with Image.open(path) as file:
+            upright = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        say(f"left out: the picture {path} cannot be read: {error}")
+        return None
+    square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
