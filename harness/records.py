@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from harness.cache import digest_of
 from harness.errors import HarnessError, UserError
-from harness.metrics import wilson
+from harness.recorded import Contents, read_contents, tidy, unpack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ FILE_NAME = "records.sqlite"
 SCHEMA_VERSION = 1
 FAILED = "failed"
 DONE = "done"
+DAMAGED = "Take a copy of the whole folder if there is one, or leave it out."
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -50,45 +51,6 @@ CREATE TABLE cells (
     details TEXT
 );
 """
-
-TIDY_COLUMNS = [
-    "dataset",
-    "backbone",
-    "defense",
-    "seed",
-    "suite",
-    "condition",
-    "severity",
-    "threat",
-    "preprocess",
-    "n_images",
-    "n_correct",
-    "accuracy",
-    "ci_low",
-    "ci_high",
-    "family",
-    "attack",
-    "norm",
-    "epsilon",
-    "epsilon_space",
-    "source",
-    "preset",
-    "seconds",
-    "device",
-    "details",
-    "recorded_at",
-    "epochs",
-    "train_images",
-    "amp",
-    "altered",
-    "gradient",
-    "draws",
-    "stage",
-    "transfer_from",
-    "data",
-    "weights",
-    "identity",
-]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,7 +194,7 @@ class Records:
         row = self._connection.execute(query, (identity,)).fetchone()
         if row is None:
             raise UserError(f"no finished cell has the identity {identity!r} in {self.path}.")
-        return list(map(_unpack, row))
+        return list(map(unpack, row))
 
     def failures(self) -> list[tuple[dict[str, Any], str]]:
         """What is shown of every failed cell, and why it failed."""
@@ -244,40 +206,21 @@ class Records:
 
         Accuracies are in percent, with Wilson's 95 % interval.
         """
-        import pandas as pd
+        contents = self.contents()
+        return tidy(contents.cells, lambda cell: str(contents.environments[cell.environment].get("device", "")))
 
-        query = (
-            "SELECT identity, shown, seconds, recorded_at, details, predictions, labels, environment "
-            "FROM cells JOIN answers ON answers.digest = cells.answers WHERE status='done' ORDER BY used, cells.rowid"
-        )
-        devices = {
-            key: json.loads(text).get("device", "")
-            for key, text in self._connection.execute("SELECT digest, environment FROM environments")
-        }
-        rows = [_tidy(row, devices) for row in self._connection.execute(query)]
-        frame = pd.DataFrame(rows, columns=TIDY_COLUMNS)
-        whole = ("severity", "seed", "epochs", "train_images", "draws")
-        return frame.astype({**dict.fromkeys(whole, "Int64"), "epsilon": "float64"})
+    def contents(self) -> Contents:
+        """Everything there is at this moment, in one piece while a run goes on writing; nothing is kept from it.
 
-
-def _tidy(row: tuple[Any, ...], devices: dict[str, str]) -> dict[str, Any]:
-    identity, shown, seconds, recorded_at, details, predictions, labels, environment = row
-    correct = _unpack(predictions) == _unpack(labels)
-    n_correct, n_images = int(correct.sum()), len(correct)
-    low, high = wilson(n_correct, n_images)
-    return {
-        **json.loads(shown),
-        "identity": identity,
-        "n_images": n_images,
-        "n_correct": n_correct,
-        "accuracy": 100 * n_correct / n_images,
-        "ci_low": 100 * low,
-        "ci_high": 100 * high,
-        "seconds": seconds,
-        "device": devices[environment],
-        "details": details,
-        "recorded_at": recorded_at,
-    }
+        Raises: UserError for what was damaged.
+        """
+        self._connection.execute("BEGIN")  # a snapshot: what others write meanwhile is not seen
+        try:
+            return read_contents(self._connection)
+        except (ValueError, KeyError, zlib.error) as error:
+            raise UserError(f"the records at {self.path} are damaged ({error}). {DAMAGED}") from error
+        finally:
+            self._connection.rollback()
 
 
 def _pack(values: np.ndarray, count: int) -> bytes:
@@ -287,10 +230,6 @@ def _pack(values: np.ndarray, count: int) -> bytes:
             f"a cell needs one integer an image, got {values.dtype} of shape {values.shape} for {count} images."
         )
     return zlib.compress(whole.tobytes(), level=6)
-
-
-def _unpack(blob: bytes) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(blob), dtype="<i4")
 
 
 @contextmanager
@@ -321,7 +260,9 @@ def _connected(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
         _check(connection, path)
         yield connection
     except sqlite3.DatabaseError as error:
-        raise HarnessError(f"the records at {path} could not be read or written: {error}.") from error
+        if write:
+            raise HarnessError(f"the records at {path} could not be read or written: {error}.") from error
+        raise UserError(f"the records at {path} could not be read: {error}. {DAMAGED}") from error
     finally:
         connection.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -141,7 +140,7 @@ class Cells:
         self.superseded = len(recorded) - len(latest)
         self.twins = _twins(latest)
         self._cells = tuple(sorted(_as_one(latest, self.twins), key=_order))
-        self._read_correct = functools.cache(correct)
+        self._read_correct = correct
         self.exhibits = exhibits
 
     def __repr__(self) -> str:

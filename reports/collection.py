@@ -1,13 +1,22 @@
-"""What a report is made from: the records and exhibits of one or several runs."""
+"""What a report is made from: the records and exhibits of one or several runs, merged."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from harness.cache import digest_of
+from harness.errors import UserError
 from harness.exhibits import Exhibits
+from harness.progress import say
+from harness.recorded import Contents, Failed, Recorded, tidy
 from harness.records import Records
 
 from .cells import Cells
@@ -22,7 +31,10 @@ class Failure(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """A cell that runs recorded with different predictions. correct: by run, how many images were right."""
+    """A cell that runs recorded with different predictions, of which the one recorded first is shown.
+
+    correct: by run, how many images were right · differing: images for which not all runs predicted the same class.
+    """
 
     identity: str
     shown: Mapping[str, Any]
@@ -36,7 +48,8 @@ class Collection:
     """Everything a report shows.
 
     runs: the folders' names · environments: by a cell's identity, what it was computed with (versions, device,
-    threads, commit) · recipes: by a cell's identity, how its network was trained, {} where that is not recorded.
+    threads, commit) · recipes: by a cell's identity, how its network was trained, {} where that is not recorded ·
+    digest: of all this, save the exhibits; the same records, last used in the same order, have the same.
     """
 
     runs: tuple[str, ...]
@@ -46,14 +59,175 @@ class Collection:
     conflicts: tuple[Conflict, ...] = ()
     environments: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    digest: str = ""
+
+
+class NothingFinishedError(UserError):
+    """There are runs, but none has a finished cell; `failures` says what went wrong instead."""
+
+    def __init__(self, runs: Iterable[str], failures: Sequence[Failure]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(
+            f"no recorded cells to report in {', '.join(runs)}. Run `python -m harness run` first, or wait for it."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run as it was read; recipes: of its cells, by identity."""
+
+    name: str
+    folder: Path
+    contents: Contents
+    recipes: Mapping[str, Mapping[str, Any]]
+
+
+class _Found(NamedTuple):
+    """A finished cell and where it was found."""
+
+    run: _Run
+    cell: Recorded
 
 
 def collect(folders: Sequence[Path]) -> Collection:
-    """Read the runs in these folders. Raises: UserError when there is nothing to read, see `Records.open`."""
-    (folder,) = folders
-    with Records.open(folder) as records:
-        failures = tuple(Failure(folder.name, shown, reason) for shown, reason in records.failures())
-        outcomes = {name: records.correct(name) for name in records.frame()["identity"]}
-        exhibits = Exhibits(folders)
-        cells = Cells(records.frame(), outcomes.__getitem__, exhibits)
-    return Collection(runs=(folder.name,), cells=cells, exhibits=exhibits, failures=failures)
+    """Read the runs in these folders, each at one moment, and merge them.
+
+    A cell that several runs recorded counts once: as it was recorded first, and used last when any of them used it
+    last. Runs may be going on meanwhile.
+
+    Raises: UserError when a folder cannot be read, see `Records.open`, or there is nothing finished in any.
+    """
+    runs = _read(folders)
+    everywhere: dict[str, list[_Found]] = defaultdict(list)
+    for run in runs:
+        for cell in run.contents.cells:
+            everywhere[cell.identity].append(_Found(run, cell))
+    kept = [_first(found) for found in everywhere.values()]
+    failures = _failures(runs, everywhere)
+    if not kept:
+        raise NothingFinishedError((str(run.folder) for run in runs), failures)
+    kept.sort(key=lambda found: found.cell.used)
+    conflicts = tuple(_conflict(found) for found in everywhere.values() if _differ(found))
+    environments = {cell.identity: run.contents.environments[cell.environment] for run, cell in kept}
+    exhibits = Exhibits([run.folder for run in runs])
+    return Collection(
+        runs=tuple(run.name for run in runs),
+        cells=_cells([cell for _, cell in kept], environments, exhibits),
+        exhibits=exhibits,
+        failures=failures,
+        conflicts=conflicts,
+        environments=environments,
+        recipes={cell.identity: run.recipes[cell.identity] for run, cell in kept},
+        digest=_digest(runs, kept, failures, conflicts),
+    )
+
+
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names, each with as many of its parents as tell it from the others.
+
+    >>> run_names([Path("/here/a/run"), Path("/here/b/run"), Path("/here/demo")])
+    ['a/run', 'b/run', 'demo']
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    lengths = [1] * len(parts)
+    while True:
+        names = ["/".join(part[-length:]) for part, length in zip(parts, lengths, strict=True)]
+        counts = Counter(names)
+        longer = [
+            length + (counts[name] > 1 and length < len(part))
+            for name, part, length in zip(names, parts, lengths, strict=True)
+        ]
+        if longer == lengths:
+            return names
+        lengths = longer
+
+
+def _read(folders: Sequence[Path]) -> list[_Run]:
+    """Each folder's records once. Raises: UserError for no folder, or one without records that can be read."""
+    distinct = list({Path(folder).resolve(): Path(folder) for folder in reversed(folders)}.values())[::-1]
+    if not distinct:
+        raise UserError("expected at least one run folder, got none.")
+    if len(distinct) < len(folders):
+        say("a run folder was given more than once; it is read once.")
+    shared: dict[str, Mapping[str, Any]] = {}
+    runs = []
+    for folder, name in zip(distinct, run_names(distinct), strict=True):
+        with Records.open(folder) as records:
+            contents = records.contents()
+        recipes = {cell.identity: _recipe(cell, shared) for cell in contents.cells}
+        runs.append(_Run(name, folder, contents, recipes))
+    for run in runs:
+        if len(runs) > 1 and not run.contents.cells:
+            say(f"{run.folder} has no finished cells.")
+    return runs
+
+
+def _recipe(cell: Recorded, shared: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """How a cell's network was trained; one object for all cells of it."""
+    trained = json.loads(cell.details or "{}").get("trained") or {}
+    return shared.setdefault(json.dumps(trained, sort_keys=True), trained)
+
+
+def _first(found: Sequence[_Found]) -> _Found:
+    """The cell as it was recorded first, last used when any run last used it."""
+    first = min(found, key=lambda each: each.cell.recorded_at)
+    return first._replace(cell=first.cell._replace(used=max(each.cell.used for each in found)))
+
+
+def _cells(recorded: Sequence[Recorded], environments: Mapping[str, Mapping[str, Any]], exhibits: Exhibits) -> Cells:
+    by_identity = {cell.identity: cell for cell in recorded}
+    frame = tidy(recorded, lambda cell: str(environments[cell.identity].get("device", "")))
+    return Cells(frame, lambda identity: by_identity[identity].correct(), exhibits)
+
+
+def _failures(runs: Sequence[_Run], finished: Mapping[str, Any]) -> tuple[Failure, ...]:
+    """The failures of every run that none of them made good."""
+    trained = {json.dumps(recipe, sort_keys=True) for run in runs for recipe in run.recipes.values()}
+    return tuple(
+        Failure(run.name, failed.shown, failed.reason)
+        for run in runs
+        for failed in run.contents.failures
+        if failed.identity not in finished and _training(failed) not in trained
+    )
+
+
+def _training(failed: Failed) -> str | None:
+    """How the network was to be trained, where it is that training that failed."""
+    about = failed.spec.get("training")
+    return None if about is None else json.dumps(about, sort_keys=True)
+
+
+def _digest(runs: Sequence[_Run], kept: Sequence[_Found], *others: Sequence[Any]) -> str:
+    names = [run.name for run in runs]
+    cells = [
+        (cell.identity, cell.predicted, cell.shown, cell.details, cell.seconds, cell.recorded_at, cell.environment)
+        for _, cell in kept
+    ]
+    return digest_of({"runs": names, "cells": cells, "others": others})
+
+
+def _differ(found: Sequence[_Found]) -> bool:
+    return len({each.cell.predicted for each in found}) > 1
+
+
+def _conflict(found: Sequence[_Found]) -> Conflict:
+    ordered = sorted(found, key=lambda each: each.cell.recorded_at)
+    cell = ordered[0].cell
+    return Conflict(
+        identity=cell.identity,
+        shown=cell.shown,
+        images=cell.n_images,
+        correct={each.run.name: each.cell.n_correct for each in ordered},
+        differing=_differing(ordered),
+    )
+
+
+def _differing(found: Iterable[_Found]) -> int:
+    """How many images not all runs gave the same class."""
+    predictions = []
+    for run, cell in found:
+        with Records.open(run.folder) as records:
+            predictions.append(records.predictions(cell.identity))
+        if len(predictions[-1]) != len(predictions[0]):
+            raise UserError(f"expected the same images in cell {cell.identity} of all runs. Leave out {run.folder}.")
+    return int(np.any([a != b for a, b in itertools.pairwise(predictions)], axis=0).sum())

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from harness.errors import HarnessError, UserError
-from harness.records import FILE_NAME, SCHEMA_VERSION, TIDY_COLUMNS, Cell, Records
+from harness.recorded import TIDY_COLUMNS
+from harness.records import FILE_NAME, SCHEMA_VERSION, Cell, Records
 
 LABELS = np.array([0, 1, 2, 3])
 INDICES = np.array([10, 20, 30, 40])

@@ -39,6 +39,8 @@ GOALS = (
     Goal("CIFAR images to level 0.6, 2 threads", 350),
     Goal("CIFAR images to level 0.6, 2 threads, fast", 1500),
     Goal("CIFAR images to level 0.6, ν=16, 2 threads", 250),
+    Goal("cells of 10,000 images to a collection", 1000),
+    Goal("cells of 10,000 images to all tables", 500),
 )
 
 Note = Callable[..., None]
