@@ -163,10 +163,20 @@ def natural(text: str) -> tuple[tuple[str, float], ...]:
     return tuple((word, float(number or 0)) for word, number in re.findall(r"([^\d]*)(\d+(?:\.\d+)?)?", text))
 
 
+def defense_order(defense: str) -> tuple[Any, ...]:
+    """A sort key for defenses: the paper's first, in its order, each followed by its variants."""
+    base = base_name(defense)
+    return _index(DEFENSES, base), base, natural(defense), defense
+
+
+def group_order(group: Group) -> tuple[Any, ...]:
+    """A sort key for groups: the paper's data sets first, in its order."""
+    return _index(FAMILIES, group.family), group
+
+
 def _column_order(column: tuple[Group, str]) -> tuple[Any, ...]:
     group, defense = column
-    base = base_name(defense)
-    return _index(FAMILIES, group.family), group, _index(DEFENSES, base), base, natural(defense), defense
+    return *group_order(group), *defense_order(defense)
 
 
 def _index(known: Sequence[str], name: str) -> int:
