@@ -37,6 +37,15 @@ class PairedTest(NamedTuple):
     p_value: float
 
 
+class Difference(NamedTuple):
+    """A mean difference between two accuracies on the same images, its interval, and the p-value of a test."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
 def accuracy(correct: np.ndarray) -> float:
     """The share of correct images. correct: [N] bool. Raises: UserError for no images."""
     return float(_outcomes([correct])[0].mean())
@@ -148,6 +157,42 @@ def bootstrap_mean(
     return Interval(float(low), float(high))
 
 
+def bootstrap_difference(
+    differences: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    claimed: tuple[float, float] = (0.0, math.inf),
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> Difference:
+    """The mean difference between two classifiers on the same images, with a paired bootstrap over images.
+
+    The interval is of percentiles, from resampling images with all that they were scored under, as `bootstrap_mean`
+    does; where every image has the same difference it reaches to either side as far as Wilson's for a share never
+    seen. The p-value is two-sided, against the mean lying across the nearer bound of `claimed`, by the normal
+    approximation (a paired z-test).
+
+    differences: [N], for each image the share of conditions that the first got right less the second's, in [−1,1] ·
+    claimed: between which bounds the mean is claimed to lie · a larger `resamples` steadies the interval's ends.
+    Raises: UserError for no images, differences that are none, bounds in the wrong order, or options out of range.
+    """
+    if resamples < 1 or not claimed[0] < claimed[1]:
+        raise UserError(f"expected resamples ≥ 1 and rising bounds, got {resamples} and {claimed}.")
+    tail = (1 - _checked(confidence)) / 2
+    n, mean = len(_differences(differences)), float(np.mean(differences))
+    # Images with the same difference are interchangeable, see `bootstrap_mean`.
+    kinds, counts = np.unique(np.round(differences, 12), return_counts=True)
+    unseen = wilson(0, n, confidence).high
+    if len(kinds) == 1:
+        low, high, error = max(-1.0, mean - unseen), min(1.0, mean + unseen), unseen / _normal_quantile(confidence)
+    else:
+        means = generator.multinomial(n, counts / n, size=resamples) @ kinds / n
+        low, high = map(float, np.quantile(means, [tail, 1 - tail]))
+        error = float(np.std(differences)) / math.sqrt(n)
+    distance = min(abs(mean - bound) for bound in claimed)
+    return Difference(mean, low, high, 2 * NormalDist().cdf(-distance / error))
+
+
 def show_epsilon(epsilon: float) -> str:
     """A radius as the field writes it: 8/255 where it is one of these, else a decimal.
 
@@ -173,6 +218,12 @@ def _outcomes(correct: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     if len(lengths) > 1:
         raise UserError(f"expected outcomes for the same images, got {' and '.join(map(str, lengths))} of them.")
     return np.stack(arrays)
+
+
+def _differences(values: np.ndarray) -> np.ndarray:
+    if values.ndim != 1 or not len(values) or not (np.abs(values) <= 1).all():
+        raise UserError(f"expected differences in [−1,1] for at least one image, got shape {values.shape}.")
+    return values
 
 
 def _checked(confidence: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from .render import (
     BLANK,
     HEADER_WIDTH,
     Entry,
+    constant_labels,
     difference_text,
     fold,
     is_best,
@@ -19,18 +21,25 @@ from .render import (
     shown_labels,
     spread_text,
     value_text,
+    varying_labels,
 )
-from .table import Column, Row, Table
+from .table import Column, Finding, Row, Table
 
 MOST_COLUMNS = 6
 """Columns of numbers in one float."""
-MOST_LINES = 54
+MOST_LINES = 36
 """Lines in one float; a row takes as many as its fullest place."""
+ROOMY = 3
+"""Up to so many columns have room for two texts beside each other."""
+LABEL_WIDTH, EVIDENCE_WIDTH = 24, 25
+"""Characters after which a label, and the evidence of a finding, go on in the next line."""
 _FITTED = (
     r"\providecommand{\fitted}[1]{\sbox0{#1}"
     r"\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi"
-    r"\ifdim\dimexpr\ht0+\dp0\relax>.72\textheight\sbox0{\resizebox*{!}{.72\textheight}{\usebox0}}\fi\usebox0}"
+    r"\ifdim\dimexpr\ht0+\dp0\relax>.66\textheight\sbox0{\resizebox*{!}{.66\textheight}{\usebox0}}\fi\usebox0}"
 )
+_LAST_SET = "ž"
+"""The last character of Latin Extended-A, up to which LaTeX sets letters without further packages."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -55,6 +64,7 @@ _LATEX = {
     "‖": r"$\Vert$",
     "ε": r"$\varepsilon$",
     "ν": r"$\nu$",
+    "κ": r"$\kappa$",
     # After the \\ that ends a row, a bracket or a star would be taken for its argument.
     **{character: f"{{{character}}}" for character in "[]*"},
 }
@@ -62,13 +72,32 @@ _LATEX = {
 
 def to_latex(table: Table) -> str:
     r"""Table environments that need the packages booktabs and graphicx, and nothing else."""
-    parts = list(itertools.product(_row_shares(table.rows), _column_shares(table.columns)))
+    table = _narrowed(table)
+    columns = list(_column_shares(table.columns))
+    roomy = max(map(len, columns)) <= ROOMY
+    parts = list(itertools.product(_row_shares(table.rows, roomy), columns))
     return "".join(_float(table, *part, first=number == 0) for number, part in enumerate(parts))
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    """Text that LaTeX sets as it is; characters that its usual fonts lack by their number, U+6570."""
+    return "".join(map(_escaped, " ".join(text.split())))
+
+
+def _escaped(character: str) -> str:
+    known = character.isascii() or character <= _LAST_SET
+    return _LATEX.get(character, character if known and character.isprintable() else f"U+{ord(character):04X}")
+
+
+def _narrowed(table: Table) -> Table:
+    """Without the labels that are the same in all rows; the title says them."""
+    kept = varying_labels(table)
+    return dataclasses.replace(
+        table,
+        title=", ".join([table.title, *constant_labels(table)]),
+        row_header=tuple(table.row_header[place] for place in kept),
+        rows=tuple(Row(tuple(row.labels[place] for place in kept), row.estimates) for row in table.rows),
+    )
 
 
 def _column_shares(columns: Sequence[Column]) -> Iterator[list[int]]:
@@ -86,12 +115,12 @@ def _column_shares(columns: Sequence[Column]) -> Iterator[list[int]]:
         yield part
 
 
-def _row_shares(rows: Sequence[Row]) -> Iterator[list[int]]:
+def _row_shares(rows: Sequence[Row], roomy: bool) -> Iterator[list[int]]:
     """The rows of each float."""
     part: list[int] = []
     lines = 0
     for number, row in enumerate(rows):
-        height = max((len(_lines(entry)) for entry in row.estimates if entry is not None), default=1)
+        height = max(len(lines) for lines in [*map(_label_lines, row.labels), *_all_lines(row, roomy)])
         if part and lines + height > MOST_LINES:
             yield part
             part, lines = [], 0
@@ -99,6 +128,14 @@ def _row_shares(rows: Sequence[Row]) -> Iterator[list[int]]:
         lines += height
     if part:
         yield part
+
+
+def _label_lines(label: str) -> list[str]:
+    return fold(label, LABEL_WIDTH).split("\n")
+
+
+def _all_lines(row: Row, roomy: bool) -> list[list[str]]:
+    return [_lines(entry, roomy) for entry in row.estimates if entry is not None]
 
 
 def _float(table: Table, rows: Sequence[int], columns: Sequence[int], *, first: bool) -> str:
@@ -112,7 +149,7 @@ def _float(table: Table, rows: Sequence[int], columns: Sequence[int], *, first: 
         *([] if first else [r"\addtocounter{table}{-1}"]),
         rf"\caption[{{{title}}}]{{\footnotesize {text}}}",
         *([rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.name)}}}"] if first else []),
-        rf"\fitted{{\begin{{tabular}}{{{'l' * len(table.row_header)}{'r' * len(columns)}}}",
+        rf"\fitted{{\begin{{tabular}}{{{_label_columns(table)}{'r' * len(columns)}}}",
         r"\toprule",
         *_header(table.row_header, [table.columns[column] for column in columns]),
         r"\midrule",
@@ -122,6 +159,12 @@ def _float(table: Table, rows: Sequence[int], columns: Sequence[int], *, first: 
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _label_columns(table: Table) -> str:
+    """Left-aligned, a long label on several lines."""
+    widest = [max(len(row.labels[place]) for row in table.rows) for place in range(len(table.row_header))]
+    return "".join("l" if width <= LABEL_WIDTH else "p{36mm}" for width in widest)
 
 
 def _header(row_header: Sequence[str], columns: Sequence[Column]) -> list[str]:
@@ -142,19 +185,28 @@ def _rows(rows: Sequence[Row], columns: Sequence[int]) -> Iterator[str]:
     for place, shown in enumerate(shown_labels(labels)):
         if place and labels[place][:-1] != labels[place - 1][:-1]:
             yield r"\addlinespace"
-        cells = [_cell(rows[place].estimates[column]) for column in columns]
-        yield rf"{' & '.join([*map(escape_latex, shown), *cells])} \\"
+        cells = [_cell(rows[place].estimates[column], len(columns) <= ROOMY) for column in columns]
+        yield rf"{' & '.join([*map(_label, shown), *cells])} \\"
 
 
-def _cell(entry: Entry | None) -> str:
-    return escape_latex(BLANK) if entry is None else _stack(_lines(entry))
+def _label(label: str) -> str:
+    text = escape_latex(label)
+    return rf"{{\raggedright {text}\par}}" if len(label) > LABEL_WIDTH else text
 
 
-def _lines(entry: Entry) -> list[str]:
-    """The lines of a place, the number first."""
+def _cell(entry: Entry | None, roomy: bool) -> str:
+    return escape_latex(BLANK) if entry is None else _stack(_lines(entry, roomy))
+
+
+def _lines(entry: Entry, roomy: bool) -> list[str]:
+    """The lines of a place, the number first; where there is room, what belongs together on one line."""
     value = escape_latex(value_text(entry))
-    below = (spread_text(entry), paper_text(entry), difference_text(entry))
-    return [rf"\textbf{{{value}}}" if is_best(entry) else value, *(escape_latex(text) for text in below if text)]
+    if isinstance(entry, Finding):
+        return [value, *(escape_latex(line) for line in fold(entry.evidence, EVIDENCE_WIDTH).split("\n") if line)]
+    best = rf"\textbf{{{value}}}" if is_best(entry) else value
+    spread, paper, difference = map(escape_latex, (spread_text(entry), paper_text(entry), difference_text(entry)))
+    lines = [f"{best} {spread}", f"{paper} {difference}"] if roomy else [best, spread, paper, difference]
+    return [line for line in lines if line.strip()]
 
 
 def _stack(lines: Iterable[str]) -> str:

@@ -33,8 +33,8 @@ DIFFERENCES = {
     "radius": "a radius r that it does not state",
 }
 COMPARISON = (
-    "after it ours − the paper's, with ✓ where our interval covers the paper's number (✗ where not), whose own "
-    "uncertainty is left out."
+    "after it ours − the paper's, and ✓ where our interval covers the paper's number (whose own uncertainty is left "
+    "out), else ✗; in parentheses where settings differ (†), so that it neither confirms nor refutes the paper."
 )
 UNSTATED = "The paper does not say whether it preprocessed here; its numbers stand in the rows without."
 
@@ -102,7 +102,7 @@ def _compared(cell: Cell, backbone: str) -> dict[str, bool]:
         "pretraining": base == backbone and pretrained != (base in PRETRAINED),
         "data": cell.dataset != cell.family,
         "training": cell.altered or cell.preset != "paper",
-        "preprocessing": cell.preprocessed and not _papers_preprocessing(cell),
+        "preprocessing": cell.preprocessed and not papers_preprocessing(cell),
         "corruptions": cell.source == "generated",
         "epsilon": cell.epsilon_space == "pixel",
     }
@@ -114,7 +114,8 @@ def papers_defense(cell: Cell) -> str | None:
     return base if parameters == (_LEVELS.get(cell.family, "") if base.startswith("virolbi_") else "") else None
 
 
-def _papers_preprocessing(cell: Cell) -> bool:
+def papers_preprocessing(cell: Cell) -> bool:
+    """Whether the test image was preprocessed as in the paper."""
     if base_name(cell.defense) == "blur":
         return cell.preprocess == "blur"
     name, _, parameters = cell.preprocess.partition(":")

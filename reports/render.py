@@ -96,11 +96,28 @@ def paper_text(estimate: Entry) -> str:
 
 
 def difference_text(estimate: Entry) -> str:
-    """Ours − the paper's and whether our interval covers it, "+1.3 ✓" or "−7.0 ✗"; "" where there is no paper's."""
-    if isinstance(estimate, Finding) or estimate.difference is None:
+    """Ours − the paper's and whether our interval covers it, "+1.3 ✓" or "−7.0 ✗"; "" where there is no paper's.
+
+    In another setting than the paper's the mark is in parentheses, since it says nothing about the paper.
+    """
+    if isinstance(estimate, Finding) or estimate.paper is None or estimate.difference is None:
         return ""
     points = round(estimate.difference, DECIMALS) + 0.0  # no −0.0
-    return f"{points:+.{DECIMALS}f} {COVERED if estimate.covered else NOT_COVERED}".replace("-", "−")
+    mark = COVERED if estimate.covered else NOT_COVERED
+    return f"{points:+.{DECIMALS}f} {f'({mark})' if estimate.paper.differences else mark}".replace("-", "−")
+
+
+def varying_labels(table: Table) -> list[int]:
+    """The row labels worth a column: those that differ between rows, and the last."""
+    last = len(table.row_header) - 1
+    return [place for place in range(last + 1) if place == last or len({row.labels[place] for row in table.rows}) > 1]
+
+
+def constant_labels(table: Table) -> list[str]:
+    """The other labels, each with its name, "backbone resnet18"."""
+    kept = varying_labels(table)
+    names = enumerate(table.row_header)
+    return [f"{name} {table.rows[0].labels[place]}" for place, name in names if place not in kept]
 
 
 def shown_labels(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -33,7 +33,7 @@ class ProjectionSeconds:
         image = f"{measured.about['size']}×{measured.about['size']} gray"
         return Table(
             name="table7",
-            title=f"{measured.about['iterations']:,} iterations with a projection in each (Table 7 of the paper)",
+            title=f"{measured.about['iterations']:,} iterations, a projection in each{_whose(measured.about)}",
             caption=tuple(_caption(measured)),
             row_header=("measure",),
             column_header=("image", "projection"),
@@ -58,12 +58,12 @@ def _seconds(measured: Exhibit, method: str) -> Finding:
     iterations = measured.about["measured"][method]
     all_of_them = iterations == measured.about["iterations"]
     how = "all iterations" if all_of_them else f"extrapolated from {iterations:,}"
-    spread = f" ± {_digits(float(times.std(ddof=1)))}" if len(times) > 1 else ""
-    return Finding(verdict=f"{_digits(float(times.mean()))}{spread}", evidence=f"{how}, {len(times)} times")
+    spread = f" ± {_digits(times.std(ddof=1), 2)}" if len(times) > 1 else ""
+    return Finding(verdict=f"{_digits(times.mean())}{spread}", evidence=f"{how} ×{len(times)}")
 
 
 def _ratio(times: np.ndarray, ours: float) -> Finding:
-    return Finding(verdict=f"{times.mean() / ours:,.3g}", evidence="")
+    return Finding(verdict=_digits(times.mean() / ours), evidence="")
 
 
 def _paper(seconds: PaperSeconds | None) -> Finding | None:
@@ -72,6 +72,10 @@ def _paper(seconds: PaperSeconds | None) -> Finding | None:
 
 def _is_papers(about: Mapping[str, Any]) -> bool:
     return (about["size"], about["iterations"]) == _PAPERS
+
+
+def _whose(about: Mapping[str, Any]) -> str:
+    return " (Table 7 of the paper)" if _is_papers(about) else ""
 
 
 def _caption(measured: Exhibit) -> list[str]:
@@ -90,5 +94,7 @@ def _caption(measured: Exhibit) -> list[str]:
     ]
 
 
-def _digits(seconds: float) -> str:
-    return f"{seconds:,.0f}" if seconds >= 1000 else f"{seconds:.3g}"
+def _digits(number: float, count: int = 3) -> str:
+    """A number to so many significant digits."""
+    rounded = float(f"{number:.{count}g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{number:.{count}g}"

@@ -16,6 +16,7 @@ from .render import (
     BLANK,
     HEADER_WIDTH,
     Entry,
+    constant_labels,
     difference_text,
     fold,
     is_best,
@@ -23,6 +24,7 @@ from .render import (
     shown_labels,
     spread_text,
     value_text,
+    varying_labels,
 )
 from .table import Column, Finding, Table
 
@@ -53,11 +55,8 @@ class _View:
     def __init__(self, table: Table, width: int) -> None:
         self.table = table
         self.width = width
-        last = len(table.row_header) - 1
-        kept = [place for place in range(last + 1) if place == last or len(set(self._labels(place))) > 1]
-        self.said_once = [
-            f"{name} {table.rows[0].labels[place]}" for place, name in enumerate(table.row_header) if place not in kept
-        ]
+        kept = varying_labels(table)
+        self.said_once = constant_labels(table)
         self.header = [table.row_header[place] for place in kept]
         self.labels = [tuple(row.labels[place] for place in kept) for row in table.rows]
         self.stacked = False
@@ -115,9 +114,6 @@ class _View:
     def _cells(self, column: int) -> list[str]:
         return [_cell(row.estimates[column], self.stacked).plain for row in self.table.rows]
 
-    def _labels(self, place: int) -> list[str]:
-        return [row.labels[place] for row in self.table.rows]
-
 
 def _datasets(columns: Sequence[Column]) -> list[list[int]]:
     grouped = itertools.groupby(range(len(columns)), key=lambda number: columns[number].dataset)
@@ -137,7 +133,7 @@ def _cell(estimate: Entry | None, stacked: bool) -> Text:
     if estimate is None:
         return Text(BLANK, style="dim")
     if isinstance(estimate, Finding):
-        return Text(f"{estimate.verdict}\n{fold(estimate.evidence, EVIDENCE_WIDTH)}")
+        return Text(f"{estimate.verdict}\n{fold(estimate.evidence, EVIDENCE_WIDTH)}".rstrip())
     apart = "\n" if stacked else " "
     value = (value_text(estimate), "bold" if is_best(estimate) else "")
     paper = f"\n{paper_text(estimate)}{apart}{difference_text(estimate)}" if estimate.paper else ""

@@ -73,7 +73,7 @@ def csv_lines(shown):
         (number(78.46, std=0.4, seeds=3, expected_seeds=3), "78.5 ± 0.4"),
         (number(78.46, best=True), "**78.5** [74.3, 82.7]"),
         (number(78.46, paper=PaperNumber(78.4)), "78.5 [74.3, 82.7]<br>paper 78.40 +0.1 ✓"),
-        (number(78.46, paper=PaperNumber(78.4, ("data",))), "78.5 [74.3, 82.7]<br>paper 78.40† +0.1 ✓"),
+        (number(78.46, paper=PaperNumber(78.4, ("data",))), "78.5 [74.3, 82.7]<br>paper 78.40† +0.1 (✓)"),
         (number(78.46, paper=PaperNumber(78.47)), "78.5 [74.3, 82.7]<br>paper 78.47 +0.0 ✓"),
         (number(78.46, paper=PaperNumber(85.5)), "78.5 [74.3, 82.7]<br>paper 85.50 −7.0 ✗"),
         (number(0.0), "0.0 [-4.2, 4.2]"),
@@ -167,7 +167,8 @@ def test_latex_escapes_every_special_character():
 
 
 def test_latex_has_a_header_per_data_set():
-    shown = to_latex(table(defenses=("vanilla", "blur"), datasets=("cifar10", "cifar100")))
+    names = {"defenses": ("vanilla", "blur"), "datasets": ("cifar10", "cifar100")}
+    shown = to_latex(table(**names, backbones=("resnet18", "vit_tiny")))
 
     assert r"\multicolumn{2}{c}{cifar10} & \multicolumn{2}{c}{cifar100} \\" in shown
     assert r"\cmidrule(lr){4-5} \cmidrule(lr){6-7}" in shown
