@@ -18,7 +18,6 @@ from .table import Finding, Table
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 HOLDS_SO_FAR = "holds where run"
-COUNTED = {HOLDS: "hold", FAILS: "do not hold", UNDECIDED: "undecided"}
 SIGNIFICANT = 0.05
 CAPTION = (
     "Differences in accuracy on the same images, in points, with the 95 % interval from resampling images (averaged "
@@ -122,7 +121,7 @@ def _summed_up(claim: Claim, found: Mapping[Comparison, Finding]) -> Finding:
         return Finding(verdict=NOT_RUN, evidence=f"needs {claim.needs}")
     counts = Counter(finding.verdict for finding in found.values())
     missing = [comparison for comparison in claim.comparisons if comparison not in found]
-    parts = [f"{counts[verdict]} {text}" for verdict, text in COUNTED.items() if counts[verdict]]
+    parts = [f"{verdict} {counts[verdict]}" for verdict in (HOLDS, FAILS, UNDECIDED) if counts[verdict]]
     evidence = ", ".join([*parts, *_missing(missing, found)])
     if counts[FAILS]:
         return Finding(verdict=FAILS, evidence=evidence)
@@ -136,7 +135,7 @@ def _missing(missing: Sequence[Comparison], found: Iterable[Comparison]) -> list
     lacking = sorted(_defenses(missing) - _defenses(found))
     if not missing:
         return []
-    return [f"{len(missing)} {NOT_RUN} ({', '.join(lacking)})" if lacking else f"{len(missing)} {NOT_RUN}"]
+    return [f"{NOT_RUN} {len(missing)} ({', '.join(lacking)})" if lacking else f"{NOT_RUN} {len(missing)}"]
 
 
 def _defenses(comparisons: Iterable[Comparison]) -> set[str]:

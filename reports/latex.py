@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,15 +12,14 @@ from .render import (
     BLANK,
     HEADER_WIDTH,
     Entry,
-    constant_labels,
     difference_text,
     fold,
     is_best,
+    narrowed,
     paper_text,
     shown_labels,
     spread_text,
     value_text,
-    varying_labels,
 )
 from .table import Column, Finding, Row, Table
 
@@ -72,7 +70,7 @@ _LATEX = {
 
 def to_latex(table: Table) -> str:
     r"""Table environments that need the packages booktabs and graphicx, and nothing else."""
-    table = _narrowed(table)
+    table = narrowed(table)
     columns = list(_column_shares(table.columns))
     roomy = max(map(len, columns)) <= ROOMY
     parts = list(itertools.product(_row_shares(table.rows, roomy), columns))
@@ -87,17 +85,6 @@ def escape_latex(text: str) -> str:
 def _escaped(character: str) -> str:
     known = character.isascii() or character <= _LAST_SET
     return _LATEX.get(character, character if known and character.isprintable() else f"U+{ord(character):04X}")
-
-
-def _narrowed(table: Table) -> Table:
-    """Without the labels that are the same in all rows; the title says them."""
-    kept = varying_labels(table)
-    return dataclasses.replace(
-        table,
-        title=", ".join([table.title, *constant_labels(table)]),
-        row_header=tuple(table.row_header[place] for place in kept),
-        rows=tuple(Row(tuple(row.labels[place] for place in kept), row.estimates) for row in table.rows),
-    )
 
 
 def _column_shares(columns: Sequence[Column]) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
 import re
@@ -11,7 +12,7 @@ from typing import TypeAlias
 
 from rich.cells import cell_len
 
-from .table import DECIMALS, Estimate, Finding, Table
+from .table import DECIMALS, Estimate, Finding, Row, Table
 
 Entry: TypeAlias = Estimate | Finding
 BLANK = "–"
@@ -118,6 +119,17 @@ def constant_labels(table: Table) -> list[str]:
     kept = varying_labels(table)
     names = enumerate(table.row_header)
     return [f"{name} {table.rows[0].labels[place]}" for place, name in names if place not in kept]
+
+
+def narrowed(table: Table) -> Table:
+    """The table without the labels that are the same in all rows; the title says them."""
+    kept = varying_labels(table)
+    return dataclasses.replace(
+        table,
+        title=", ".join([table.title, *constant_labels(table)]),
+        row_header=tuple(table.row_header[place] for place in kept),
+        rows=tuple(Row(tuple(row.labels[place] for place in kept), row.estimates) for row in table.rows),
+    )
 
 
 def shown_labels(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from html import escape
 
-from .render import BLANK, Entry, difference_text, is_best, paper_text, shown_labels, spread_text, value_text
+from .render import BLANK, Entry, difference_text, is_best, narrowed, paper_text, shown_labels, spread_text, value_text
 from .table import Column, Estimate, Finding, Row, Table
 
 STYLE = """
@@ -14,6 +14,8 @@ STYLE = """
   --paper: #005a8f; --good: #00664a; --bad: #a03c00; }
 @media (prefers-color-scheme: dark) { :root { --ink: #ececec; --faint: #a8a8a8; --rule: #5a5a5a; --ground: #17181a;
   --paper: #7cc4f0; --good: #4fd1a5; --bad: #f0a36b; } }
+h1 { font-size: 1.3rem; }
+h1 ~ .scroll caption strong { display: none; }
 body { margin: 1.5rem; background: var(--ground); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
 .scroll { overflow-x: auto; }
 table.results { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -22,7 +24,8 @@ table.results { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .results th, .results td { padding: .3rem .7rem; vertical-align: top; }
 .results thead th { border-bottom: 1px solid var(--rule); vertical-align: bottom; }
 .results thead th[scope=colgroup] { text-align: center; }
-.results tbody th, .results thead th.label { text-align: left; font-weight: 400; white-space: nowrap; }
+.results tbody th, .results thead th.label { text-align: left; font-weight: 400; }
+.results tbody th { max-width: 24ch; }
 .results thead th.column, .results td { text-align: right; }
 .results .repeated { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .results .start > * { border-top: 1px solid var(--rule); }
@@ -30,7 +33,7 @@ table.results { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .results .best .value { font-weight: 700; }
 .results .spread, .results .paper, .results .difference { display: block; font-size: .82em; white-space: nowrap; }
 .results .spread, .results .blank { color: var(--faint); }
-.results .finding .spread { white-space: normal; max-width: 32ch; margin-left: auto; }
+.results .finding .spread { white-space: normal; overflow-wrap: anywhere; max-width: 42ch; margin-left: auto; }
 .results .paper { color: var(--paper); }
 .results [data-verdict="holds"] .value, .results [data-verdict="pass"] .value { color: var(--good); font-weight: 700; }
 .results [data-verdict="does not hold"] .value, .results [data-verdict="FAIL"] .value {
@@ -40,11 +43,12 @@ table.results { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 
 def to_page(table: Table) -> str:
     """A page of its own: light and dark, no script, nothing to load."""
-    title = escape(table.title)
+    title = escape(narrowed(table).title)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{title}</h1>\n"
         f'<div class="scroll" role="region" tabindex="0" aria-label="{title}">\n{to_html(table)}</div>\n'
         "</main>\n</body>\n</html>\n"
     )
@@ -52,6 +56,7 @@ def to_page(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """A table element; whatever a name holds is escaped, and `data-sort` holds what a column is sorted by."""
+    table = narrowed(table)
     rows = zip(table.rows, shown_labels([row.labels for row in table.rows]), strict=True)
     body = "".join(_row(table, row, shown, first=number == 0) for number, (row, shown) in enumerate(rows))
     return (

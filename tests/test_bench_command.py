@@ -33,6 +33,7 @@ from harness.bench.projection_report import make_sheet
 from harness.bench.schemes import COLUMNS, LONG, VARIANTS, Stage, _deviations, measure
 from harness.bench.timing import Plan
 from harness.errors import UserError
+from harness.exhibits import Exhibits
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--size", "8", "--iterations", "20", "--repeats", "2", "--scaling", "4")
@@ -92,6 +93,17 @@ def test_every_repeat_is_a_row_with_its_hardware_and_versions(measured: tuple[Pa
     assert (frame.deviation.dropna() < 1e-6).all()
     some = frame[frame.projection_seconds.notna()]
     np.testing.assert_allclose(some.seconds, some.gradient_seconds + 20 * some.projection_seconds)
+
+
+def test_the_seconds_of_the_size_asked_for_are_kept_for_reports(measured: tuple[Path, str]) -> None:
+    frame = pd.read_csv(measured[0] / "projection.csv").query("size == 8")
+
+    kept = Exhibits([measured[0]])["projection"]
+
+    assert (set(kept.arrays), kept.about["size"], kept.about["iterations"]) == (set(METHODS), 8, 20)
+    for method, seconds in kept.arrays.items():
+        np.testing.assert_allclose(seconds, frame[frame.method == method].seconds)
+    assert kept.about["measured"]["graph"] == 20
 
 
 def test_what_was_extrapolated_is_said(measured: tuple[Path, str], tmp_path: Path) -> None:
