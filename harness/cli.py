@@ -365,12 +365,13 @@ def _draw_curves(folder: Path) -> None:
     from harness.packages import load_package
     from harness.records import Records
 
-    reports = load_package("reports")
     with Records.open(folder) as records:
-        figure = reports.epsilon_curve.draw(reports.Cells(records.frame(), records.correct)) if len(records) else None
-    if figure is not None:
-        for path in reports.epsilon_curve.save(figure, folder / "figures" / "accuracy-by-epsilon"):
-            click.echo(f"figure: {path}", err=True)
+        if not len(records):
+            return
+    gallery = load_package("reports.gallery")
+    drawn = gallery.draw(load_package("reports.collection").collect([folder]), ["masking"])
+    for path in gallery.write(drawn, folder / "figures"):
+        click.echo(f"figure: {path}", err=True)
 
 
 def _is_default(option: str) -> bool:

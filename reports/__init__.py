@@ -1,8 +1,7 @@
 """Tables made from records; nothing here opens a model."""
 
-from . import epsilon_curve
 from .cells import Cells
 from .report import build, show, write
 from .table import Table
 
-__all__ = ["Cells", "Table", "build", "epsilon_curve", "show", "write"]
+__all__ = ["Cells", "Table", "build", "show", "write"]

@@ -51,7 +51,7 @@ def write(tables: Iterable[Table], folder: Path) -> list[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_replace(folder / f"{_stem(t.name)}{end}", form(t)) for t in tables for end, form in FORMATS.items()]
+        return [replace_file(folder / f"{stem(t.name)}{end}", form(t)) for t in tables for end, form in FORMATS.items()]
     except OSError as error:
         raise UserError(f"the tables cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
 
@@ -63,11 +63,13 @@ def _build(name: str, cells: Cells) -> Table | None:
     return table and dataclasses.replace(table, name=registered.canonical(name))
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """What the files of a table or figure of this name are called, before their endings."""
     return re.sub(r"[^\w.=-]+", "-", name)
 
 
-def _replace(path: Path, text: str) -> Path:
+def replace_file(path: Path, text: str) -> Path:
+    """Write a text file, whole or not at all; returns its path. Raises: OSError when it cannot be written."""
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8", newline="\n")
     os.replace(temporary, path)

@@ -12,6 +12,7 @@ from .cells import Cell, Cells, Group, base_name
 from .estimates import mean_accuracy, worst_case
 from .layout import (
     Label,
+    Place,
     assemble,
     backbone_label,
     epsilon_label,
@@ -39,34 +40,55 @@ class Summary:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when only attacks were checked."""
-        everything = [cell for cell in cells if base_name(cell.suite) != "masking"]
+        everything = measured(cells)
         if not everything:
             return None
-        scored = [cell for cell in everything if not cell.threat]
-        attacked = [cell for cell in everything if cell.threat]
-        means, robust = _mean_label(scored), _robust_label(attacked)
-        preprocess = preprocess_label(everything)
-
-        def row(cell: Cell) -> tuple[Label, ...]:
-            return backbone_label(cell), (robust if cell.threat else means)(cell), preprocess(cell)
-
-        places = fill(cells, everything, row=row, combine=_combine, paper=_paper, group=_group)
+        places = measures(cells, everything)
         return assemble(
             places,
             name="summary",
             title="Summary",
-            caption=[*_about(attacked), *common(cells, everything, places, paper_note=UNSTATED)],
+            caption=[*about_robustness(everything), *common(cells, everything, places, paper_note=UNSTATED)],
             row_header=("backbone", "measure", "preprocess"),
         )
 
 
-def _combine(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashable]) -> Estimate:
-    return (worst_case if chosen[0].threat else mean_accuracy)(cells, chosen, expected)
+def measured(cells: Cells) -> list[Cell]:
+    """The cells that are summed up: all but those that only check attacks."""
+    return [cell for cell in cells if base_name(cell.suite) != "masking"]
 
 
-def _group(cell: Cell) -> Group:
+def measures(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, Estimate]:
+    """One estimate a suite, for attacks one a threat model and ε; rows are (backbone, measure, preprocessing)."""
+    scored = [cell for cell in chosen if not cell.threat]
+    attacked = [cell for cell in chosen if cell.threat]
+    means, robust = _mean_label(scored), _robust_label(attacked)
+    preprocess = preprocess_label(chosen)
+
+    def row(cell: Cell) -> tuple[Label, ...]:
+        return backbone_label(cell), (robust if cell.threat else means)(cell), preprocess(cell)
+
+    return fill(cells, chosen, row=row, combine=_combine, paper=_paper, group=summary_group)
+
+
+def summary_group(cell: Cell) -> Group:
     """Suites may be run on different numbers of images: that is said in the row, not in the column."""
     return cell.group._replace(images=0, variant="")
+
+
+def about_robustness(chosen: Sequence[Cell]) -> list[str]:
+    """What a caption says of robust accuracy, where attacks are among the cells."""
+    attacked = [cell for cell in chosen if cell.threat]
+    if not attacked:
+        return []
+    return [
+        "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
+        f"({epsilon_spaces(attacked)} space)."
+    ]
+
+
+def _combine(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashable]) -> Estimate:
+    return (worst_case if chosen[0].threat else mean_accuracy)(cells, chosen, expected)
 
 
 def _mean_label(scored: Sequence[Cell]) -> Callable[[Cell], Label]:
@@ -98,10 +120,10 @@ def _size_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
     """The number of images, said where a suite was run on several numbers of them."""
     sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
     for cell in chosen:
-        sizes[_group(cell), cell.suite].add(cell.n_images)
+        sizes[summary_group(cell), cell.suite].add(cell.n_images)
 
     def label(cell: Cell) -> Label:
-        several = len(sizes[_group(cell), cell.suite]) > 1
+        several = len(sizes[summary_group(cell), cell.suite]) > 1
         return Label((cell.n_images,), f", n = {cell.n_images:,}") if several else Label((0,), "")
 
     return label
@@ -120,12 +142,3 @@ def _paper(members: Sequence[Cell]) -> PaperNumber | None:
     cell = members[0]
     position = _CLEAN.get(base_name(cell.defense))
     return paper_number(members, position) if position and base_name(cell.suite) == "clean" else None
-
-
-def _about(attacked: Sequence[Cell]) -> list[str]:
-    if not attacked:
-        return []
-    return [
-        "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
-        f"({epsilon_spaces(attacked)} space)."
-    ]

@@ -26,7 +26,7 @@ class NaturalCorruptions:
         chosen = cells.of_suite("corruption")
         if not chosen:
             return None
-        corruption = source_label(chosen, _corruption_label)
+        corruption = source_label(chosen, corruption_label)
         preprocess = preprocess_label(chosen)
         places = fill(
             cells,
@@ -44,7 +44,8 @@ class NaturalCorruptions:
         )
 
 
-def _corruption_label(cell: Cell) -> Label:
+def corruption_label(cell: Cell) -> Label:
+    """The corruptions in the order in which the field lists them."""
     place = ORDER.index(cell.condition) if cell.condition in ORDER else len(ORDER)
     return Label((place, cell.condition), cell.condition)
 

@@ -30,6 +30,7 @@ THREATS = {
     "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
 }
+WORST_CASE = "Worst case: right under every attack of the block."
 PGD = {"steps": "20", "relative_step": "0.25"}
 """What PGD's name leaves unsaid. Its class would tell, but loads PyTorch, which tables do without."""
 STAGES = ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")
@@ -57,7 +58,7 @@ class AdversarialExamples:
             return backbone_label(cell), epsilon(cell), threat_label(cell), preprocess(cell)
 
         places = fill(
-            cells, chosen, row=lambda cell: (*block(cell), _attack_label(cell)), combine=mean_accuracy, paper=_paper
+            cells, chosen, row=lambda cell: (*block(cell), attack_label(cell)), combine=mean_accuracy, paper=_paper
         )
         if len({cell.attack for cell in chosen}) > 1:
             worst = Label((1, ()), "worst case")
@@ -68,12 +69,12 @@ class AdversarialExamples:
             places,
             name="table2",
             title="Adversarial examples (Table 2 of the paper)",
-            caption=[*_about(chosen), *common(cells, chosen, places, paper_note=PAPER_NOTE)],
+            caption=[*about_attacks(chosen), WORST_CASE, *common(cells, chosen, places, paper_note=PAPER_NOTE)],
             row_header=("backbone", "ε", "threat", "preprocess", "attack"),
         )
 
 
-def _attack_label(cell: Cell) -> Label:
+def attack_label(cell: Cell) -> Label:
     """The attack, and where it has several, which of its stages and which way through the preprocessing."""
     way = "" if cell.gradient in USUAL else cell.gradient
     words = [cell.attack, *([cell.stage] if cell.stage else []), *([f"via {way}"] if way else [])]
@@ -88,13 +89,14 @@ def _paper(members: Sequence[Cell]) -> PaperNumber | None:
     return paper_number(members, Position((2, 8), f"eps={show_epsilon(cell.epsilon)}"))
 
 
-def _about(chosen: Sequence[Cell]) -> list[str]:
+def about_attacks(chosen: Sequence[Cell]) -> list[str]:
+    """What captions say of attacks: threat models, norm and space of ε, and how they are made."""
     threats = {cell.threat for cell in chosen}
     norms = " and ".join(sorted({cell.norm for cell in chosen if cell.norm}))
     return [
         f"Threat model: {norms or 'unnamed'} norm, ε in {epsilon_spaces(chosen)} space; "
         + "; ".join(text for name, text in THREATS.items() if name in threats)
-        + ". Worst case: right under every attack of the block.",
+        + ".",
         *_gradients(chosen),
         *_stages(chosen),
         *_sources(chosen),

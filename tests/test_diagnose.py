@@ -41,7 +41,7 @@ def test_the_checks_are_printed_written_and_drawn(trained: Path, tmp_path: Path)
     text = (tmp_path / "tables" / "masking.csv").read_text()
     assert text.count("pass") + text.count("FAIL") == 6  # no other model to transfer from
     pictures = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
-    assert pictures.keys() == {"accuracy-by-epsilon.png", "accuracy-by-epsilon.pdf"}
+    assert pictures.keys() == {f"masking.{ending}" for ending in ("png", "pdf", "svg", "md")}
 
     again = diagnose("--checkpoint", trained, "--out", tmp_path, *QUICK)
 

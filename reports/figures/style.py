@@ -7,6 +7,7 @@ line of its docstring. One that may need several pages takes `page` (from 1 on) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -15,7 +16,6 @@ from ..paper import DEFENSES
 from ..table import Estimate
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
@@ -28,8 +28,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 """As many as have no divisor in common with the colours: 70 styles until one comes again."""
 WIDTH = 7.2
 """Inches across two columns of print; at it the sizes below are points on paper."""
-TITLE, TEXT, SMALL = 8.5, 8, 7
-EMPTY = " "
+HEADING, TITLE, TEXT, SMALL = 9.5, 8.5, 8, 7
+"""Sizes of type in points."""
+_LINE, _BESIDE = 105, 9
+"""Characters of a legend that fit beside each other, and what an entry takes beside its text."""
+LegendEntry = tuple[str, dict[str, Any]]
+"""A text, and what `marked` says of its mark."""
+_NOTHING: LegendEntry = ("", {"linestyle": "none"})
 
 
 class Style(NamedTuple):
@@ -37,6 +42,18 @@ class Style(NamedTuple):
 
     colour: str
     marker: str
+
+
+class Look(NamedTuple):
+    """What varies within a style. line: matplotlib's, "" for marks alone · alpha: opacity, 1 hides what is behind."""
+
+    line: str = "-"
+    fill: Literal["open", "full", "left", "bottom"] = "full"
+    alpha: float = 1.0
+
+
+WITHOUT, WITH = Look("--", "open"), (Look("-", "full"), Look("-.", "left"), Look(":", "bottom"))
+"""Without preprocessing, and with one, two, three kinds of it."""
 
 
 def defense_style(names: Iterable[str]) -> dict[str, Style]:
@@ -47,9 +64,8 @@ def defense_style(names: Iterable[str]) -> dict[str, Style]:
     >>> defense_style(["jpeg", "vanilla"])["vanilla"]
     Style(colour='#000000', marker='o')
     """
-    others = sorted(set(names) - set(DEFENSES), key=defense_order)
-    every = (*DEFENSES, *others)
     wanted = set(names)
+    every = (*DEFENSES, *sorted(wanted - set(DEFENSES), key=defense_order))
     return {name: numbered(place) for place, name in enumerate(every) if name in wanted}
 
 
@@ -74,11 +90,11 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: Literal["both", "x", "y"] = "both") -> None:
-    """Titles in ink at the left, a faint grid behind the data, no box around it."""
+def dress(axes: Axes, *, title: str = "", grid: Literal["both", "x", "y"] = "both") -> None:
+    """A title in ink at the left, a faint grid behind the data, no box around it, and sizes of type."""
     axes.set_title(literal(title), fontsize=TITLE, color=INK, loc="left")
-    axes.set_xlabel(literal(x), fontsize=TEXT, color=INK)
-    axes.set_ylabel(literal(y), fontsize=TEXT, color=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(fontsize=TEXT, color=INK)
     axes.tick_params(labelsize=TEXT, colors=INK, length=2.5)
     axes.grid(visible=True, axis=grid, color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -86,10 +102,19 @@ def dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: Litera
     axes.spines[["left", "bottom"]].set_color(INK)
 
 
-def percent(axes: Axes) -> None:
-    """A vertical axis of accuracies, from nothing right to all."""
-    axes.set_ylim(-3, 103)
-    axes.set_yticks(range(0, 101, 20))
+def top_of(estimates: Iterable[Estimate]) -> int:
+    """Where a vertical axis of these accuracies ends: a multiple of 20 percent that none of their intervals passes."""
+    highest = max((max(estimate.high, estimate.value + (estimate.std or 0.0)) for estimate in estimates), default=100.0)
+    return min(100, max(20, 20 * math.ceil(highest / 20)))
+
+
+def percent(axes: Axes, top: int = 100, *, name: bool = True) -> None:
+    """A vertical axis of accuracies from 0 on; its name and numbers only where they are not said at the left."""
+    step = 20 if top > 40 else 10
+    ticks = range(0, top + 1, step)
+    axes.set_ylim(-0.05 * top, 1.04 * top)
+    axes.set_yticks(ticks, [str(tick) if name else "" for tick in ticks])
+    axes.set_ylabel("accuracy in percent" if name else "")
 
 
 def series(
@@ -97,15 +122,11 @@ def series(
     x: Sequence[float],
     estimates: Sequence[Estimate],
     style: Style,
+    look: Look,
     *,
-    filled: bool = True,
-    line: str = "-",
     horizontal: bool = False,
 ) -> None:
-    """A line of estimates with their intervals; open markers where not `filled`.
-
-    line: matplotlib's style of it, "" for markers alone · horizontal: accuracies run along the x axis.
-    """
+    """A line of estimates with their intervals. horizontal: accuracies run along the x axis."""
     values = [estimate.value for estimate in estimates]
     spread = reach(estimates)
     axes.errorbar(
@@ -114,38 +135,57 @@ def series(
         xerr=spread if horizontal else None,
         yerr=None if horizontal else spread,
         elinewidth=0.8,
-        capsize=1.6,
-        capthick=0.8,
-        **marked(style, filled=filled, line=line),
+        **marked(style, look),
     )
 
 
 def reach(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """How far the intervals reach down and up from the values, never less than nothing."""
-    below = [max(0.0, estimate.value - estimate.low) for estimate in estimates]
-    return [below, [max(0.0, estimate.high - estimate.value) for estimate in estimates]]
+    """How far the bars reach down and up: to the ends of the interval, over seeds by their standard deviation."""
+    ends = [(e.low, e.high) if e.std is None else (e.value - e.std, e.value + e.std) for e in estimates]
+    below = [max(0.0, estimate.value - low) for estimate, (low, _) in zip(estimates, ends, strict=True)]
+    return [below, [max(0.0, high - estimate.value) for estimate, (_, high) in zip(estimates, ends, strict=True)]]
 
 
-def marked(style: Style, *, filled: bool = True, line: str = "-") -> dict[str, Any]:
+def marked(style: Style, look: Look) -> dict[str, Any]:
     """Matplotlib's keywords for a line of this style, or for its entry in a legend."""
     return {
         "color": style.colour,
         "marker": style.marker,
         "markersize": 5.5 if style.marker == "*" else 4.2,
-        "markerfacecolor": style.colour if filled else "white",
+        "fillstyle": "full" if look.fill == "open" else look.fill,
+        "markerfacecolor": "white" if look.fill == "open" else style.colour,
+        "markerfacecoloralt": "white",
         "markeredgewidth": 0.9,
-        "linestyle": line or "none",
+        "linestyle": look.line or "none",
         "linewidth": 1.2,
+        "alpha": look.alpha,
     }
 
 
-def legend(figure: Figure | Axes, entries: Sequence[tuple[str, dict[str, Any]]], **options: Any) -> Legend:
-    """A legend of these texts and `marked` keywords; below a figure, or where `options` say."""
+def heading(figure: Figure, text: str) -> None:
+    """What all panels have in common, above them."""
+    figure.suptitle(literal(text), fontsize=HEADING, color=INK, x=0.01, ha="left")
+
+
+def legend(figure: Figure, *blocks: Sequence[LegendEntry]) -> Legend:
+    """A legend below a figure: each block starts a line of its own, in as many columns as fit."""
     from matplotlib.lines import Line2D
 
-    handles: list[Artist] = [Line2D([], [], **keywords) for _, keywords in entries]
-    usual: dict[str, Any] = {"frameon": False, "fontsize": TEXT, "labelcolor": INK, "handlelength": 2.4}
-    made = figure.legend(handles, [EMPTY] * len(handles), **{**usual, **options})
+    longest = max(len(label) for block in blocks for label, _ in block)
+    columns = max(1, min(max(map(len, blocks)), int(_LINE // (longest + _BESIDE))))
+    rows = [entry for block in blocks for entry in [*block, *[_NOTHING] * (-len(block) % columns)]]
+    entries = [entry for column in range(columns) for entry in rows[column::columns]]
+    made = figure.legend(
+        [Line2D([], [], **keywords) for _, keywords in entries],
+        [" "] * len(entries),
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=TEXT,
+        labelcolor=INK,
+        handlelength=2.6,
+        columnspacing=1.4,
+    )
     for text, (label, _) in zip(made.get_texts(), entries, strict=True):
         text.set_text(literal(label))  # here, since a label that begins with "_" would be left out
     return made

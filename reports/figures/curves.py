@@ -1,0 +1,238 @@
+"""Lines of estimates over some axis, a panel each: what the figures of accuracy against something share."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..cells import Cell, Cells, Group
+from ..collection import Collection
+from ..estimates import Combine, mean_accuracy
+from ..layout import Label, Place, backbone_label, defense_order, fill, group_names, group_order, preprocess_label
+from ..render import fold
+from ..table import Estimate
+from . import style
+from .about import TREATMENTS, about, left_out
+from .style import WITH, WITHOUT, Look, Style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_PANELS = 12
+"""In one figure; the next ones are its next page."""
+MOST_DEFENSES = 8
+"""In one figure: with more lines no panel can be read."""
+COLUMNS = 3
+PANEL_HEIGHT, EXTRA_HEIGHT = 1.75, 0.75
+"""Inches of a panel, and of title and legend."""
+TITLE_WIDTH = 34
+"""Characters of a panel's title in a line."""
+APART, SPREAD = 0.06, 0.4
+"""Shares of a step of the axis: between the marks of one place, so that their bars show, and over all of them."""
+
+
+class Curve(NamedTuple):
+    """A defense's line. treatment: without or with which preprocessing · points: estimates by place on the axis."""
+
+    defense: str
+    treatment: Label
+    points: Mapping[float, Estimate]
+
+
+class Axis(NamedTuple):
+    """The horizontal axis. ticks: text by place · log: whether distances on it are ratios."""
+
+    name: str
+    ticks: Mapping[float, str]
+    log: bool = False
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Half a step beyond the first and the last tick."""
+        return self.moved(min(self.ticks), -0.5), self.moved(max(self.ticks), 0.5)
+
+    def moved(self, place: float, steps: float) -> float:
+        """A place so many of the least steps between ticks further on."""
+        ordered = sorted(self.ticks)
+        if self.log:
+            return float(place * min((b / a for a, b in itertools.pairwise(ordered)), default=2.0) ** steps)
+        return float(place + steps * min((b - a for a, b in itertools.pairwise(ordered)), default=1.0))
+
+
+class Page(NamedTuple):
+    """Panels that stand together, of one data set and network.
+
+    places: what is drawn, rows being (backbone, panel, treatment, place on the axis) · members: the cells it is made
+    of · first, total: which of so many panels are here · left_out: defenses for which there was no room.
+    """
+
+    title: str
+    places: Mapping[Place, Estimate]
+    members: Sequence[Cell]
+    first: int
+    total: int
+    left_out: Sequence[str]
+
+    @property
+    def panels(self) -> dict[Label, list[Curve]]:
+        """Curves by panel, both in order."""
+        points: dict[tuple[Label, str, Label], dict[float, Estimate]] = defaultdict(dict)
+        for place, estimate in self.places.items():
+            _, panel, treatment, where = place.row
+            points[panel, place.defense, treatment][where.order[0]] = estimate
+        found: dict[Label, list[Curve]] = defaultdict(list)
+        for panel, defense, treatment in sorted(points, key=lambda key: (key[0], key[2], defense_order(key[1]))):
+            found[panel].append(Curve(defense, treatment, dict(sorted(points[panel, defense, treatment].items()))))
+        return found
+
+    @property
+    def defenses(self) -> list[str]:
+        """Those shown, in the tables' order."""
+        return sorted({place.defense for place in self.places}, key=defense_order)
+
+
+def pages(
+    cells: Cells,
+    chosen: Sequence[Cell],
+    *,
+    panel: Callable[[Cell], Label],
+    x: Callable[[Cell], float],
+    combine: Combine = mean_accuracy,
+) -> list[Page]:
+    """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
+    treatment = preprocess_label(chosen)
+    places = fill(
+        cells,
+        chosen,
+        row=lambda cell: (backbone_label(cell), panel(cell), treatment(cell), Label((x(cell),), "")),
+        combine=combine,
+        paper=lambda _: None,
+    )
+    members: dict[tuple[Group, Label], list[Cell]] = defaultdict(list)
+    for cell in chosen:
+        members[cell.group, backbone_label(cell)].append(cell)
+    named = group_names(group for group, _ in members)
+    return [
+        page
+        for group, backbone in sorted(members, key=lambda key: (group_order(key[0]), key[1]))
+        for page in _pages(
+            f"{named[group]}, {backbone.text}",
+            {place: places[place] for place in places if (place.group, place.row[0]) == (group, backbone)},
+            members[group, backbone],
+        )
+    ]
+
+
+def draw_page(page: Page, axis: Axis, styles: Mapping[str, Style]) -> Figure:
+    """A panel beside the other, the data set and network above, one legend below."""
+    panels = page.panels
+    looks = treatment_looks(place.row[2] for place in page.places)
+    figure, plots = panel_grid([label.text for label in panels], axis, top=style.top_of(page.places.values()))
+    for axes, curves in zip(plots, panels.values(), strict=True):
+        draw_curves(axes, curves, axis, styles, looks)
+    style.heading(figure, page.title)
+    style.legend(figure, defense_entries(page.defenses, styles), treatment_entries(looks))
+    return figure
+
+
+def panel_grid(
+    titles: Sequence[str], axis: Axis, *, top: int = 100, columns: int = COLUMNS, height: float = PANEL_HEIGHT
+) -> tuple[Figure, list[Axes]]:
+    """A figure of plots with these titles, axes named and numbered at the edges; height: of one, in inches."""
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = style.new_figure(height * rows + EXTRA_HEIGHT)
+    plots = [figure.add_subplot(rows, columns, number + 1) for number in range(len(titles))]
+    for number, (axes, title) in enumerate(zip(plots, titles, strict=True)):
+        style.dress(axes, title=fold(title, TITLE_WIDTH * COLUMNS // columns))
+        style.percent(axes, top, name=number % columns == 0)
+        _mark(axes, axis, name=number + columns >= len(titles))
+    return figure, plots
+
+
+def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -> str:
+    """The figure's own sentences, which part of it this page is, and from what it was made."""
+    last = page.first + len(page.panels) - 1
+    part = [f"Panels {page.first}–{last} of {page.total}."] if len(page.panels) < page.total else []
+    shown = set(page.defenses)
+    drawn = [cell for cell in page.members if cell.defense in shown]
+    return " ".join(
+        [
+            *sentences,
+            *part,
+            TREATMENTS,
+            *left_out(page.left_out, len(shown)),
+            *about(collection, drawn, page.places),
+        ]
+    )
+
+
+def _pages(title: str, places: Mapping[Place, Estimate], members: Sequence[Cell]) -> Iterator[Page]:
+    """The panels of one data set and network, 12 a page, with the defenses for which there is most to show."""
+    kept = most_complete(places, MOST_DEFENSES)
+    others = sorted({place.defense for place in places} - kept, key=defense_order)
+    shown = {place: estimate for place, estimate in places.items() if place.defense in kept}
+    panels = sorted({place.row[1] for place in shown})
+    for start in range(0, len(panels), MOST_PANELS):
+        here = set(panels[start : start + MOST_PANELS])
+        part = {place: estimate for place, estimate in shown.items() if place.row[1] in here}
+        yield Page(title, part, members, start + 1, len(panels), others)
+
+
+def most_complete(places: Mapping[Place, Estimate], most: int) -> set[str]:
+    """At most so many defenses: those with the most estimates, of equals the first in the tables' order."""
+    counts = Counter(place.defense for place in places)
+    return set(sorted(counts, key=lambda defense: (-counts[defense], defense_order(defense)))[:most])
+
+
+def treatment_looks(treatments: Iterable[Label]) -> dict[Label, Look]:
+    """Without preprocessing dashed and open, with it solid and filled, with further kinds of it in other lines."""
+    found = sorted(set(treatments))
+    with_it = [label for label in found if label.order != (0,)]
+    looks = {label: WITH[number % len(WITH)] for number, label in enumerate(with_it)}
+    return {label: looks.get(label, WITHOUT) for label in found}
+
+
+def treatment_entries(looks: Mapping[Label, Look]) -> list[style.LegendEntry]:
+    """A legend's entries for treatments, in grey and without a defense's marker."""
+    neutral = Style(style.INK, "o")
+    return [(_treatment_text(label), style.marked(neutral, look)) for label, look in looks.items()]
+
+
+def _treatment_text(label: Label) -> str:
+    return f"{label.text} preprocessing" if label.text in ("without", "with") else label.text
+
+
+def defense_entries(
+    defenses: Iterable[str], styles: Mapping[str, Style], look: Look = WITH[0]
+) -> list[style.LegendEntry]:
+    """A legend's entries for defenses, in this look."""
+    return [(defense, style.marked(styles[defense], look)) for defense in defenses]
+
+
+def draw_curves(
+    axes: Axes, curves: Sequence[Curve], axis: Axis, styles: Mapping[str, Style], looks: Mapping[Label, Look]
+) -> None:
+    """The lines of one plot, their marks a little apart."""
+    for number, curve in enumerate(curves):
+        places = [dodged(place, number, len(curves), axis) for place in curve.points]
+        style.series(axes, places, list(curve.points.values()), styles[curve.defense], looks[curve.treatment])
+
+
+def _mark(axes: Axes, axis: Axis, *, name: bool) -> None:
+    """The horizontal axis; its name and numbers only where they are not said below."""
+    if axis.log:
+        axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xlim(*axis.limits)
+    axes.set_xticks(list(axis.ticks), list(map(style.literal, axis.ticks.values())) if name else [""] * len(axis.ticks))
+    axes.set_xlabel(axis.name if name else "")
+
+
+def dodged(place: float, number: int, count: int, axis: Axis) -> float:
+    """Where the mark of one of several curves goes, so that the bars at one place stand beside each other."""
+    apart = min(APART, SPREAD / count) * (number - (count - 1) / 2)
+    return axis.moved(place, apart)

@@ -1,0 +1,68 @@
+"""Accuracy against the severity of corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from harness.registry import figures
+
+from ..cells import Cell, Cells
+from ..collection import Collection
+from ..layout import source_label
+from ..table1 import corruption_label
+from . import style
+from .curves import Axis, Page, draw_page, page_caption, pages
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@figures.register("severity")
+class Severity:
+    """Accuracy against severity, a panel per corruption.
+
+    page: of 12 panels each, from 1 on
+    """
+
+    def __init__(self, *, page: int = 1) -> None:
+        self.page = page
+
+    def draw(self, collection: Collection) -> Figure | None:
+        """The figure, None when no corruption was run or there is no such page."""
+        page = self._page(collection.cells)
+        if page is None:
+            return None
+        severities = sorted({int(place.row[3].order[0]) for place in page.places})
+        axis = Axis("severity", {severity: str(severity) for severity in severities})
+        return draw_page(page, axis, style.defense_style(cell.defense for cell in collection.cells))
+
+    def caption(self, collection: Collection) -> str:
+        """What is shown and from what; "" without a figure."""
+        page = self._page(collection.cells)
+        if page is None:
+            return ""
+        sources = " and ".join(sorted({cell.source for cell in page.members if cell.source}))
+        clean = ["Severity 0: the images as they are."] if any(not p.row[3].order[0] for p in page.places) else []
+        return page_caption(collection, page, [*clean, *([f"Corrupted images: {sources}."] if sources else [])])
+
+    def _page(self, cells: Cells) -> Page | None:
+        chosen = [cell for cell in cells.of_suite("corruption") if cell.severity is not None]
+        chosen += _undisturbed(cells, chosen)
+        made = pages(
+            cells, chosen, panel=source_label(chosen, corruption_label), x=lambda cell: float(cell.severity or 0)
+        )
+        return made[self.page - 1] if 1 <= self.page <= len(made) else None
+
+
+def _undisturbed(cells: Cells, corrupted: Sequence[Cell]) -> Iterator[Cell]:
+    """The clean cells as severity 0 of every line that is scored on the same images."""
+    clean = {_network(cell): cell for cell in cells.of_suite("clean")}
+    lines = {(_network(cell), cell.suite, cell.condition, cell.source) for cell in corrupted}
+    for network, suite, condition, source in sorted(lines):
+        if network in clean:
+            yield clean[network]._replace(suite=suite, condition=condition, source=source, severity=0)
+
+
+def _network(cell: Cell) -> tuple[object, ...]:
+    return *cell.network, cell.n_images, cell.preprocess
