@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,16 @@ def paper_number(
             if key in _numbers():
                 return PaperNumber(_numbers()[key], (*_differences(cells, backbone), *differences))
     return None
+
+
+def clean_accuracies(family: str) -> dict[float, float]:
+    """The paper's clean accuracy in percent by the level trained at (Tables 5 and 6); at level 1.0 Vanilla's."""
+    found = (
+        (re.fullmatch(r"sparsity=(\d\.\d)", str(condition)), accuracy)
+        for (table, _, dataset, condition, _, _), accuracy in _numbers().items()
+        if table in (5, 6) and dataset == family
+    )
+    return {float(level[1]): accuracy for level, accuracy in found if level}
 
 
 def explain(estimates: Iterable[Estimate], note: str = "") -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..captions import common
 from ..cells import Cell
 from ..collection import Collection
-from ..layout import Place, defense_order
+from ..layout import Places
 from ..table import Estimate
+from .networks import Network
 
 BARS = "Bars: 95 % interval, of a mean over seeds its standard deviation."
 TREATMENTS = "Open marks and dashed lines: without preprocessing; filled marks and other lines: with it."
@@ -19,15 +20,20 @@ MOST_NAMES = 12
 """Names that a caption lists; it counts the rest."""
 
 
-def about(collection: Collection, chosen: Sequence[Cell], places: Mapping[Place, Estimate]) -> list[str]:
-    """The sentences that follow a figure's own: bars, data, training, seeds, preprocessing, hardware."""
-    partial = any(not estimate.complete for estimate in places.values())
+def about(collection: Collection, network: Network) -> list[str]:
+    """The sentences that follow a figure's own: who is missing, what is faint, and `provenance`."""
+    partial = any(not estimate.complete for estimate in network.places.values())
+    drawn = {place: _as_drawn(estimate) for place, estimate in network.places.items()}
     return [
-        BARS,
+        *_left_out(network),
         *([FAINT] if partial else []),
-        *common(collection.cells, chosen, {place: _as_drawn(estimate) for place, estimate in places.items()}),
-        *hardware(collection, chosen),
+        *provenance(collection, network.members, drawn),
     ]
+
+
+def provenance(collection: Collection, chosen: Sequence[Cell], places: Places) -> list[str]:
+    """What the bars are, data, training, seeds, preprocessing and hardware."""
+    return [BARS, *common(collection.cells, chosen, places), *hardware(collection, chosen)]
 
 
 def hardware(collection: Collection, chosen: Sequence[Cell]) -> list[str]:
@@ -41,13 +47,14 @@ def device_of(collection: Collection, cell: Cell) -> str:
     return str(collection.environments.get(cell.identity, {}).get("device") or "")
 
 
-def left_out(defenses: Sequence[str], kept: int) -> list[str]:
+def _left_out(network: Network) -> list[str]:
     """Which defenses had to be left out, and of how many."""
-    if not defenses:
+    missing = network.left_out
+    if not missing:
         return []
-    named = ", ".join(sorted(defenses, key=defense_order)[:MOST_NAMES])
-    more = f" and {len(defenses) - MOST_NAMES} more" if len(defenses) > MOST_NAMES else ""
-    return [f"Shown: the {kept} defenses with the most conditions; left out: {named}{more}."]
+    more = f" and {len(missing) - MOST_NAMES} more" if len(missing) > MOST_NAMES else ""
+    named = f"{', '.join(missing[:MOST_NAMES])}{more}"
+    return [f"Shown: the {len(network.defenses)} defenses with the most conditions; left out: {named}."]
 
 
 def _as_drawn(estimate: Estimate) -> Estimate:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..cells import Cell, Cells, Group
+from ..cells import Cell, Cells
 from ..collection import Collection
-from ..estimates import Combine, mean_accuracy
-from ..layout import Label, Place, backbone_label, defense_order, fill, group_names, group_order, preprocess_label
+from ..estimates import mean_accuracy
+from ..layout import Label, backbone_label, defense_order, fill, preprocess_label
 from ..render import fold
 from ..table import Estimate
 from . import style
-from .about import TREATMENTS, about, left_out
+from .about import TREATMENTS, about
+from .networks import Network, by_network
 from .style import WITH, WITHOUT, Look, Style
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ MOST_PANELS = 12
 MOST_DEFENSES = 8
 """In one figure: with more lines no panel can be read."""
 COLUMNS = 3
-PANEL_HEIGHT, EXTRA_HEIGHT = 1.75, 0.75
-"""Inches of a panel, and of title and legend."""
+PANEL_HEIGHT, TITLE_LINE = 1.75, 0.14
+"""Inches of a panel, and of a further line in its title."""
 TITLE_WIDTH = 34
 """Characters of a panel's title in a line."""
 APART, SPREAD = 0.06, 0.4
@@ -63,24 +64,20 @@ class Axis(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Panels that stand together, of one data set and network.
+    """Panels that stand together. network: what they show, rows being (backbone, panel, treatment, place on the axis).
 
-    places: what is drawn, rows being (backbone, panel, treatment, place on the axis) · members: the cells it is made
-    of · first, total: which of so many panels are here · left_out: defenses for which there was no room.
+    first, total: which of the network's panels are here.
     """
 
-    title: str
-    places: Mapping[Place, Estimate]
-    members: Sequence[Cell]
+    network: Network
     first: int
     total: int
-    left_out: Sequence[str]
 
     @property
     def panels(self) -> dict[Label, list[Curve]]:
         """Curves by panel, both in order."""
         points: dict[tuple[Label, str, Label], dict[float, Estimate]] = defaultdict(dict)
-        for place, estimate in self.places.items():
+        for place, estimate in self.network.places.items():
             _, panel, treatment, where = place.row
             points[panel, place.defense, treatment][where.order[0]] = estimate
         found: dict[Label, list[Curve]] = defaultdict(list)
@@ -89,9 +86,9 @@ class Page(NamedTuple):
         return found
 
     @property
-    def defenses(self) -> list[str]:
-        """Those shown, in the tables' order."""
-        return sorted({place.defense for place in self.places}, key=defense_order)
+    def ticks(self) -> list[float]:
+        """The places on the axis at which something is drawn."""
+        return sorted({place.row[3].order[0] for place in self.network.places})
 
 
 def pages(
@@ -100,7 +97,6 @@ def pages(
     *,
     panel: Callable[[Cell], Label],
     x: Callable[[Cell], float],
-    combine: Combine = mean_accuracy,
 ) -> list[Page]:
     """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
     treatment = preprocess_label(chosen)
@@ -108,84 +104,61 @@ def pages(
         cells,
         chosen,
         row=lambda cell: (backbone_label(cell), panel(cell), treatment(cell), Label((x(cell),), "")),
-        combine=combine,
+        combine=mean_accuracy,
         paper=lambda _: None,
     )
-    members: dict[tuple[Group, Label], list[Cell]] = defaultdict(list)
-    for cell in chosen:
-        members[cell.group, backbone_label(cell)].append(cell)
-    named = group_names(group for group, _ in members)
-    return [
-        page
-        for group, backbone in sorted(members, key=lambda key: (group_order(key[0]), key[1]))
-        for page in _pages(
-            f"{named[group]}, {backbone.text}",
-            {place: places[place] for place in places if (place.group, place.row[0]) == (group, backbone)},
-            members[group, backbone],
-        )
-    ]
+    return [page for network in by_network(places, chosen, most=MOST_DEFENSES) for page in _pages(network)]
+
+
+def _pages(network: Network) -> Iterator[Page]:
+    panels = sorted({place.row[1] for place in network.places})
+    for start in range(0, len(panels), MOST_PANELS):
+        yield Page(network.part(panels[start : start + MOST_PANELS]), start + 1, len(panels))
 
 
 def draw_page(page: Page, axis: Axis, styles: Mapping[str, Style]) -> Figure:
     """A panel beside the other, the data set and network above, one legend below."""
-    panels = page.panels
-    looks = treatment_looks(place.row[2] for place in page.places)
-    figure, plots = panel_grid([label.text for label in panels], axis, top=style.top_of(page.places.values()))
+    network, panels = page.network, page.panels
+    looks = treatment_looks(place.row[2] for place in network.places)
+    legend = [defense_entries(network.defenses, styles), treatment_entries(looks)]
+    top = style.top_of(network.places.values())
+    figure, plots = panel_grid([label.text for label in panels], axis, legend, heading=network.title, top=top)
     for axes, curves in zip(plots, panels.values(), strict=True):
         draw_curves(axes, curves, axis, styles, looks)
-    style.heading(figure, page.title)
-    style.legend(figure, defense_entries(page.defenses, styles), treatment_entries(looks))
     return figure
 
 
 def panel_grid(
-    titles: Sequence[str], axis: Axis, *, top: int = 100, columns: int = COLUMNS, height: float = PANEL_HEIGHT
+    titles: Sequence[str],
+    axis: Axis,
+    legend: style.Legend,
+    *,
+    heading: str = "",
+    top: int = 100,
+    columns: int = COLUMNS,
+    height: float = PANEL_HEIGHT,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of plots with these titles, axes named and numbered at the edges; height: of one, in inches."""
-    columns = min(columns, len(titles))
+    """A figure of plots with these titles, axes named and numbered at the edges. height: of a plot, in inches."""
+    columns = 2 if len(titles) == 4 else min(columns, len(titles))
     rows = -(-len(titles) // columns)
-    figure = style.new_figure(height * rows + EXTRA_HEIGHT)
+    texts = [fold(title, TITLE_WIDTH * COLUMNS // columns) for title in titles]
+    lines = max(text.count("\n") for text in texts)
+    figure = style.new_figure((height + TITLE_LINE * lines) * rows + style.surroundings(legend))
     plots = [figure.add_subplot(rows, columns, number + 1) for number in range(len(titles))]
-    for number, (axes, title) in enumerate(zip(plots, titles, strict=True)):
-        style.dress(axes, title=fold(title, TITLE_WIDTH * COLUMNS // columns))
+    for number, (axes, text) in enumerate(zip(plots, texts, strict=True)):
+        style.dress(axes, title=text)
         style.percent(axes, top, name=number % columns == 0)
         _mark(axes, axis, name=number + columns >= len(titles))
+    style.heading(figure, heading)
+    style.legend(figure, legend)
     return figure, plots
 
 
 def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -> str:
     """The figure's own sentences, which part of it this page is, and from what it was made."""
-    last = page.first + len(page.panels) - 1
-    part = [f"Panels {page.first}–{last} of {page.total}."] if len(page.panels) < page.total else []
-    shown = set(page.defenses)
-    drawn = [cell for cell in page.members if cell.defense in shown]
-    return " ".join(
-        [
-            *sentences,
-            *part,
-            TREATMENTS,
-            *left_out(page.left_out, len(shown)),
-            *about(collection, drawn, page.places),
-        ]
-    )
-
-
-def _pages(title: str, places: Mapping[Place, Estimate], members: Sequence[Cell]) -> Iterator[Page]:
-    """The panels of one data set and network, 12 a page, with the defenses for which there is most to show."""
-    kept = most_complete(places, MOST_DEFENSES)
-    others = sorted({place.defense for place in places} - kept, key=defense_order)
-    shown = {place: estimate for place, estimate in places.items() if place.defense in kept}
-    panels = sorted({place.row[1] for place in shown})
-    for start in range(0, len(panels), MOST_PANELS):
-        here = set(panels[start : start + MOST_PANELS])
-        part = {place: estimate for place, estimate in shown.items() if place.row[1] in here}
-        yield Page(title, part, members, start + 1, len(panels), others)
-
-
-def most_complete(places: Mapping[Place, Estimate], most: int) -> set[str]:
-    """At most so many defenses: those with the most estimates, of equals the first in the tables' order."""
-    counts = Counter(place.defense for place in places)
-    return set(sorted(counts, key=lambda defense: (-counts[defense], defense_order(defense)))[:most])
+    here, network = len(page.panels), page.network
+    part = [f"Panels {page.first}–{page.first + here - 1} of {page.total}."] if here < page.total else []
+    return " ".join([*sentences, *part, TREATMENTS, *about(collection, network)])
 
 
 def treatment_looks(treatments: Iterable[Label]) -> dict[Label, Look]:

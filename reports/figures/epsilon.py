@@ -36,13 +36,13 @@ class Epsilon:
         if page is None:
             return None
         return draw_page(
-            page, epsilon_axis(page.members), style.defense_style(cell.defense for cell in collection.cells)
+            page, epsilon_axis(page.network.members), style.defense_style(cell.defense for cell in collection.cells)
         )
 
     def caption(self, collection: Collection) -> str:
         """What is shown and from what; "" without a figure."""
         page = self._page(collection.cells)
-        return page_caption(collection, page, about_attacks(page.members)) if page else ""
+        return page_caption(collection, page, about_attacks(page.network.members)) if page else ""
 
     def _page(self, cells: Cells) -> Page | None:
         attacked = [*cells.of_suite("adversarial"), *cells.of_suite("masking")]

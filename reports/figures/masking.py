@@ -15,7 +15,7 @@ from ..layout import defense_order, group_order, natural
 from ..table import Estimate
 from ..table2 import about_attacks
 from . import style
-from .about import about
+from .about import provenance
 from .curves import Axis, dodged, panel_grid
 from .epsilon import epsilon_axis
 
@@ -53,19 +53,17 @@ class Masking:
             return None
         members = [cell for panel in panels for cell in panel]
         axis = epsilon_axis(members)
-        figure, plots = panel_grid([_title(panel[0]) for panel in panels], axis, columns=COLUMNS, height=PANEL_HEIGHT)
+        titles = [_title(panel[0]) for panel in panels]
+        shown = [_entry(kind) for kind in KINDS if any(_kind(cell) == kind for cell in members)]
+        figure, plots = panel_grid(titles, axis, [shown], columns=COLUMNS, height=PANEL_HEIGHT)
         for axes, panel in zip(plots, panels, strict=True):
             _draw_panel(axes, panel, axis)
-        shown = [kind for kind in KINDS if any(_kind(cell) == kind for cell in members)]
-        style.legend(
-            figure, [(KINDS[kind][0], style.marked(_style(kind), style.Look(KINDS[kind][1]))) for kind in shown]
-        )
         return figure
 
     def caption(self, collection: Collection) -> str:
         """What is shown and from what; "" without a figure."""
         members = [cell for panel in self._panels(collection.cells) for cell in panel]
-        return " ".join([*about_attacks(members), *about(collection, members, {})]) if members else ""
+        return " ".join([*about_attacks(members), *provenance(collection, members, {})]) if members else ""
 
     def _panels(self, cells: Cells) -> list[list[Cell]]:
         """The cells of each panel of this page."""

@@ -33,8 +33,7 @@ class Severity:
         page = self._page(collection.cells)
         if page is None:
             return None
-        severities = sorted({int(place.row[3].order[0]) for place in page.places})
-        axis = Axis("severity", {severity: str(severity) for severity in severities})
+        axis = Axis("severity", {severity: f"{severity:.0f}" for severity in page.ticks})
         return draw_page(page, axis, style.defense_style(cell.defense for cell in collection.cells))
 
     def caption(self, collection: Collection) -> str:
@@ -42,8 +41,8 @@ class Severity:
         page = self._page(collection.cells)
         if page is None:
             return ""
-        sources = " and ".join(sorted({cell.source for cell in page.members if cell.source}))
-        clean = ["Severity 0: the images as they are."] if any(not p.row[3].order[0] for p in page.places) else []
+        sources = " and ".join(sorted({cell.source for cell in page.network.members if cell.source}))
+        clean = ["Severity 0: the images as they are."] if 0 in page.ticks else []
         return page_caption(collection, page, [*clean, *([f"Corrupted images: {sources}."] if sources else [])])
 
     def _page(self, cells: Cells) -> Page | None:

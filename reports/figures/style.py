@@ -18,7 +18,6 @@ from ..table import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
 
 INK, FAINT, PAPER = "#333333", "#DDDDDD", "#8A8A8A"
 """Of text and axes, of the grid, and of the paper's own numbers."""
@@ -32,9 +31,16 @@ HEADING, TITLE, TEXT, SMALL = 9.5, 8.5, 8, 7
 """Sizes of type in points."""
 _LINE, _BESIDE = 105, 9
 """Characters of a legend that fit beside each other, and what an entry takes beside its text."""
+_HEADING_HEIGHT, _LEGEND_HEIGHT = 0.4, 0.18
 LegendEntry = tuple[str, dict[str, Any]]
 """A text, and what `marked` says of its mark."""
+Legend = Sequence[Sequence[LegendEntry]]
+"""Blocks of entries."""
 _NOTHING: LegendEntry = ("", {"linestyle": "none"})
+
+
+FAINTNESS = 0.35
+"""Opacity of a mean over fewer conditions than others have."""
 
 
 class Style(NamedTuple):
@@ -103,8 +109,12 @@ def dress(axes: Axes, *, title: str = "", grid: Literal["both", "x", "y"] = "bot
 
 
 def top_of(estimates: Iterable[Estimate]) -> int:
-    """Where a vertical axis of these accuracies ends: a multiple of 20 percent that none of their intervals passes."""
-    highest = max((max(estimate.high, estimate.value + (estimate.std or 0.0)) for estimate in estimates), default=100.0)
+    """Where a vertical axis of these accuracies ends, so that no bar passes it."""
+    return top(max((max(e.high, e.value + (e.std or 0.0)) for e in estimates), default=100.0))
+
+
+def top(highest: float) -> int:
+    """Where a vertical axis of accuracies up to this one ends: at a multiple of 20 percent."""
     return min(100, max(20, 20 * math.ceil(highest / 20)))
 
 
@@ -167,12 +177,11 @@ def heading(figure: Figure, text: str) -> None:
     figure.suptitle(literal(text), fontsize=HEADING, color=INK, x=0.01, ha="left")
 
 
-def legend(figure: Figure, *blocks: Sequence[LegendEntry]) -> Legend:
+def legend(figure: Figure, blocks: Legend) -> None:
     """A legend below a figure: each block starts a line of its own, in as many columns as fit."""
     from matplotlib.lines import Line2D
 
-    longest = max(len(label) for block in blocks for label, _ in block)
-    columns = max(1, min(max(map(len, blocks)), int(_LINE // (longest + _BESIDE))))
+    columns = _columns(blocks)
     rows = [entry for block in blocks for entry in [*block, *[_NOTHING] * (-len(block) % columns)]]
     entries = [entry for column in range(columns) for entry in rows[column::columns]]
     made = figure.legend(
@@ -188,4 +197,13 @@ def legend(figure: Figure, *blocks: Sequence[LegendEntry]) -> Legend:
     )
     for text, (label, _) in zip(made.get_texts(), entries, strict=True):
         text.set_text(literal(label))  # here, since a label that begins with "_" would be left out
-    return made
+
+
+def surroundings(blocks: Legend) -> float:
+    """The inches that the heading and this legend take."""
+    return _HEADING_HEIGHT + _LEGEND_HEIGHT * sum(-(-len(block) // _columns(blocks)) for block in blocks)
+
+
+def _columns(blocks: Legend) -> int:
+    longest = max(len(label) for block in blocks for label, _ in block)
+    return max(1, min(max(map(len, blocks)), int(_LINE // (longest + _BESIDE))))

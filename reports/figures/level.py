@@ -1,0 +1,205 @@
+"""Accuracy against the sparsity level of ViRoLBI, in training and as preprocessing."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.registry import figures
+from harness.spec import Spec
+
+from ..cells import Cell, Cells, base_name
+from ..collection import Collection
+from ..estimates import mean_accuracy
+from ..layout import Label, Place, backbone_label, defense_order, fill, source_label
+from ..paper import SOURCE, clean_accuracies
+from ..table import Estimate
+from . import style
+from .about import TREATMENTS, about
+from .curves import Axis, Page, defense_entries, draw_curves, panel_grid, treatment_entries, treatment_looks
+from .networks import Network, by_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TRAINED, SMOOTHED, VANILLA = "virolbi_fixed", "virolbi", "vanilla"
+DEFAULT_LEVEL = 0.6
+"""Of both, where their names leave it out. Their classes would tell, but load PyTorch, which reports do without."""
+SUITES = {"clean": "clean images", "corruption": "corrupted images, mean"}
+TRAINING, TEST = "level in training", "level at test time"
+MOST_DEFENSES = 8
+HEIGHT = 2.2
+OWN = (
+    "Level: the share of neighbouring pixels that may differ; 1.0 stands for images that are not smoothed. In "
+    "training: networks trained at that level and, with preprocessing, tested at it too; at 1.0 vanilla. At test "
+    "time: one network, its test images smoothed to that level."
+)
+_PAPER: dict[str, Any] = {"color": style.PAPER, "linewidth": 0.9, "linestyle": "-", "marker": ".", "markersize": 3}
+
+
+class _Scored(NamedTuple):
+    """A cell with its place in the figure; `cell.defense` is the name of its line."""
+
+    cell: Cell
+    level: float
+    treatment: Label
+
+
+@figures.register("level")
+class Level:
+    """Accuracy against the sparsity level, in training and at test time.
+
+    page: a data set and network each, from 1 on
+    """
+
+    def __init__(self, *, page: int = 1) -> None:
+        self.page = page
+
+    def draw(self, collection: Collection) -> Figure | None:
+        """The figure, None where no level was varied or there is no such page."""
+        network = self._network(collection.cells)
+        if network is None:
+            return None
+        page, theirs = Page(network, 1, 1), _papers(network)
+        panels, axis = page.panels, _axis([*page.ticks, *theirs])
+        styles = _line_styles(collection.cells, network.defenses)
+        looks = treatment_looks(place.row[2] for place in network.places)
+        marks = [*treatment_entries(looks), *([("the paper", _PAPER)] if theirs else [])]
+        figure, plots = panel_grid(
+            [label.text for label in panels],
+            axis,
+            [defense_entries(network.defenses, styles), marks],
+            heading=network.title,
+            top=max(style.top_of(network.places.values()), style.top(max(theirs.values(), default=0.0))),
+            height=HEIGHT,
+        )
+        for axes, (label, curves) in zip(plots, panels.items(), strict=True):
+            if theirs and _is_papers(label):
+                axes.plot(list(theirs), list(theirs.values()), zorder=1, **_PAPER)
+            draw_curves(axes, curves, axis, styles, looks)
+        return figure
+
+    def caption(self, collection: Collection) -> str:
+        """What is shown and from what; "" without a figure."""
+        network = self._network(collection.cells)
+        if network is None:
+            return ""
+        theirs = [f"The paper: {SOURCE}, Tables 5 and 6, with its own training."] if _papers(network) else []
+        return " ".join([OWN, *theirs, TREATMENTS, *about(collection, network)])
+
+    def _network(self, cells: Cells) -> Network | None:
+        scored = [cell for cell in cells if base_name(cell.suite) in SUITES]
+        parts = [(TRAINING, _trained(scored)), (TEST, _smoothed(scored))]
+        places = {place: each for kind, part in parts for place, each in _filled(cells, kind, part).items()}
+        chosen = [each.cell for _, part in parts for each in part]
+        networks = by_network(places, chosen, most=MOST_DEFENSES)
+        return networks[self.page - 1] if 1 <= self.page <= len(networks) else None
+
+
+def _filled(cells: Cells, kind: str, part: Sequence[_Scored]) -> dict[Place, Estimate]:
+    where = {(each.cell.identity, each.cell.defense): each for each in part}
+    panel = _panel_label(kind, [each.cell for each in part])
+
+    def row(cell: Cell) -> tuple[Label, ...]:
+        found = where[cell.identity, cell.defense]
+        return backbone_label(cell), panel(cell), found.treatment, Label((found.level,), "")
+
+    return fill(cells, [each.cell for each in part], row=row, combine=mean_accuracy, paper=lambda _: None)
+
+
+def _panel_label(kind: str, chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+    """Training before test, in each clean before corrupted; corrupted images of several sources apart."""
+
+    def plain(cell: Cell) -> Label:
+        suite = base_name(cell.suite)
+        return Label((kind != TRAINING, list(SUITES).index(suite)), f"{kind}: {SUITES[suite]}")
+
+    of_suite = {
+        suite: source_label([cell for cell in chosen if base_name(cell.suite) == suite], plain) for suite in SUITES
+    }
+    return lambda cell: of_suite[base_name(cell.suite)](cell)
+
+
+def _trained(scored: Iterable[Cell]) -> list[_Scored]:
+    """Networks trained at several levels, a line for all that differ in the level alone, vanilla at its end."""
+    lines: dict[tuple[object, ...], list[_Scored]] = defaultdict(list)
+    plain: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
+    for cell in scored:
+        if cell.defense == VANILLA and not cell.preprocessed:
+            plain[_images(cell)].append(cell)
+        elif base_name(cell.defense) == TRAINED and base_name(cell.preprocess) in ("none", SMOOTHED):
+            level, rest = _level(cell.defense)
+            treatment = Label((int(cell.preprocessed),), "with" if cell.preprocessed else "without")
+            lines[*_images(cell), rest].append(_Scored(cell._replace(defense=rest), level, treatment))
+    varied = {key: part for key, part in lines.items() if _levels(part) > 1}
+    ends = [
+        _Scored(cell._replace(defense=str(rest)), 1.0, Label((0,), "without"))
+        for *images, rest in varied
+        for cell in plain[tuple(images)]
+    ]
+    return [*(each for part in varied.values() for each in part), *ends]
+
+
+def _smoothed(scored: Iterable[Cell]) -> list[_Scored]:
+    """Networks tested at several levels, a line each; at its end the images as they are."""
+    lines: dict[tuple[object, ...], list[_Scored]] = defaultdict(list)
+    for cell in scored:
+        if not cell.preprocessed:
+            lines[*_images(cell), cell.defense].append(_Scored(cell, 1.0, Label((0,), "without")))
+        elif base_name(cell.preprocess) == SMOOTHED:
+            level, rest = _level(cell.preprocess)
+            treatment = Label((1, rest), "with" if rest == SMOOTHED else f"with {rest}")
+            lines[*_images(cell), cell.defense].append(_Scored(cell, level, treatment))
+    smoothed = {key: [each for each in part if each.cell.preprocessed] for key, part in lines.items()}
+    return [each for key, part in lines.items() if _levels(smoothed[key]) > 1 for each in part]
+
+
+def _levels(part: Iterable[_Scored]) -> int:
+    return len({each.level for each in part})
+
+
+def _images(cell: Cell) -> tuple[object, ...]:
+    """What the points of one line share."""
+    return cell.group, cell.backbone, base_name(cell.suite)
+
+
+def _level(label: str) -> tuple[float, str]:
+    """The level in a name, and the name without it.
+
+    >>> _level("virolbi_fixed:nu=16,level=0.5")
+    (0.5, 'virolbi_fixed:nu=16')
+    """
+    parameters = dict(Spec.parse(label).parameters)
+    level = float(parameters.pop("level", DEFAULT_LEVEL))
+    rest = ",".join(f"{name}={value}" for name, value in parameters.items())
+    return level, f"{base_name(label)}:{rest}" if rest else base_name(label)
+
+
+def _line_styles(cells: Cells, lines: Iterable[str]) -> dict[str, style.Style]:
+    """A line looks as the defense of its name does elsewhere, or as the first of the defenses that it joins."""
+    known = style.defense_style(cell.defense for cell in cells)
+    joined = {_level(name)[1]: name for name in sorted(known, key=defense_order, reverse=True) if _is_trained(name)}
+    return {line: known.get(line) or known[joined[line]] for line in lines}
+
+
+def _is_trained(defense: str) -> bool:
+    return base_name(defense) == TRAINED
+
+
+def _axis(levels: Iterable[float]) -> Axis:
+    """Tenths, as many as hold all levels."""
+    tenths = [10 * level for level in levels]
+    ticks = range(math.floor(min(tenths) + 1e-9), math.ceil(max(tenths) - 1e-9) + 1)
+    return Axis("sparsity level", {tick / 10: f"{tick / 10:g}" for tick in ticks})
+
+
+def _papers(network: Network) -> dict[float, float]:
+    """The paper's accuracies by level, where there are such and their panel is drawn."""
+    drawn = any(_is_papers(place.row[1]) and place.defense == TRAINED for place in network.places)
+    return clean_accuracies(network.members[0].family) if drawn else {}
+
+
+def _is_papers(panel: Label) -> bool:
+    return panel.text.startswith(f"{TRAINING}: {SUITES['clean']}")
