@@ -64,10 +64,11 @@ def explain(
         limit=limit,
         seed=seed,
     )
-    return _explain(makers, material)
+    return complete(makers, material)
 
 
-def _explain(makers: Sequence[Explanation], material: Material) -> Explained:
+def complete(makers: Sequence[Explanation], material: Material) -> Explained:
+    """Make what is not there of these exhibits; a reason for each that cannot be made."""
     made: list[str] = []
     there: list[str] = []
     missing: dict[str, str] = {}

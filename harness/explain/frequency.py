@@ -111,13 +111,17 @@ class FeatureSpectra(Explanation):
 def in_training(material: Material) -> list[Held]:
     """The checkpoints of every defense that kept some on the way, and of the undefended one: once for each epoch.
 
-    By defense, then epoch; what a training came to is its last. Raises: UserError when there are no checkpoints.
+    By defense, then epoch; what a training came to is its last. Raises: UserError when none was kept.
     """
+    if all(one.final for one in material.checkpoints):
+        raise UserError(
+            f"no checkpoints of {material.run} were kept on the way: train virolbi_iterative, which keeps one for each "
+            "level, or any defense with --keep-epochs 1,6,12."
+        )
     everything = sorted(material.checkpoints, key=lambda one: (one.defense, str(one.about["backbone"]), one.final))
     kept = {one.defense for one in everything if not one.final} | {UNDEFENDED}
     by_epoch = {(one.defense, one.about["backbone"], one.epoch): one for one in everything if one.defense in kept}
-    chosen = sorted(by_epoch.values(), key=lambda one: (one.defense, str(one.about["backbone"]), one.epoch or 0))
-    return chosen or material.finals
+    return sorted(by_epoch.values(), key=lambda one: (one.defense, str(one.about["backbone"]), one.epoch or 0))
 
 
 def amplitude(images: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ class Figure2c:
         axes = figure.subplots(1, len(levels) + 1, width_ratios=[1] * len(levels) + [1.25])
         for place, values, level in zip(axes, difference, levels, strict=False):
             drawn = _draw_map(place, values, level, norm)
-        figure.colorbar(drawn, ax=list(axes[:-1]), shrink=0.8, pad=0.02).ax.tick_params(labelsize=style.SMALL)
+        _add_log_scale(figure, drawn, list(axes[:-1]))
         _draw_profiles(axes[-1], difference, levels)
         return figure
 
@@ -146,11 +146,20 @@ def _add_scale(figure: Figure, low: float, high: float) -> None:
 
 def _range(difference: np.ndarray) -> tuple[float, float]:
     """The smallest and largest of [L,H,W] above nothing, zero frequency left out: smoothing keeps an image's mean."""
-    others = np.ones(difference.shape[1:], bool)
-    others[others.shape[0] // 2, others.shape[1] // 2] = False
-    values = difference[:, others]
+    values = difference[:, _radius(*difference[0].shape) > 0]
     values = values[values > 0]
     return (float(values.min()), float(values.max())) if len(values) else (0.1, 1.0)
+
+
+def _add_log_scale(figure: Figure, drawn: Any, axes: list[Axes]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ticks = LogLocator(subs=(1, 2, 5))
+    bar = figure.colorbar(
+        drawn, ax=axes, shrink=0.8, pad=0.02, ticks=ticks, format=FuncFormatter(lambda x, _: f"{x:g}")
+    )
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.tick_params(labelsize=style.SMALL)
 
 
 def _draw_map(axes: Axes, values: np.ndarray, level: float, norm: Any) -> Any:
@@ -167,7 +176,7 @@ def _draw_profiles(axes: Axes, difference: np.ndarray, levels: Sequence[float]) 
         frequency, mean = radial_mean(values)
         look = style.marked(style.numbered(place + 3))
         axes.plot(frequency[1:], mean[1:], label=f"level {level:g}", **{**look, "markersize": 2.5})
-    axes.set_yscale("log")
+    axes.set_ylim(bottom=0)
     style.dress(axes, title="mean over directions", x="periods per image", y="E|F(x) − F(x̂)|")
     axes.legend(frameon=False, fontsize=style.SMALL)
 
@@ -187,5 +196,6 @@ def radial_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _radius(height: int, width: int) -> np.ndarray:
+    """[H,W]: the distance from zero frequency, in periods per image."""
     rows, columns = np.arange(height) - height // 2, np.arange(width) - width // 2
     return np.hypot(rows[:, None], columns[None, :])
