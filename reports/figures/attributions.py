@@ -10,7 +10,7 @@ from harness.exhibits import Exhibit
 from harness.registry import figures
 
 from ..collection import Collection
-from .frequency import spread_epochs
+from .frequency import check_columns, spread_epochs
 from .image_grid import Tile, as_heat, draw_grid, picture, spoken
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Figure5:
 
     def __init__(self, *, samples: int = 2, columns: int = 6) -> None:
         _check_samples(samples)
+        check_columns(columns)
         self.samples = samples
         self.columns = columns
 

@@ -55,7 +55,7 @@ class Figure2b:
     """
 
     def __init__(self, *, columns: int = 6) -> None:
-        _check_columns(columns)
+        check_columns(columns)
         self.columns = columns
 
     def draw(self, collection: Collection) -> Figure | None:
@@ -123,7 +123,8 @@ def spread_epochs(models: Sequence[dict[str, Any]], most: int) -> list[int]:
     return epochs if places is None else [epochs[place] for place in places]
 
 
-def _check_columns(columns: int) -> None:
+def check_columns(columns: int) -> None:
+    """Raises: UserError for none."""
     if columns < 1:
         raise UserError(f"columns must be 1 or more, got {columns}.")
 
