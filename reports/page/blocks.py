@@ -1,0 +1,144 @@
+"""The single conditions: who got how many images right, and for every two entries how many only the first did."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.metrics import robust_correct, wilson
+
+from ..cells import Cell, Cells, base_name
+from ..table import DECIMALS
+from .entries import Entries
+from .measures import attack_text, condition_order, group_title, radius_text, source_text, suite_order
+
+WORST = "worst case"
+PAIRS = 150_000
+"""How many pair counts are put into a page, which keeps them under a megabyte."""
+
+
+class Condition(NamedTuple):
+    """What was done to the images, in order and in words; of masking checks no pairs are compared."""
+
+    order: tuple[Any, ...]
+    group: str
+    label: str
+    severity: int | None = None
+    threat: str = ""
+    radius: str = ""
+    epsilon: float | None = None
+    masking: bool = False
+
+
+class Scored(NamedTuple):
+    """Entries that were scored on the same images under one condition, each with its outcomes [N] bool."""
+
+    condition: Condition
+    seed: int
+    outcomes: dict[int, np.ndarray]
+
+
+def blocks_of(cells: Cells, entries: Entries) -> dict[str, Any]:
+    """conditions, and blocks of entries that can be compared under one of them.
+
+    A block has the entries, how many images each got right, and Wilson's interval; `only` holds, for the first entry
+    and every later one, then the second and so on, how many images only the earlier of the two got right. It is left
+    out where `PAIRS` are used up; `left_out` says in how many blocks.
+    """
+    scored = sorted([*_scored(cells, entries), *_worst_cases(cells, entries)], key=lambda each: each[:2])
+    conditions = sorted({each.condition for each in scored})
+    place = {condition: number for number, condition in enumerate(conditions)}
+    blocks, left, left_out = [], PAIRS, 0
+    for each in scored:
+        pairs = len(each.outcomes) * (len(each.outcomes) - 1) // 2
+        compared = 0 < pairs <= left and not each.condition.masking
+        left -= pairs if compared else 0
+        left_out += pairs > 0 and not compared and not each.condition.masking
+        blocks.append({"condition": place[each.condition], **_block(each, compared=compared)})
+    return {"conditions": [_shown(each) for each in conditions], "blocks": blocks, "left_out": left_out}
+
+
+def only_first(outcomes: np.ndarray) -> np.ndarray:
+    """For every two of several classifiers, how many images only the first got right: [E,N] bool to [E,E] int64.
+
+    Sums of up to 2²⁴ ones are exact in float32, which is what makes this a fast product of matrices.
+    """
+    right = outcomes.astype(np.float32)
+    both = (right @ right.T).astype(np.int64)
+    return np.asarray(outcomes.sum(axis=1)[:, None] - both)
+
+
+def _block(each: Scored, *, compared: bool) -> dict[str, Any]:
+    outcomes = np.stack(list(each.outcomes.values()))
+    count = outcomes.shape[1]
+    right = [int(number) for number in outcomes.sum(axis=1)]
+    intervals = [[round(100 * end, DECIMALS) for end in wilson(number, count)] for number in right]
+    found = {"seed": each.seed, "images": count, "entries": list(each.outcomes), "right": right, "spans": intervals}
+    if not compared:
+        return found
+    pairs = only_first(outcomes)[np.triu_indices(len(outcomes), 1)]
+    return {**found, "only": " ".join(map(str, pairs))}
+
+
+def _shown(condition: Condition) -> dict[str, Any]:
+    parts = condition._asdict()
+    del parts["order"]
+    return {name: value for name, value in parts.items() if value not in ("", None, False)}
+
+
+def _scored(cells: Cells, entries: Entries) -> Iterator[Scored]:
+    condition = _condition_of(list(cells))
+    found: dict[tuple[Any, ...], dict[int, np.ndarray]] = defaultdict(dict)
+    for cell in cells:
+        found[condition(cell), _images(cell, entries)][entries.number(cell)] = cells.correct(cell)
+    for (condition_of, images), outcomes in found.items():
+        yield Scored(condition_of, images[-1], dict(sorted(outcomes.items())))
+
+
+def _worst_cases(cells: Cells, entries: Entries) -> Iterator[Scored]:
+    """Under all attacks of a threat model and radius, among entries that were scored under the same ones."""
+    attacked = [cell for cell in cells if cell.threat and base_name(cell.suite) != "masking"]
+    for key, found in _attacked(attacked, entries).items():
+        by_attacks: dict[frozenset[Any], dict[int, np.ndarray]] = defaultdict(dict)
+        for entry, members in sorted(found.items()):
+            attacks = frozenset((cell.attack, cell.stage) for cell in members)
+            by_attacks[attacks][entry] = robust_correct([cells.correct(cell) for cell in members])
+        for outcomes in by_attacks.values():
+            yield Scored(key[0], key[-1][-1], outcomes)
+
+
+def _attacked(attacked: Sequence[Cell], entries: Entries) -> Mapping[tuple[Any, ...], Mapping[int, list[Cell]]]:
+    title, radius = group_title(attacked), radius_text(attacked)
+    found: dict[tuple[Any, ...], dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    for cell in attacked:
+        at = radius(cell)
+        order = (*suite_order(cell), cell.n_images, cell.threat, *at.order, 0)
+        worst = Condition(order, title(cell), WORST, None, cell.threat, at.text, cell.epsilon)
+        found[worst, _images(cell, entries)][entries.number(cell)].append(cell)
+    return found
+
+
+def _images(cell: Cell, entries: Entries) -> tuple[Any, ...]:
+    """What two cells share that were scored on the same images with networks of the same kind; the seed comes last."""
+    entry = entries.entry(cell)
+    return entry.dataset, entry.backbone, cell.n_images, cell.seed
+
+
+def _condition_of(chosen: Sequence[Cell]) -> Callable[[Cell], Condition]:
+    title, radius, source = group_title(chosen), radius_text(chosen), source_text(chosen)
+
+    def condition(cell: Cell) -> Condition:
+        start = (*suite_order(cell), cell.n_images)
+        if not cell.threat:
+            order = (*start, *condition_order(cell.condition), cell.severity or 0, cell.source)
+            label = " ".join(filter(None, (cell.condition, source(cell))))
+            return Condition(order, title(cell), label, cell.severity)
+        at, attack = radius(cell), attack_text(cell)
+        order = (*start, cell.threat, *at.order, 1, *condition_order(attack))
+        masking = base_name(cell.suite) == "masking"
+        return Condition(order, title(cell), attack, None, cell.threat, at.text, cell.epsilon, masking)
+
+    return condition

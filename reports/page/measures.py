@@ -1,0 +1,127 @@
+"""The leaderboard's columns: which measures a cell counts in, and what they are called."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from harness.metrics import show_epsilon
+
+from ..cells import Cell, Group, base_name
+from ..layout import THREATS, natural
+from ..summary import ORDER as SUITES
+from ..table1 import ORDER as CORRUPTIONS
+
+TITLES = {
+    "clean": "Clean",
+    "corruption": "Corruption",
+    "adversarial": "Robust",
+    "low_resolution": "Low resolution",
+    "frequency": "Frequency",
+}
+
+
+class Measure(NamedTuple):
+    """A column. group: the columns that are opened together · summary: shown while the group is closed."""
+
+    order: tuple[Any, ...]
+    group: str
+    label: str
+    detail: str = ""
+    threat: str = ""
+    summary: bool = False
+
+
+class Radius(NamedTuple):
+    """How strong an attack may be, in an order and in words."""
+
+    order: tuple[str, str, float]
+    text: str
+
+
+def dataset_of(cell: Cell) -> Group:
+    """What stands in one leaderboard: suites may be run on different numbers of images, see `group_names`."""
+    return cell.group._replace(images=0, variant="")
+
+
+def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
+    """From a cell to its columns: its suite's mean or worst case, and its own condition where there are several."""
+    group, source = group_title(chosen), source_text(chosen)
+    radius = radius_text(chosen)
+    conditions: dict[str, set[str]] = defaultdict(set)
+    for cell in chosen:
+        conditions[cell.suite].add(cell.condition)
+
+    def scored(cell: Cell) -> list[Measure]:
+        start, said = (*suite_order(cell), cell.n_images), source(cell)
+        if len(conditions[cell.suite]) == 1:
+            return [Measure((*start, 0, said), group(cell), cell.condition, said, summary=True)]
+        own = (*start, 1, said, *condition_order(cell.condition))
+        return [
+            Measure((*start, 0, said), group(cell), "mean", said, summary=True),
+            Measure(own, group(cell), cell.condition, said),
+        ]
+
+    def attacked(cell: Cell) -> list[Measure]:
+        at = radius(cell)
+        start = (*suite_order(cell), cell.n_images, THREATS.index(cell.threat), *at.order)
+        attack = attack_text(cell)
+        return [
+            Measure((*start, 0), group(cell), "worst case", at.text, cell.threat, summary=True),
+            Measure((*start, 1, *condition_order(attack)), group(cell), attack, at.text, cell.threat),
+        ]
+
+    return lambda cell: attacked(cell) if cell.threat in THREATS else scored(cell)
+
+
+def group_title(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
+    """The suite in words, with its number of images where it was run on several numbers of them."""
+    sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
+    for cell in chosen:
+        sizes[dataset_of(cell), cell.suite].add(cell.n_images)
+
+    def title(cell: Cell) -> str:
+        base, _, parameters = cell.suite.partition(":")
+        words = [TITLES.get(base, base), f"({parameters})" if parameters else ""]
+        size = f", n = {cell.n_images:,}" if len(sizes[dataset_of(cell), cell.suite]) > 1 else ""
+        return " ".join(filter(None, words)) + size
+
+    return title
+
+
+def source_text(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
+    """Where a suite's images come from, said where they come from several places: these are never averaged."""
+    sources: dict[str, set[str]] = defaultdict(set)
+    for cell in chosen:
+        sources[cell.suite].add(cell.source)
+    return lambda cell: (cell.source or "unnamed source") if len(sources[cell.suite]) > 1 else ""
+
+
+def radius_text(chosen: Sequence[Cell]) -> Callable[[Cell], Radius]:
+    """The radius, with its norm where there are several."""
+    several = len({cell.norm for cell in chosen if cell.threat}) > 1
+
+    def radius(cell: Cell) -> Radius:
+        epsilon = cell.epsilon or 0.0
+        words = [f"ε {show_epsilon(epsilon)}", cell.epsilon_space, cell.norm if several else ""]
+        return Radius((cell.norm, cell.epsilon_space, epsilon), " ".join(filter(None, words)))
+
+    return radius
+
+
+def attack_text(cell: Cell) -> str:
+    """The condition without its radius: the attack, its stage, and its way through the preprocessing."""
+    return cell.condition.rpartition(" eps=")[0] or cell.condition
+
+
+def suite_order(cell: Cell) -> tuple[Any, ...]:
+    """The paper's suites first."""
+    base = base_name(cell.suite)
+    return SUITES.index(base) if base in SUITES else len(SUITES), base, natural(cell.suite)
+
+
+def condition_order(condition: str) -> tuple[Any, ...]:
+    """Corruptions as the paper and the data sets order them, then all else by its name."""
+    known = CORRUPTIONS.index(condition) if condition in CORRUPTIONS else len(CORRUPTIONS)
+    return known, natural(condition), condition
