@@ -17,7 +17,7 @@ function followAddress() {
   const before = state.view;
   const target = readAddress();
   show();
-  if (target && target !== byId("main")) target.scrollIntoView();
+  if (target) target.scrollIntoView();
   else if (before !== state.view) window.scrollTo(0, 0);
 }
 
@@ -39,6 +39,10 @@ function startTheme() {
 }
 
 for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is the view's
+  byId("main").focus();
+});
 shown = show;
 startTheme();
 addEventListener("hashchange", followAddress);

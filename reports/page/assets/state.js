@@ -32,7 +32,7 @@ function readAddress() {
   const [id, query] = location.hash.slice(1).split("?");
   const given = new URLSearchParams(query ?? "");
   const target = id ? byId(id) : null;
-  Object.assign(state, usual);
+  if (!target || VIEWS.includes(id)) Object.assign(state, usual);
   for (const name of Object.keys(usual)) if (given.has(name)) state[name] = given.get(name);
   for (const [name, known] of [["dataset", report.datasets], ["backbone", report.backbones]]) {
     if (state[name] !== ALL && !known.includes(state[name])) state[name] = usual[name];
