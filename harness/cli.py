@@ -15,13 +15,13 @@ from harness import __version__
 from harness.bench.cli import bench
 from harness.errors import HarnessError, UserError
 from harness.explain.cli import explain
-from harness.options import FILE, FOLDER, SCHEMES
+from harness.options import DEFAULT_OUT, FILE, FOLDER, SCHEMES
+from harness.reporting import Contents, make_report, report
 
 KINDS = (
     *("defenses", "preprocessors", "suites", "datasets", "backbones", "attacks", "corruptions"),
     *("tables", "figures", "exhibits"),
 )
-DEFAULT_OUT = Path("runs/default")
 
 
 def main() -> None:
@@ -51,6 +51,7 @@ def commands() -> None:
 
 commands.add_command(bench)
 commands.add_command(explain)
+commands.add_command(report)
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -186,7 +187,7 @@ def run(**options: Any) -> int:
     config = _config(options)
     outcome = run_all(config, default_cache())
     say(f"{outcome.evaluated} cells evaluated, {outcome.skipped} recorded before, {outcome.failed} failed")
-    _report(config.out)
+    make_report([config.out])
     return 1 if outcome.failed else 0
 
 
@@ -246,7 +247,7 @@ def diagnose(**options: Any) -> int:
     given = ",".join(f"{name}={value}" for name, value in chosen.items() if value != "")
     run_config = config.RunConfig(defenses=(), suites=(f"masking:{given}",), epsilons=(radius,), **options)
     outcome = run_all(run_config, default_cache())
-    _report(run_config.out, ["masking"])
+    make_report([run_config.out], contents=Contents(tables=("masking",), figures=(), page=False))
     _draw_curves(run_config.out)
     return 1 if outcome.failed else 0
 
@@ -270,22 +271,6 @@ def list_(kind: str | None, plugin: tuple[Path, ...]) -> int:
             for entry in each:
                 table.add_row(entry.name, entry.summary, style=None)
             console.print(table)
-    return 0
-
-
-@commands.command()
-@click.argument("run_folder", metavar="[RUN]", required=False, type=FOLDER)
-@click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="The folder given to run.")
-@click.option("--table", "tables", metavar="A,B,…", help="Only these tables.")
-@click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers further tables.")
-def report(run_folder: Path | None, out: Path, tables: str | None, plugin: tuple[Path, ...]) -> int:
-    """Make the tables again from a run's records; no model is opened."""
-    from harness import registry
-    from harness.spec import split_list
-
-    for path in plugin:
-        registry.load_plugin(path)
-    _report(run_folder or out, split_list(tables) if tables else None)
     return 0
 
 
@@ -377,24 +362,3 @@ def _draw_curves(folder: Path) -> None:
 def _is_default(option: str) -> bool:
     """Whether the user left an option of the present command out."""
     return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
-
-
-def _report(folder: Path, names: list[str] | None = None) -> None:
-    """Print a run's tables and write them beside its records."""
-    from rich.console import Console
-
-    from harness.exhibits import Exhibits
-    from harness.packages import load_package
-    from harness.records import Records
-
-    reports = load_package("reports")
-    with Records.open(folder) as records:
-        failures = records.failures()
-        for shown, reason in failures:
-            click.echo(f"failed: {shown['defense']}, {shown['condition']}: {reason}", err=True)
-        if failures and not len(records):
-            return
-        made = reports.build(reports.Cells(records.frame(), records.correct, Exhibits([folder])), names)
-    reports.show(made, Console())
-    reports.write(made, folder / "tables")
-    click.echo(f"tables as Markdown, CSV, LaTeX and HTML: {folder / 'tables'}", err=True)

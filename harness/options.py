@@ -8,5 +8,6 @@ import click
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+DEFAULT_OUT = Path("runs/default")
 SCHEMES = ("paper", "exact", "fast")
 """The schemes of smoothing."""
