@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from harness.errors import HarnessError, UserError
 from harness.explain.cli import explain
 from harness.options import DEFAULT_OUT, FILE, FOLDER, SCHEMES
 from harness.reporting import Contents, make_report, report
+from harness.watch import watch
 
 KINDS = (
     *("defenses", "preprocessors", "suites", "datasets", "backbones", "attacks", "corruptions"),
@@ -52,6 +54,7 @@ def commands() -> None:
 commands.add_command(bench)
 commands.add_command(explain)
 commands.add_command(report)
+commands.add_command(watch)
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -196,13 +199,16 @@ def run(**options: Any) -> int:
 def train(**options: Any) -> int:
     """Train defenses and keep their checkpoints, without scoring them."""
     from harness.cache import default_cache
+    from harness.plan import Plan, note_plan
     from harness.records import locked
     from harness.runner import open_workshop
 
     config = _config(options)
     workshop = open_workshop(config, default_cache())
     with locked(config.out):
-        for label, seed in workshop.pairs():
+        pairs = workshop.pairs()
+        note_plan(config.out, Plan(time.time(), workshop.planned_trainings(pairs)))
+        for label, seed in pairs:
             click.echo(workshop.subject(label, seed).path)
     return 0
 

@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import sqlite3
+import sys
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FILE_NAME = "records.sqlite"
+LOCK_NAME = "run.lock"
 SCHEMA_VERSION = 1
 FAILED = "failed"
 DONE = "done"
+PATIENCE = 0.2
+"""Seconds to wait for a lock, which those who ask `is_locked` hold for a moment."""
 DAMAGED = "Take a copy of the whole folder if there is one, or leave it out."
 
 _SCHEMA = """
@@ -68,6 +72,17 @@ class Cell:
     def identity(self) -> str:
         """SHA-256 of the specification."""
         return digest_of(self.spec)
+
+
+class State(NamedTuple):
+    """Whether a cell is done or failed, when it was recorded and last used (seconds since 1970), why it failed."""
+
+    identity: str
+    done: bool
+    shown: dict[str, Any]
+    recorded: float
+    used: float
+    reason: str | None
 
 
 class Records:
@@ -196,6 +211,14 @@ class Records:
             raise UserError(f"no finished cell has the identity {identity!r} in {self.path}.")
         return list(map(unpack, row))
 
+    def states(self) -> list[State]:
+        """Every cell tried so far in the order of recording, without its predictions."""
+        query = "SELECT identity, status, shown, recorded_at, used, reason FROM cells ORDER BY rowid"
+        return [
+            State(name, status == DONE, json.loads(shown), datetime.fromisoformat(at).timestamp(), used / 1e9, reason)
+            for name, status, shown, at, used, reason in self._connection.execute(query)
+        ]
+
     def failures(self) -> list[tuple[dict[str, Any], str]]:
         """What is shown of every failed cell, and why it failed."""
         rows = self._connection.execute("SELECT shown, reason FROM cells WHERE status='failed' ORDER BY rowid")
@@ -232,13 +255,36 @@ def _pack(values: np.ndarray, count: int) -> bytes:
     return zlib.compress(whole.tobytes(), level=6)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a run is writing to an output folder, asked without changing anything in it."""
+    path = Path(folder) / LOCK_NAME
+    if not path.is_file():
+        return False
+    try:
+        _try_lock(path)
+    except (OSError, Timeout):
+        return True
+    return False
+
+
+def _try_lock(path: Path) -> None:
+    """Hold a lock for a moment. Raises: OSError or Timeout when somebody else has it."""
+    if sys.platform == "win32":
+        with FileLock(path, timeout=0):
+            return
+    import fcntl
+
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold an output folder for one writer; the lock goes with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "run.lock")
-        lock.acquire(timeout=0)
+        lock = FileLock(folder / LOCK_NAME)
+        lock.acquire(timeout=PATIENCE)
     except Timeout as error:
         raise UserError(
             f"another run is writing to {folder}. Wait for it to end, or give this one another --out."

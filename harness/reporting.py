@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
@@ -143,43 +141,26 @@ def _write(target: Path, stamp: str, collection: Any, tables: Sequence[Any], con
 
     if contents.page:
         _refuse_foreign_page(target)
-    drawn = _draw(collection, contents)
+    gallery = load_package("reports.gallery")
+    drawn = gallery.draw(collection, contents.figures) if contents.figures != () else []
     _save_stamp(target, "", [])
     files = {table.name: load_package("reports").write([table], target / "tables") for table in tables}
-    say(f"tables as Markdown, CSV and LaTeX: {target / 'tables'}")
-    files |= _write_drawn(drawn, target / "figures")
+    say(f"tables as Markdown, CSV, LaTeX and HTML: {target / 'tables'}")
+    if drawn:
+        files |= {each.name: gallery.write([each], target / "figures") for each in drawn}
+        say(f"figures as PNG, PDF and SVG: {target / 'figures'}")
     written = [path for paths in files.values() for path in paths]
     links = {name: [path.relative_to(target).as_posix() for path in paths] for name, paths in files.items()}
-    page = _module("reports.page")
-    if contents.page and page is not None:
-        pictures = [(d.name, d.title, d.caption, (target / "figures" / f"{d.stem}.png").read_bytes()) for d in drawn]
-        written.append(page.write_page(collection, target / PAGE, tables=tables, figures=pictures, links=links))
+    if contents.page:
+        pictures = [(each.name, each.title, each.caption, _bitmap(files[each.name])) for each in drawn]
+        write_page = load_package("reports.page").write_page
+        written.append(write_page(collection, target / PAGE, tables=tables, figures=pictures, links=links))
         say(f"page: {target / PAGE}")
     _save_stamp(target, stamp, [path.relative_to(target).as_posix() for path in written])
 
 
-def _draw(collection: Any, contents: Contents) -> list[Any]:
-    gallery = _module("reports.gallery")
-    return [] if gallery is None or contents.figures == () else gallery.draw(collection, contents.figures)
-
-
-def _write_drawn(drawn: Sequence[Any], folder: Path) -> dict[str, list[Path]]:
-    """By a figure's name, its files; the captions belong to all of them."""
-    if not drawn:
-        return {}
-    written = _module("reports.gallery").write(drawn, folder)  # type: ignore[union-attr]
-    say(f"figures: {folder}")
-    files = {each.name: [path for path in written if path.stem == each.stem] for each in drawn}
-    taken = {path for paths in files.values() for path in paths}
-    return {**files, "captions": [path for path in written if path not in taken]}
-
-
-def _module(name: str) -> ModuleType | None:
-    from harness.packages import load_package
-
-    package = load_package("reports").__name__
-    known = name.replace("reports", package, 1)
-    return load_package(name) if importlib.util.find_spec(known) else None
+def _bitmap(files: Iterable[Path]) -> bytes:
+    return next(path for path in files if path.suffix == ".png").read_bytes()
 
 
 def _stamp(collection: Any, contents: Contents) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import hashlib
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,19 +20,18 @@ from harness.config import DEFAULT_SUITES, RunConfig
 from harness.environment import describe_environment
 from harness.errors import HarnessError, UserError
 from harness.models import Pipeline
+from harness.pieces import NONE, Piece, Score, cell_of, scores_of
+from harness.plan import Plan, PlannedPiece, note_plan
 from harness.progress import say, track
 from harness.records import Cell, Records
 from harness.registry import datasets, suites
 from harness.seeding import derive
 from harness.subjects import Subject, Workshop
 from harness.suites.base import Suite, SuiteContext, known_ways
-from harness.types import Condition, Split
+from harness.types import Split
 
-CODE_VERSION = 1
-"""Part of every cell's identity; raised when scoring itself changes numbers."""
 BLOCK_BYTES = 2**26
 """How much a block of test images may take as float32."""
-NONE = "none"
 
 
 class Outcome(NamedTuple):
@@ -43,29 +40,6 @@ class Outcome(NamedTuple):
     evaluated: int
     skipped: int
     failed: int
-
-
-@dataclasses.dataclass(kw_only=True, eq=False)
-class Score:
-    """A cell being scored: predictions come in block by block."""
-
-    cell: Cell
-    subject: Subject
-    preprocess: str
-    before: np.ndarray | None = None
-    """What the stage before came to: predictions [N], taken over for images that this one leaves alone."""
-    predictions: list[np.ndarray] = dataclasses.field(default_factory=list)
-    flags: dict[str, None] = dataclasses.field(default_factory=dict)
-    measures: Counter[str] = dataclasses.field(default_factory=Counter)
-    """What attacks measured, added up over the images."""
-    disturbed: int = 0
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    outcomes: Counter[str] = dataclasses.field(default_factory=Counter)
-    failure: str | None = None
-
-    def spend(self, what: str, seconds: float) -> None:
-        """Count time towards this cell."""
-        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
 
 def run(config: RunConfig, cache: ArrayCache) -> Outcome:
@@ -81,8 +55,11 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
         pairs = workshop.pairs()
         for suite in chosen:  # refuses bad options before anything is trained
             list(runner.plan(suite, []))
+        plan = Plan(time.time(), workshop.planned_trainings(pairs))
+        note_plan(config.out, plan)
         subjects = [subject for pair in pairs if (subject := runner.prepare(*pair)) is not None]
         pieces = [piece for suite in chosen if subjects for piece in runner.plan(suite, subjects)]
+        note_plan(config.out, plan._replace(pieces=[_planned(piece, workshop) for piece in pieces]))
         for piece in track(pieces, "score"):
             runner.evaluate(piece)
     return runner.outcome()
@@ -107,16 +84,6 @@ def pick_device(name: str) -> torch.device:
             f"--device expects auto, cpu or an available device such as cuda:0, got {name!r}: {reason}"
         ) from error
     return device
-
-
-class Piece(NamedTuple):
-    """One condition on the models that share its images; source: the model a transfer attack is made on."""
-
-    suite: Suite
-    condition: Condition
-    context: SuiteContext
-    subjects: list[Subject]
-    source: Subject | None = None
 
 
 class Runner:
@@ -170,7 +137,7 @@ class Runner:
                 gradients=group[0].preprocessor.ways if group else tuple(known_ways()),
                 left_out=group[0].preprocessor.costly if group and config.preset == "quick" else (),
                 has_transfer=source is not None,
-                batch_size=self._batch_size,
+                batch_size=self.workshop.batch_size,
             )
             for condition in suite.conditions(context):
                 yield Piece(suite, condition, context, group, source if condition.threat == "transfer" else None)
@@ -185,7 +152,7 @@ class Runner:
 
     def evaluate(self, piece: Piece) -> None:
         """Score whatever of a piece is not recorded yet, and record it."""
-        scores = [score for subject in piece.subjects for score in self._scores(piece, subject)]
+        scores = scores_of(piece, self.workshop)
         pending = [score for score in scores if not self.records.use(score.cell.identity)]
         self.counts["skipped"] += len(scores) - len(pending)
         left = self._left(piece, scores[0], pending) if piece.condition.after else None
@@ -194,11 +161,6 @@ class Runner:
                 self._score_block(rows, rows if left is None else rows[left[rows]], piece, alive)
         for score in pending:
             self._record(score, piece.context.split)
-
-    def _scores(self, piece: Piece, subject: Subject) -> list[Score]:
-        preprocessed = subject.preprocessor.label
-        names = [preprocessed] if piece.condition.threat == "adaptive" else [NONE, preprocessed]
-        return [Score(cell=self._cell(piece, subject, name), subject=subject, preprocess=name) for name in names]
 
     def _left(self, piece: Piece, first: Score, pending: list[Score]) -> np.ndarray | None:
         """[N] bool: the images that the attack's stages before this one left correct in the first of its scores.
@@ -209,7 +171,8 @@ class Runner:
         before = piece._replace(condition=piece.condition.after)
         for score in dict.fromkeys([first, *pending]):
             try:
-                score.before = self.records.predictions(self._cell(before, score.subject, score.preprocess).identity)
+                cell = cell_of(before, score.subject, score.preprocess, self.workshop)
+                score.before = self.records.predictions(cell.identity)
             except UserError:
                 score.failure = f"the stage before it, {before.condition.name}, was not scored"
         return None if first.before is None else first.before == piece.context.split.labels
@@ -276,11 +239,7 @@ class Runner:
         subject = score.subject
         subject.defense.reseed(subject.model, derive(subject.seed, score.cell.identity, rows[0]))
         classes = len(self.workshop.dataset.classes)
-        return predict(subject.model, images, classes, self._batch_size)
-
-    @property
-    def _batch_size(self) -> int:
-        return self.workshop.config.batch_size or 256
+        return predict(subject.model, images, classes, self.workshop.batch_size)
 
     def _record(self, score: Score, split: Split) -> None:
         seconds = sum(score.seconds.values())
@@ -310,61 +269,6 @@ class Runner:
         say(f"failed: {cell.shown['defense']}, {cell.shown['condition']}: {reason}")
         self.records.fail(cell, reason, environment=self.environment, seconds=seconds)
 
-    def _cell(self, piece: Piece, subject: Subject, preprocess: str) -> Cell:
-        split, condition = piece.context.split, piece.condition
-        spec = {
-            "code": {"scoring": CODE_VERSION, "suite": suites.fingerprint(piece.suite.label), **subject.code},
-            "data": _data_digest(split),
-            "weights": subject.digest,
-            "backbone": subject.backbone,
-            "defense": subject.label,
-            "seed": subject.seed,
-            "suite": piece.suite.label,
-            "condition": condition.name,
-            "severity": condition.severity,
-            "parameters": condition.parameters,
-            "threat": condition.threat,
-            "preprocess": preprocess,
-        }
-        if condition.after is not None:
-            spec["after"] = condition.after.name
-        if piece.source is not None:
-            spec["source"] = {"weights": piece.source.digest, "seed": piece.source.seed, "code": piece.source.code}
-        if subject.defense.stochastic:
-            spec["batch_size"] = self._batch_size  # a stochastic model draws once a batch
-        return Cell(spec=spec, shown=self._shown(piece, subject, preprocess))
-
-    def _shown(self, piece: Piece, subject: Subject, preprocess: str) -> dict[str, Any]:
-        condition, dataset, trained = piece.condition, self.workshop.dataset, subject.trained
-        return {
-            "dataset": dataset.name,
-            "family": dataset.family,
-            "backbone": subject.backbone,
-            "defense": subject.label,
-            "seed": subject.seed,
-            "suite": piece.suite.label,
-            "condition": condition.name,
-            "severity": condition.severity,
-            "threat": condition.threat or "",
-            "preprocess": preprocess,
-            "attack": condition.parameters.get("attack", ""),
-            "norm": condition.parameters.get("norm", ""),
-            "epsilon": condition.parameters.get("epsilon"),
-            "epsilon_space": condition.parameters.get("epsilon_space", ""),
-            "source": condition.source,
-            "preset": trained.get("preset", ""),
-            "epochs": trained.get("recipe", {}).get("epochs"),
-            "train_images": trained.get("images"),
-            "amp": trained.get("amp", False),
-            "altered": trained.get("altered", False),
-            "gradient": condition.parameters.get("gradient", ""),
-            "stage": condition.parameters.get("stage", ""),
-            "transfer_from": "" if piece.source is None else piece.source.label,
-            "draws": condition.parameters.get("draws", 1),
-            "data": _data_digest(piece.context.split)[:16],
-            "weights": subject.digest,
-        }
-
 
 def other_model(subjects: list[Subject], target: Subject) -> Subject | None:
     """Another model of the run, the undefended one if it can be."""
@@ -391,9 +295,11 @@ def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: in
     return torch.cat(found).cpu().numpy()
 
 
-def _data_digest(split: Split) -> str:
-    """SHA-256 of the data set and of which of its images are taken."""
-    return hashlib.sha256(split.digest.encode() + split.indices.astype("<i8").tobytes()).hexdigest()
+def _planned(piece: Piece, workshop: Workshop) -> PlannedPiece:
+    names = ", ".join(dict.fromkeys(subject.label for subject in piece.subjects))
+    words = [piece.suite.label, piece.condition.name, str(piece.condition.severity or ""), piece.condition.threat or ""]
+    what = " ".join(dict.fromkeys(filter(None, words)))
+    return PlannedPiece(f"{what} ({names})", tuple(score.cell.identity for score in scores_of(piece, workshop)))
 
 
 def _blocks(split: Split) -> Iterator[np.ndarray]:

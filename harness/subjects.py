@@ -19,6 +19,7 @@ from harness.checks import check_model, check_preprocessor
 from harness.config import RunConfig, base_recipe, default_backbone
 from harness.errors import UserError
 from harness.models import ExternalModel, NormalizedModel
+from harness.plan import PlannedTraining
 from harness.progress import say
 from harness.registry import backbones, defenses, preprocessors
 from harness.robustbench import ZooName, load_zoo_model, zoo_version
@@ -85,6 +86,11 @@ class Workshop:
         return backbones.canonical(named)
 
     @property
+    def batch_size(self) -> int:
+        """How many images are scored at a time."""
+        return self.config.batch_size or 256
+
+    @property
     def smoothing(self) -> dict[str, Any]:
         """Values that the command line gives to every ViRoLBI that does not set its own."""
         level = self.config.test_level(max(self.image_shape[1:]))
@@ -109,6 +115,19 @@ class Workshop:
         for label in dict.fromkeys(label for label, _ in pairs):
             self._check(defenses.create(label))
         return pairs
+
+    def planned_trainings(self, pairs: Sequence[tuple[str, int]]) -> list[PlannedTraining]:
+        """What is trained for these defenses and seeds, or was; none where a checkpoint is given."""
+        if self.config.checkpoint is not None:
+            return []
+        return [
+            PlannedTraining(
+                f"{label} (seed {seed})",
+                self.checkpoint_path(label, seed).relative_to(self.config.out).as_posix(),
+                self._recipe(defenses.create(label)).epochs,
+            )
+            for label, seed in pairs
+        ]
 
     def _check(self, defense: Defense) -> None:
         """Let the untrained model and the preprocessor answer a few images. Raises: UserError for what cannot be."""
@@ -177,9 +196,7 @@ class Workshop:
         defense = defenses.create(label)
         recipe = self._recipe(defense)
         about = self.about(label, seed)
-        path = (
-            self.config.out / "checkpoints" / f"{_file_name(self.dataset.name, label, seed)}-{digest_of(about)[:8]}.pt"
-        )
+        path = self.checkpoint_path(label, seed)
         model = self._untrained(defense, self.backbone, seed)
         if path.is_file():
             checkpoints.restore(model, checkpoints.load(path), path)
@@ -209,6 +226,11 @@ class Workshop:
         if gone:
             shown = ", ".join(map(str, gone))
             say(f"its epochs {shown} were not kept: for --keep-epochs, train it again under another --out.")
+
+    def checkpoint_path(self, label: str, seed: int) -> Path:
+        """Where a training's checkpoint lies, or will lie."""
+        name = f"{_file_name(self.dataset.name, label, seed)}-{digest_of(self.about(label, seed))[:8]}.pt"
+        return self.config.out / "checkpoints" / name
 
     def _loaded(self, path: Path, label: str, seed: int) -> Subject:
         found = checkpoints.load(path)

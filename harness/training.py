@@ -254,6 +254,15 @@ def kept_path(path: Path, tag: str) -> Path:
     return path.with_name(f"{path.stem}.{tag}.pt")
 
 
+def epochs_done(checkpoint: Path) -> int:
+    """How many epochs the interrupted or running training of a checkpoint has behind it; 0 where that is not known."""
+    try:
+        content = torch.load(checkpoint.with_suffix(".state"), map_location="cpu", weights_only=True, mmap=True)
+        return int(content["epoch"])
+    except Exception:  # torch raises many kinds for what is half-written or gone meanwhile
+        return 0
+
+
 def _state_path(job: TrainingJob) -> Path:
     return job.path.with_suffix(".state")
 

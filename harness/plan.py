@@ -1,0 +1,64 @@
+"""What a run is about to do, noted beside its records for those who watch it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import UserError
+
+FILE_NAME = "plan.json"
+
+
+class PlannedTraining(NamedTuple):
+    """A network that is trained unless its checkpoint, a path in the output folder, is there."""
+
+    what: str
+    checkpoint: str
+    epochs: int
+
+
+class PlannedPiece(NamedTuple):
+    """Cells that are scored together, by their identities."""
+
+    what: str
+    cells: tuple[str, ...]
+
+
+class Plan(NamedTuple):
+    """What a run will do. started: when it did, in seconds since 1970.
+
+    pieces: in the order they are scored, None before the networks are there.
+    """
+
+    started: float
+    trainings: Sequence[PlannedTraining]
+    pieces: Sequence[PlannedPiece] | None = None
+
+
+def note_plan(folder: Path, plan: Plan) -> None:
+    """Write OUT/plan.json, whole or not at all. Raises: UserError when it cannot be written."""
+    path = Path(folder) / FILE_NAME
+    temporary = path.with_name(f".{FILE_NAME}.tmp")
+    try:
+        temporary.write_text(json.dumps(plan._asdict()) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}. Choose another --out.") from error
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan of the run that last wrote to a folder; None where there is none, or none that can be read."""
+    try:
+        found = json.loads((Path(folder) / FILE_NAME).read_text(encoding="utf-8"))
+        pieces = found["pieces"]
+        return Plan(
+            float(found["started"]),
+            tuple(PlannedTraining(*each) for each in found["trainings"]),
+            None if pieces is None else tuple(PlannedPiece(what, tuple(cells)) for what, cells in pieces),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

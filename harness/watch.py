@@ -1,0 +1,215 @@
+"""The watch command: how far a run is, from its plan, its records and its training states; it only reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from harness.errors import UserError
+from harness.options import DEFAULT_OUT, FOLDER
+from harness.plan import Plan, PlannedTraining, read_plan
+from harness.records import FILE_NAME, Records, State, is_locked
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WINDOW = 300.0
+"""Seconds over which the speed is taken."""
+SHOWN = 5
+"""How many of the last accuracies and failures are shown."""
+
+
+class Training(NamedTuple):
+    """A network that is to be trained, and how many of its epochs are done."""
+
+    what: str
+    done: int
+    epochs: int
+
+
+class Accuracy(NamedTuple):
+    """What a cell came to."""
+
+    what: str
+    correct: int
+    images: int
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    cells: how many are recorded, of the plan where there is one · planned: how many there will be, None where that
+    is not known yet · left: how many of them were not tried yet · failed: cells and trainings, in this run ·
+    per_minute: how fast cells were recorded lately · working_on: "" where that is not known · accuracies, failures:
+    the last ones, the very last first.
+    """
+
+    run: Path
+    running: bool
+    trainings: tuple[Training, ...]
+    cells: int
+    planned: int | None
+    left: int | None
+    failed: int
+    per_minute: float
+    working_on: str
+    accuracies: tuple[Accuracy, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def minutes_left(self) -> float | None:
+        """At the speed of late; None where that cannot be told."""
+        return None if self.left is None or self.per_minute <= 0 else self.left / self.per_minute
+
+    @property
+    def trained(self) -> int:
+        """How many networks are trained."""
+        return sum(training.done >= training.epochs for training in self.trainings)
+
+    @property
+    def in_training(self) -> list[Training]:
+        """Those that were begun and, while the run goes on, the next one."""
+        unfinished = [training for training in self.trainings if training.done < training.epochs]
+        next_one = unfinished[: int(self.running and self.planned is None)]
+        return [training for training in unfinished if training.done > 0 or training in next_one]
+
+
+@click.command()
+@click.argument("run", metavar="[RUN]", default=DEFAULT_OUT, type=FOLDER)
+@click.option("--once", is_flag=True, help="Print how far it is, and end.")
+@click.option("--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks.")
+def watch(run: Path, once: bool, every: float) -> int:
+    """Show how far a running job is, until it ends or Ctrl-C; nothing is written and nothing is disturbed."""
+    if once:
+        click.echo("\n".join(lines(look(run))))
+    else:
+        _follow(run, every)
+    return 0
+
+
+def look(run: Path) -> Progress:
+    """How far a run is at this moment.
+
+    Raises: UserError where no run has written, or its records cannot be read.
+    """
+    plan, running = read_plan(run), is_locked(run)
+    has_records = (run / FILE_NAME).is_file()
+    if plan is None and not has_records:
+        raise UserError(f"expected a run in {run}, found neither a plan nor records. Give it the --out of the run.")
+    if not has_records:
+        return _progress(run, running, plan, [], [])
+    with Records.open(run) as records:
+        states = records.states()
+        done = [state for state in reversed(states) if state.done][:SHOWN]
+        correct = [records.correct(state.identity) for state in done]
+    accuracies = [
+        Accuracy(_text(state), int(right.sum()), len(right)) for state, right in zip(done, correct, strict=True)
+    ]
+    return _progress(run, running, plan, states, accuracies)
+
+
+def _progress(
+    run: Path, running: bool, plan: Plan | None, states: Sequence[State], accuracies: Sequence[Accuracy]
+) -> Progress:
+    planned = None if plan is None or plan.pieces is None else {name for piece in plan.pieces for name in piece.cells}
+    since = 0.0 if plan is None else plan.started
+    done = {state.identity for state in states if state.done and (planned is None or state.identity in planned)}
+    failed = [state for state in states if not state.done and state.used >= since]
+    tried = done | {state.identity for state in failed}
+    return Progress(
+        run=run,
+        running=running,
+        trainings=() if plan is None else tuple(_training(run, each) for each in plan.trainings),
+        cells=len(done),
+        planned=None if planned is None else len(planned),
+        left=None if planned is None else len(planned - tried),
+        failed=len(failed),
+        per_minute=_speed(states, since) if running else 0.0,
+        working_on=_working_on(plan, tried) if running else "",
+        accuracies=tuple(accuracies),
+        failures=tuple(f"{_text(state)}: {state.reason}" for state in reversed(failed[-SHOWN:])),
+    )
+
+
+def _training(run: Path, planned: PlannedTraining) -> Training:
+    checkpoint = run / planned.checkpoint
+    if checkpoint.is_file():
+        return Training(planned.what, planned.epochs, planned.epochs)
+    if not checkpoint.with_suffix(".state").is_file():
+        return Training(planned.what, 0, planned.epochs)
+    from harness.training import epochs_done
+
+    return Training(planned.what, min(epochs_done(checkpoint), planned.epochs - 1), planned.epochs)
+
+
+def _speed(states: Sequence[State], since: float) -> float:
+    """Cells a minute, from the first one recorded lately until now."""
+    now = time.time()
+    recent = [state.recorded for state in states if state.done and state.recorded >= max(since - 1, now - WINDOW)]
+    return 60 * len(recent) / max(1.0, now - min(recent)) if recent else 0.0
+
+
+def _working_on(plan: Plan | None, tried: set[str]) -> str:
+    """The first piece with cells that were not tried yet; they are scored in this order."""
+    pieces = plan.pieces if plan is not None and plan.pieces is not None else ()
+    return next((piece.what for piece in pieces if not tried.issuperset(piece.cells)), "")
+
+
+def _text(state: State) -> str:
+    names = ("defense", "condition", "severity", "threat", "preprocess")
+    return ", ".join(str(state.shown[name]) for name in names if state.shown.get(name))
+
+
+def lines(progress: Progress) -> Iterator[str]:
+    """What is known, a line each, "name: value"."""
+    yield f"run: {progress.run}"
+    yield f"state: {'running' if progress.running else 'not running'}"
+    if progress.trainings:
+        yield f"trained: {progress.trained} of {len(progress.trainings)}"
+    for training in progress.in_training:
+        yield f"training: {training.what}, {training.done} of {training.epochs} epochs"
+    yield f"cells: {progress.cells}{'' if progress.planned is None else f' of {progress.planned}'}"
+    yield f"failed: {progress.failed}"
+    if progress.running:
+        yield f"speed: {progress.per_minute:.1f} cells a minute"
+    if progress.working_on:
+        yield f"working on: {progress.working_on}"
+    if progress.running and progress.minutes_left is not None:
+        yield f"left: about {_duration(progress.minutes_left)}"
+    for what, correct, images in progress.accuracies:
+        yield f"last: {what}: {100 * correct / images:.1f} % of {images:,}"
+    for failure in progress.failures:
+        yield f"failure: {failure}"
+
+
+def _duration(minutes: float) -> str:
+    whole = max(1, round(minutes))
+    return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60} min"
+
+
+def _follow(run: Path, every: float) -> None:
+    """Show the progress over and over until the run ends or is interrupted."""
+    from rich.live import Live
+
+    progress = look(run)
+    with Live(_panel(progress), auto_refresh=False) as live:
+        try:
+            while progress.running:
+                time.sleep(every)
+                progress = look(run)
+                live.update(_panel(progress), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+def _panel(progress: Progress) -> RenderableType:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    bars = [ProgressBar(total=progress.planned, completed=progress.cells, width=60)] if progress.planned else []
+    return Group(*bars, *(Text(line, overflow="ellipsis", no_wrap=True) for line in lines(progress)))
