@@ -167,7 +167,8 @@ def _draw_map(axes: Axes, values: np.ndarray, level: float, norm: Any) -> Any:
     height, width = values.shape
     reach = (-(width // 2) - 0.5, width - width // 2 - 0.5, height - height // 2 - 0.5, -(height // 2) - 0.5)
     drawn = axes.imshow(values, cmap=HEAT, norm=norm, extent=reach, interpolation="nearest")
-    style.dress(axes, title=f"level {level:g}", x="periods per image")
+    axes.set_xlabel("periods per image")
+    style.dress(axes, title=f"level {level:g}")
     axes.grid(visible=False)
     return drawn
 
@@ -175,10 +176,12 @@ def _draw_map(axes: Axes, values: np.ndarray, level: float, norm: Any) -> Any:
 def _draw_profiles(axes: Axes, difference: np.ndarray, levels: Sequence[float]) -> None:
     for place, (values, level) in enumerate(zip(difference, levels, strict=True)):
         frequency, mean = radial_mean(values)
-        look = style.marked(style.numbered(place + 3))
+        look = style.marked(style.numbered(place + 3), style.Look())
         axes.plot(frequency[1:], mean[1:], label=f"level {level:g}", **{**look, "markersize": 2.5})
     axes.set_ylim(bottom=0)
-    style.dress(axes, title="mean over directions", x="periods per image", y="E|F(x) − F(x̂)|")
+    axes.set_xlabel("periods per image")
+    axes.set_ylabel("E|F(x) − F(x̂)|")
+    style.dress(axes, title="mean over directions")
     axes.legend(frameon=False, fontsize=style.SMALL)
 
 
