@@ -58,15 +58,17 @@ def measured(cells: Cells) -> list[Cell]:
     return [cell for cell in cells if base_name(cell.suite) != "masking"]
 
 
-def measures(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, Estimate]:
+def measures(
+    cells: Cells, chosen: Sequence[Cell], preprocess: Callable[[Cell], Label] | None = None
+) -> dict[Place, Estimate]:
     """One estimate a suite, for attacks one a threat model and ε; rows are (backbone, measure, preprocessing)."""
     scored = [cell for cell in chosen if not cell.threat]
     attacked = [cell for cell in chosen if cell.threat]
     means, robust = _mean_label(scored), _robust_label(attacked)
-    preprocess = preprocess_label(chosen)
+    treatment = preprocess or preprocess_label(chosen)
 
     def row(cell: Cell) -> tuple[Label, ...]:
-        return backbone_label(cell), (robust if cell.threat else means)(cell), preprocess(cell)
+        return backbone_label(cell), (robust if cell.threat else means)(cell), treatment(cell)
 
     return fill(cells, chosen, row=row, combine=_combine, paper=_paper, group=summary_group)
 

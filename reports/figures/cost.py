@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,12 +14,12 @@ from harness.registry import figures
 
 from ..cells import Cell, Group, base_name
 from ..collection import Collection
-from ..layout import Label, Place, backbone_label, preprocess_label
+from ..layout import Label, Place, backbone_label
 from ..summary import about_robustness, measures, summary_group
 from . import style
 from .about import DOTS, about, device_of
 from .curves import Axis, defense_entries, panel_grid, treatment_entries, treatment_looks
-from .networks import Network, by_network
+from .networks import Network, by_network, treatments
 from .style import Look, Style
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ class Cost:
         return " ".join(filter(None, [*own, *about(collection, network)]))
 
     def _network(self, collection: Collection) -> tuple[Network, Times] | None:
-        chosen = [cell for cell in collection.cells if _is_measured(cell)]
-        times = _times(collection, chosen)
-        places = {p: e for p, e in measures(collection.cells, chosen).items() if _pipeline(p) in times.of}
+        chosen, treatment = treatments(cell for cell in collection.cells if _is_measured(cell))
+        times = _times(collection, chosen, treatment)
+        places = {p: e for p, e in measures(collection.cells, chosen, treatment).items() if _pipeline(p) in times.of}
         networks = by_network(places, chosen, most=MOST_DEFENSES, group=summary_group)
         if not 1 <= self.page <= len(networks):
             return None
@@ -119,9 +119,8 @@ def _pipeline(place: Place) -> Pipeline:
     return place.group, backbone, place.defense, treatment
 
 
-def _times(collection: Collection, chosen: Sequence[Cell]) -> Times:
+def _times(collection: Collection, chosen: Sequence[Cell], treatment: Callable[[Cell], Label]) -> Times:
     """Of the device that timed the most cells: times of several do not belong in one plot."""
-    treatment = preprocess_label(chosen)
     timed = [(cell, device_of(collection, cell), spent) for cell in chosen if (spent := _milliseconds(cell))]
     devices = Counter(device for _, device, _ in timed)
     usual = min(devices, key=lambda device: (-devices[device], device), default="")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..cells import Cell, Cells
 from ..collection import Collection
 from ..estimates import mean_accuracy
-from ..layout import Label, backbone_label, defense_order, fill, preprocess_label
+from ..layout import Label, backbone_label, defense_order, fill
 from ..render import fold
 from ..table import Estimate
 from . import style
 from .about import TREATMENTS, about
-from .networks import Network, by_network
+from .networks import Network, by_network, treatments
 from .style import WITH, WITHOUT, Look, Style
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ class Page(NamedTuple):
 
 def pages(
     cells: Cells,
-    chosen: Sequence[Cell],
+    chosen: Iterable[Cell],
     *,
     panel: Callable[[Cell], Label],
     x: Callable[[Cell], float],
 ) -> list[Page]:
     """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
-    treatment = preprocess_label(chosen)
+    chosen, treatment = treatments(chosen)
     places = fill(
         cells,
         chosen,
@@ -161,9 +161,9 @@ def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -
     return " ".join([*sentences, *part, TREATMENTS, *about(collection, network)])
 
 
-def treatment_looks(treatments: Iterable[Label]) -> dict[Label, Look]:
+def treatment_looks(labels: Iterable[Label]) -> dict[Label, Look]:
     """Without preprocessing dashed and open, with it solid and filled, with further kinds of it in other lines."""
-    found = sorted(set(treatments))
+    found = sorted(set(labels))
     with_it = [label for label in found if label.order != (0,)]
     looks = {label: WITH[number % len(WITH)] for number, label in enumerate(with_it)}
     return {label: looks.get(label, WITHOUT) for label in found}

@@ -150,7 +150,7 @@ def _smoothed(scored: Iterable[Cell]) -> list[_Scored]:
             lines[*_images(cell), cell.defense].append(_Scored(cell, 1.0, Label((0,), "without")))
         elif base_name(cell.preprocess) == SMOOTHED:
             level, rest = _level(cell.preprocess)
-            treatment = Label((1, rest), "with" if rest == SMOOTHED else f"with {rest}")
+            treatment = Label((1,), "with") if rest == SMOOTHED else Label((1, rest), f"with {rest}")
             lines[*_images(cell), cell.defense].append(_Scored(cell, level, treatment))
     smoothed = {key: [each for each in part if each.cell.preprocessed] for key, part in lines.items()}
     return [each for key, part in lines.items() if _levels(smoothed[key]) > 1 for each in part]
@@ -192,7 +192,7 @@ def _axis(levels: Iterable[float]) -> Axis:
     """Tenths, as many as hold all levels."""
     tenths = [10 * level for level in levels]
     ticks = range(math.floor(min(tenths) + 1e-9), math.ceil(max(tenths) - 1e-9) + 1)
-    return Axis("sparsity level", {tick / 10: f"{tick / 10:g}" for tick in ticks})
+    return Axis("sparsity level", {tick / 10: f"{tick / 10:.1f}" for tick in ticks})
 
 
 def _papers(network: Network) -> dict[float, float]:

@@ -84,7 +84,8 @@ def _draw_panel(axes: Axes, members: Sequence[Cell], axis: Axis) -> None:
     for number, (kind, (_, line)) in enumerate(KINDS.items()):
         found = sorted((cell for cell in members if _kind(cell) == kind), key=lambda cell: cell.epsilon or 0.0)
         places = [dodged(cell.epsilon or 0.0, number, len(KINDS), axis) for cell in found]
-        style.series(axes, places, list(map(_estimate, found)), _style(kind), style.Look(line))
+        if found:
+            style.series(axes, places, list(map(_estimate, found)), _style(kind), style.Look(line))
 
 
 def _estimate(cell: Cell) -> Estimate:

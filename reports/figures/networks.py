@@ -8,8 +8,11 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ..cells import Cell, Group
-from ..layout import Label, Place, backbone_label, defense_order, group_names, group_order
+from ..layout import Label, Place, backbone_label, defense_order, group_names, group_order, natural
 from ..table import Estimate
+
+MOST_KINDS = 2
+"""Of preprocessing that a figure names beside each defense's only one."""
 
 
 class Network(NamedTuple):
@@ -67,3 +70,33 @@ def _network(title: str, places: Mapping[Place, Estimate], members: Iterable[Cel
         tuple(cell for cell in members if cell.defense in kept),
         tuple(sorted(ranked[most:], key=defense_order)),
     )
+
+
+def treatments(chosen: Iterable[Cell]) -> tuple[list[Cell], Callable[[Cell], Label]]:
+    """The cells that can be told apart in a figure, and their labels “without” and “with”.
+
+    Where a defense was scored with several preprocessors these are named, the two that most cells have; cells of
+    such a defense with a third one are left out.
+    """
+    chosen = list(chosen)
+    used: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    for cell in chosen:
+        if cell.preprocessed:
+            used[_scored(cell)][cell.preprocess] += 1
+    several = {key for key, names in used.items() if len(names) > 1}
+    counts = sum((used[key] for key in several), Counter[str]())
+    named = sorted(counts, key=lambda name: (-counts[name], natural(name)))[:MOST_KINDS]
+
+    def label(cell: Cell) -> Label:
+        if not cell.preprocessed:
+            return Label((0,), "without")
+        if _scored(cell) not in several:
+            return Label((1,), "with")
+        return Label((2, natural(cell.preprocess)), f"with {cell.preprocess}")
+
+    plain = (cell for cell in chosen if _scored(cell) not in several or not cell.preprocessed)
+    return [*plain, *(c for c in chosen if _scored(c) in several and c.preprocess in named)], label
+
+
+def _scored(cell: Cell) -> tuple[object, ...]:
+    return cell.dataset, cell.family, cell.data, cell.preset, cell.backbone, cell.defense

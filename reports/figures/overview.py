@@ -18,7 +18,7 @@ from ..summary import about_robustness, measured, measures, summary_group
 from . import style
 from .about import DOTS, about
 from .curves import defense_entries, treatment_entries, treatment_looks
-from .networks import Network, by_network
+from .networks import Network, by_network, treatments
 from .style import Look, Style
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class Overview:
         return " ".join([*about_robustness(network.members), DOTS, *about(collection, network)])
 
     def _network(self, collection: Collection) -> Network | None:
-        chosen = measured(collection.cells)
-        places = measures(collection.cells, chosen)
+        chosen, treatment = treatments(measured(collection.cells))
+        places = measures(collection.cells, chosen, treatment)
         networks = by_network(places, chosen, most=MOST_DEFENSES, group=summary_group)
         found = [part for network in networks for part in _parts(network)]
         return found[self.page - 1] if 1 <= self.page <= len(found) else None
@@ -92,12 +92,12 @@ def _draw_dots(axes: Axes, network: Network, styles: Mapping[str, Style], looks:
     """Row by row downwards, in a row defense by defense, without and with preprocessing nearly on one line."""
     rows = {label: number for number, label in enumerate(sorted({place.row[1] for place in network.places}))}
     lines = {defense: number for number, defense in enumerate(network.defenses)}
-    treatments = {label: number for number, label in enumerate(looks)}
+    kinds = {label: number for number, label in enumerate(looks)}
     part = 1 / (len(lines) + 1)
     for place, estimate in sorted(network.places.items(), key=lambda item: (item[0].row, lines[item[0].defense])):
         _, row, treatment = place.row
         within = lines[place.defense] - (len(lines) - 1) / 2
-        shift = 0.44 * (treatments[treatment] - (len(treatments) - 1) / 2)
+        shift = 0.44 * (kinds[treatment] - (len(kinds) - 1) / 2)
         look = looks[treatment] if estimate.complete else looks[treatment]._replace(alpha=style.FAINTNESS)
         where = rows[row] + part * (within + shift)
         style.series(axes, [where], [estimate], styles[place.defense], look, horizontal=True)
