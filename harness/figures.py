@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DATELESS = {
-    ".png": {"Software": None},
-    ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    ".svg": {"Date": None, "Creator": None},
-}
-"""By file ending, what says when and by what a file was written, left out."""
+DPI = 160
 SETTINGS: dict[Any, Any] = {
     "pdf.fonttype": 42,  # letters as letters: to be searched, selected and read out
     "svg.fonttype": "none",  # the same, and a third of the size; a viewer without the font takes a narrower one
@@ -32,13 +27,31 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     written = []
     with usual_settings():
         _settle(figure)
-        for ending, metadata in DATELESS.items():
+        for ending, print_to in _printers(figure).items():
             path = stem.with_name(stem.name + ending)
             temporary = path.with_name(f".{path.name}.tmp")
-            figure.savefig(temporary, format=ending[1:], dpi=160, metadata=metadata)
+            print_to(temporary)
             os.replace(temporary, path)
             written.append(path)
     return written
+
+
+def _printers(figure: Figure) -> dict[str, Callable[[Path], Any]]:
+    """By file ending, what writes the figure, without saying when or by what.
+
+    They are called by themselves because `Figure.savefig` draws everything twice for each file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    pdf = dict.fromkeys(("CreationDate", "Producer", "Creator"))
+    svg = dict.fromkeys(("Date", "Creator"))
+    return {
+        ".png": lambda path: FigureCanvasAgg(figure).print_png(path, metadata={"Software": None}),
+        ".pdf": lambda path: FigureCanvasPdf(figure).print_pdf(path, metadata=pdf),
+        ".svg": lambda path: FigureCanvasSVG(figure).print_svg(path, metadata=svg),
+    }
 
 
 @contextmanager
@@ -53,6 +66,11 @@ def usual_settings() -> Iterator[None]:
 
 
 def _settle(figure: Figure) -> None:
-    """Lay the figure out once rather than for every file: it takes longer than the writing."""
-    figure.draw_without_rendering()
+    """Lay the figure out once rather than for every file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine("none")

@@ -102,13 +102,13 @@ def drawn(rows, name):
 
 def lines(axes):
     """The values of every line of points, by colour and whether its marks are filled."""
-    return {
-        (to_hex(line.get_color()), line.get_markerfacecolor() != "white"): np.asarray(line.get_ydata(), float)
-        .round(6)
-        .tolist()
-        for line in axes.get_lines()
-        if line.get_marker() not in ("None", "", None)
-    }
+    marked = [line for line in axes.get_lines() if _is_mark(line)]
+    keys = [(to_hex(line.get_color()), line.get_markerfacecolor() != "white") for line in marked]
+    return {key: np.asarray(line.get_ydata(), float).round(6).tolist() for key, line in zip(keys, marked, strict=True)}
+
+
+def _is_mark(line):
+    return line.get_marker() not in ("None", "", None)
 
 
 def texts(figure):

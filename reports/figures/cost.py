@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections import Counter, defaultdict
@@ -12,10 +13,11 @@ import numpy as np
 
 from harness.registry import figures
 
-from ..cells import Cell, Group, base_name
+from ..cells import Cell, Cells, Group, base_name
 from ..collection import Collection
 from ..layout import Label, Place, backbone_label
 from ..summary import about_robustness, measures, summary_group
+from ..table import Estimate
 from . import style
 from .about import DOTS, about, device_of
 from .curves import Axis, defense_entries, panel_grid, treatment_entries, treatment_looks
@@ -98,14 +100,21 @@ class Cost:
         return " ".join(filter(None, [*own, *about(collection, network)]))
 
     def _network(self, collection: Collection) -> tuple[Network, Times] | None:
-        chosen, treatment = treatments(cell for cell in collection.cells if _is_measured(cell))
+        chosen, treatment, measured = _measured(collection.cells)
         times = _times(collection, chosen, treatment)
-        places = {p: e for p, e in measures(collection.cells, chosen, treatment).items() if _pipeline(p) in times.of}
+        places = {place: estimate for place, estimate in measured.items() if _pipeline(place) in times.of}
         networks = by_network(places, chosen, most=MOST_DEFENSES, group=summary_group)
         if not 1 <= self.page <= len(networks):
             return None
         network = networks[self.page - 1]
         return network.part(sorted({place.row[1] for place in network.places})[:MOST_PANELS]), times
+
+
+@functools.lru_cache(maxsize=1)
+def _measured(cells: Cells) -> tuple[list[Cell], Callable[[Cell], Label], dict[Place, Estimate]]:
+    """The cells, their treatments and all estimates; kept, since every page and its caption ask for them."""
+    chosen, treatment = treatments(cell for cell in cells if _is_measured(cell))
+    return chosen, treatment, measures(cells, chosen, treatment)
 
 
 def _is_measured(cell: Cell) -> bool:

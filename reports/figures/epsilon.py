@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -45,11 +46,16 @@ class Epsilon:
         return page_caption(collection, page, about_attacks(page.network.members)) if page else ""
 
     def _page(self, cells: Cells) -> Page | None:
-        attacked = [*cells.of_suite("adversarial"), *cells.of_suite("masking")]
-        chosen = _with_a_curve([cell for cell in attacked if cell.epsilon and cell.attack != "landscape"])
-        panel = _panel_label(chosen)
-        made = pages(cells, chosen, panel=panel, x=lambda cell: cell.epsilon or 0.0)
+        made = _pages(cells)
         return made[self.page - 1] if 1 <= self.page <= len(made) else None
+
+
+@functools.lru_cache(maxsize=1)
+def _pages(cells: Cells) -> list[Page]:
+    """All pages; kept, since every page and its caption ask for them."""
+    attacked = [*cells.of_suite("adversarial"), *cells.of_suite("masking")]
+    chosen = _with_a_curve([cell for cell in attacked if cell.epsilon and cell.attack != "landscape"])
+    return pages(cells, chosen, panel=_panel_label(chosen), x=lambda cell: cell.epsilon or 0.0)
 
 
 def epsilon_axis(attacked: Iterable[Cell]) -> Axis:

@@ -6,11 +6,13 @@ differences near its centre cannot be seen. Dots on one scale are read most exac
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.registry import figures
 
+from ..cells import Cells
 from ..collection import Collection
 from ..layout import Label
 from ..render import fold
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 MOST_DEFENSES = 10
 LABEL_WIDTH = 32
-DOT_HEIGHT, LEAST_HEIGHT, PAGE_HEIGHT, AXIS_HEIGHT = 0.13, 0.32, 8.2, 0.35
+DOT_HEIGHT, LEAST_HEIGHT, PAGE_HEIGHT, AXIS_HEIGHT = 0.14, 0.32, 8.2, 0.35
 """Inches of a defense in a row, of a row at least, of all rows at most, and of the axis below."""
 
 
@@ -69,11 +71,17 @@ class Overview:
         return " ".join([*about_robustness(network.members), DOTS, *about(collection, network)])
 
     def _network(self, collection: Collection) -> Network | None:
-        chosen, treatment = treatments(measured(collection.cells))
-        places = measures(collection.cells, chosen, treatment)
-        networks = by_network(places, chosen, most=MOST_DEFENSES, group=summary_group)
-        found = [part for network in networks for part in _parts(network)]
+        found = _networks(collection.cells)
         return found[self.page - 1] if 1 <= self.page <= len(found) else None
+
+
+@functools.lru_cache(maxsize=1)
+def _networks(cells: Cells) -> list[Network]:
+    """All pages; kept, since every page and its caption ask for them."""
+    chosen, treatment = treatments(measured(cells))
+    places = measures(cells, chosen, treatment)
+    networks = by_network(places, chosen, most=MOST_DEFENSES, group=summary_group)
+    return [part for network in networks for part in _parts(network)]
 
 
 def _parts(network: Network) -> Iterator[Network]:

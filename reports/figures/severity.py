@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -46,12 +47,16 @@ class Severity:
         return page_caption(collection, page, [*clean, *([f"Corrupted images: {sources}."] if sources else [])])
 
     def _page(self, cells: Cells) -> Page | None:
-        chosen = [cell for cell in cells.of_suite("corruption") if cell.severity is not None]
-        chosen += _undisturbed(cells, chosen)
-        made = pages(
-            cells, chosen, panel=source_label(chosen, corruption_label), x=lambda cell: float(cell.severity or 0)
-        )
+        made = _pages(cells)
         return made[self.page - 1] if 1 <= self.page <= len(made) else None
+
+
+@functools.lru_cache(maxsize=1)
+def _pages(cells: Cells) -> list[Page]:
+    """All pages; kept, since every page and its caption ask for them."""
+    chosen = [cell for cell in cells.of_suite("corruption") if cell.severity is not None]
+    chosen += _undisturbed(cells, chosen)
+    return pages(cells, chosen, panel=source_label(chosen, corruption_label), x=lambda cell: float(cell.severity or 0))
 
 
 def _undisturbed(cells: Cells, corrupted: Sequence[Cell]) -> Iterator[Cell]:
