@@ -84,7 +84,10 @@ def test_wrong_answers_are_marked_and_dollars_shown_as_they_are(explained: Any) 
 
 def test_a_defense_without_a_network_is_not_drawn(explained: Any) -> None:
     assert figures.create("figure1b:defense=blur").draw(explained) is None
-    assert "virolbi_iterative" in figures.create("figure1b:defense=virolbi_iterative").caption(explained)
+    assert "Network: vanilla, resnet_small." in figures.create("figure1b").caption(explained)
+    assert "Network: virolbi_iterative, resnet_small." in figures.create("figure1b:defense=virolbi_iterative").caption(
+        explained
+    )
 
 
 def test_an_epoch_that_was_not_kept_stays_empty(tmp_path: Path) -> None:

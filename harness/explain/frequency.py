@@ -14,13 +14,13 @@ from harness.models import inner_normalization
 from harness.packages import load_package
 from harness.progress import track
 from harness.registry import exhibits
+from harness.subjects import UNDEFENDED
 from harness.suites.clean import as_float
 from harness.suites.frequency import HEADLINE_RADIUS, frequency_part
 
 from .base import Explanation, Held, Material, described, digest_of_images
 from .paths import smoothing_version
 
-UNDEFENDED = "vanilla"
 BATCH = 256
 
 

@@ -16,17 +16,18 @@ from .image_grid import Tile, as_heat, draw_grid, picture, spoken
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+UNDEFENDED = "vanilla"
 LARGEST = 0.99
 """The quantile of a relevance map from which on it is brightest: single pixels stand out too far for a scale."""
 
 
 class _Attributions:
-    """defense: whose network, as its column is called; by default the undefended one · samples: images shown."""
+    """defense: whose network; by default the undefended one, or the first there is · samples: images shown."""
 
     exhibit: str
     largest = 1.0
 
-    def __init__(self, *, defense: str = "vanilla", samples: int = 3) -> None:
+    def __init__(self, *, defense: str | None = None, samples: int = 3) -> None:
         _check_samples(samples)
         self.defense = defense
         self.samples = samples
@@ -49,7 +50,8 @@ class _Attributions:
         exhibit = collection.exhibits[self.exhibit]
         place = _place(exhibit, self.defense)
         assert place is not None
-        return f"{_method(exhibit.about['models'][place])} {_told(exhibit.about)} Network: {self.defense}."
+        model = exhibit.about["models"][place]
+        return f"{_method(model)} {_told(exhibit.about)} Network: {model['defense']}, {model['backbone']}."
 
     def _pair(self, exhibit: Exhibit, model: int, variant: int, sample: int) -> tuple[Tile, Tile]:
         image = picture(exhibit.arrays["images"][variant, sample])
@@ -128,8 +130,11 @@ def _answer(exhibit: Exhibit, model: int, variant: int, sample: int) -> tuple[st
     return f"{'✗' if wrong else '✓'} {spoken(answer)}", wrong
 
 
-def _place(exhibit: Exhibit, defense: str) -> int | None:
-    names = [model["name"] for model in exhibit.about["models"]]
+def _place(exhibit: Exhibit, defense: str | None) -> int | None:
+    """The first model of a defense, None where there is none."""
+    names = [model["defense"] for model in exhibit.about["models"]]
+    if defense is None:
+        return names.index(UNDEFENDED) if UNDEFENDED in names else 0
     return names.index(defense) if defense in names else None
 
 
