@@ -140,10 +140,10 @@ class Material:
         """
         wanted = self.photographs
         spread = [wanted[number * len(wanted) // count] for number in range(count)] if len(wanted) > count else wanted
-        found = {path.stem: image for path in spread if (image := read_photograph(path, size)) is not None}
+        found = [(path.stem, image) for path in spread if (image := read_photograph(path, size)) is not None]
         if not found:
             raise UserError("there are no photographs: give a folder of pictures with --images.")
-        return list(found), np.stack(list(found.values()))
+        return [name for name, _ in found], np.stack([image for _, image in found])
 
     @functools.cached_property
     def checkpoints(self) -> list[Held]:
