@@ -18,7 +18,7 @@ from harness.explain.command import complete
 from harness.figures import save_figure
 from harness.registry import exhibits, figures
 from reports.figures.frequency import high_to_low, radial_mean, spread_epochs
-from reports.figures.image_grid import as_heat, gray, picture, spoken
+from reports.figures.image_grid import as_heat, broken, gray, picture, spoken
 
 NAMES = ("figure1a", "figure1b", "figure2a", "figure2b", "figure2c", "figure3", "figure5", "figure6")
 EXHIBITS = [f"{name}:size=16" if name == "photograph_path" else name for name in exhibits.names()]
@@ -128,7 +128,13 @@ def test_pictures_are_shown_in_colour_or_in_gray() -> None:
     assert picture(np.full((3, 2, 4), 255, np.uint8)).shape == (2, 4, 3)
     assert picture(np.array([[[1.5, -1.0]]])).tolist() == [[1, 0]]
     assert gray(np.ones((2, 2, 3))) == pytest.approx(np.ones((2, 2)))
+
+
+def test_long_names_are_shortened_or_broken() -> None:
     assert spoken("n02077923_sea_lion") == "sea lion"
+    assert spoken("x" * 30) == "x" * 25 + "…"
+    assert broken("virolbi_fixed:nu=16,level=0.5") == "virolbi_fixed:\nnu=16,\nlevel=0.5"
+    assert broken("virolbi_iterative") == "virolbi_iterative"
 
 
 def test_epochs_are_spread_with_the_first_and_the_last() -> None:

@@ -42,8 +42,7 @@ class _Attributions:
         variants = range(len(exhibit.about["variants"]))
         rows = [[tile for one in shown for tile in self._pair(exhibit, model, variant, one)] for variant in variants]
         names = [name for one in shown for name in (spoken(exhibit.about["names"][one]), "")]
-        wrapped = [name.replace(", ", "\n") for name in exhibit.about["variants"]]
-        return draw_grid(rows, row_names=wrapped, column_names=names)
+        return draw_grid(rows, row_names=exhibit.about["variants"], column_names=names)
 
     def caption(self, collection: Collection) -> str:
         """What is shown."""

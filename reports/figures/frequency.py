@@ -36,7 +36,7 @@ class Figure2a:
             [Tile(picture(image + 0.5)) for image in arrays["high"]],
         ]
         names = [spoken(name) for name in exhibit.about["names"]]
-        return draw_grid(rows, row_names=("image", "low", "high"), column_names=names, width=0.72 * style.WIDTH)
+        return draw_grid(rows, row_names=("image", "low", "high"), column_names=names)
 
     def caption(self, collection: Collection) -> str:
         """What is shown."""
@@ -68,8 +68,7 @@ class Figure2b:
         names = list(dict.fromkeys(model["name"] for model in models))
         tiles = [[_spectrum(exhibit, name, epoch) for epoch in epochs] for name in names]
         shown = [f"epoch {epoch}" for epoch in epochs]
-        width = min(style.WIDTH, 0.9 + 1.3 * len(epochs))
-        figure = draw_grid(tiles, row_names=names, column_names=shown, width=width)
+        figure = draw_grid(tiles, row_names=names, column_names=shown, beside=0.5)
         _add_scale(figure, spectra.min(), spectra.max())
         return figure
 

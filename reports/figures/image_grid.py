@@ -18,8 +18,13 @@ HEAT = "viridis"
 """Its lightness rises evenly, so that it is read in grey and with any colour vision."""
 OVERLAY = 0.65
 """How much of a picture a heat over it hides."""
+SIDE = 1.45
+"""Inches of a picture at most."""
 ROW_NAMES, NOTES, HEAD = 0.16, 0.17, 0.2
 """Inches that a line of text takes beside the rows, below each picture and above the columns."""
+
+LONG_NAME, LONG_ROW = 26, 17
+"""Letters that stand beside the largest picture, and beside a small one."""
 
 
 class Tile(NamedTuple):
@@ -39,13 +44,15 @@ def draw_grid(
     *,
     row_names: Sequence[str] = (),
     column_names: Sequence[str] = (),
-    width: float = style.WIDTH,
+    beside: float = 0.0,
 ) -> Figure:
-    """Pictures in rows of one length; None leaves a place empty."""
+    """Pictures in rows of one length; None leaves a place empty. beside: inches kept free at the right."""
     noted = any(tile is not None and tile.note for row in rows for tile in row)
+    row_names = [broken(name) for name in row_names]
     lines = max((1 + name.count("\n") for name in row_names if name), default=0)
-    side = (width - ROW_NAMES * lines) / len(rows[0])
-    figure = style.new_figure(len(rows) * (side + (NOTES if noted else 0)) + HEAD, width)
+    other = ROW_NAMES * lines + beside
+    side = min(SIDE, (style.WIDTH - other) / len(rows[0]))
+    figure = style.new_figure(len(rows) * (side + (NOTES if noted else 0)) + HEAD, side * len(rows[0]) + other)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     for places, tiles in zip(axes, rows, strict=True):
@@ -93,5 +100,11 @@ def as_heat(values: np.ndarray, *, largest: float = 1.0) -> np.ndarray:
 
 
 def spoken(name: str) -> str:
-    """The name of a class or a picture file for readers: "n02077923_sea_lion" is a sea lion."""
-    return re.sub(r"^n\d{8}_", "", name).replace("_", " ")
+    """The name of a class or a picture file for readers, shortened: "n02077923_sea_lion" is a sea lion."""
+    plain = re.sub(r"^n\d{8}_", "", name).replace("_", " ")
+    return plain if len(plain) <= LONG_NAME else f"{plain[: LONG_NAME - 1]}…"
+
+
+def broken(name: str) -> str:
+    """A name too long to stand beside a picture, in lines: broken behind its colons and commas."""
+    return name if len(name) <= LONG_ROW else re.sub(r"([:,]) ?", r"\1\n", name)
