@@ -5,6 +5,7 @@ import io
 import shutil
 import statistics
 
+import numpy as np
 import pytest
 from page_samples import EVIL, failed, large, sample
 from PIL import Image
@@ -201,15 +202,12 @@ def test_what_was_not_run_is_blank(visit):
     assert [text.strip().startswith("–") for text in texts] == [False, False, True, True, False]
 
 
-# Addresses and names
-
-
 def test_a_view_can_be_linked_to(visit):
     page = visit()
     press(page, "bare")
     press(page, "Corruption")
     page.get_by_role("searchbox").fill("blur")
-    address = page.url.partition("#")[2]
+    address = page.evaluate("location.hash.slice(1)")
 
     again = visit(address)
 
@@ -240,9 +238,6 @@ def test_markup_in_a_name_is_shown_as_it_is_written(visit):
 
     assert page.locator("#defense-title").inner_text() == EVIL
     assert page.locator("img[src=x]").count() == 0
-
-
-# A defense, a comparison
 
 
 def test_a_defense_is_shown_with_all_that_is_known(visit):
@@ -314,8 +309,6 @@ def test_p_values_are_exact_up_to_ten_thousand_images(browser):
 
 
 def _mcnemar(b, c):
-    import numpy as np
-
     first = np.concatenate([np.ones(b, bool), np.zeros(c, bool), [True]])
     second = np.concatenate([np.zeros(b, bool), np.ones(c, bool), [True]])
     return mcnemar(first, second).p_value

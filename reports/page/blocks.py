@@ -11,6 +11,7 @@ import numpy as np
 from harness.metrics import robust_correct, wilson
 
 from ..cells import Cell, Cells, base_name
+from ..layout import threat_label
 from ..table import DECIMALS
 from .entries import Entries
 from .measures import attack_text, condition_order, group_title, radius_text, source_text, suite_order
@@ -115,7 +116,7 @@ def _attacked(attacked: Sequence[Cell], entries: Entries) -> Mapping[tuple[Any, 
     found: dict[tuple[Any, ...], dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in attacked:
         at = radius(cell)
-        order = (*suite_order(cell), cell.n_images, cell.threat, *at.order, 0)
+        order = (*suite_order(cell), cell.n_images, threat_label(cell).order, *at.order, 0)
         worst = Condition(order, title(cell), WORST, None, cell.threat, at.text, cell.epsilon)
         found[worst, _images(cell, entries)][entries.number(cell)].append(cell)
     return found
@@ -137,7 +138,7 @@ def _condition_of(chosen: Sequence[Cell]) -> Callable[[Cell], Condition]:
             label = " ".join(filter(None, (cell.condition, source(cell))))
             return Condition(order, title(cell), label, cell.severity)
         at, attack = radius(cell), attack_text(cell)
-        order = (*start, cell.threat, *at.order, 1, *condition_order(attack))
+        order = (*start, threat_label(cell).order, *at.order, 1, *condition_order(attack))
         masking = base_name(cell.suite) == "masking"
         return Condition(order, title(cell), attack, None, cell.threat, at.text, cell.epsilon, masking)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from harness.metrics import show_epsilon
 
 from ..cells import Cell, Group, base_name
-from ..layout import THREATS, natural
+from ..layout import THREATS, natural, threat_label
 from ..summary import ORDER as SUITES
 from ..table1 import ORDER as CORRUPTIONS
 
@@ -65,7 +65,7 @@ def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
 
     def attacked(cell: Cell) -> list[Measure]:
         at = radius(cell)
-        start = (*suite_order(cell), cell.n_images, THREATS.index(cell.threat), *at.order)
+        start = (*suite_order(cell), cell.n_images, threat_label(cell).order, *at.order)
         attack = attack_text(cell)
         return [
             Measure((*start, 0), group(cell), "worst case", at.text, cell.threat, summary=True),
@@ -76,16 +76,18 @@ def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
 
 
 def group_title(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
-    """The suite in words, with its number of images where it was run on several numbers of them."""
+    """The suite in words; its parameters and its number of images where it was run with several."""
     sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
+    suites: dict[tuple[Group, str], set[str]] = defaultdict(set)
     for cell in chosen:
         sizes[dataset_of(cell), cell.suite].add(cell.n_images)
+        suites[dataset_of(cell), base_name(cell.suite)].add(cell.suite)
 
     def title(cell: Cell) -> str:
         base, _, parameters = cell.suite.partition(":")
-        words = [TITLES.get(base, base), f"({parameters})" if parameters else ""]
+        variant = f" ({parameters or 'default'})" if len(suites[dataset_of(cell), base]) > 1 else ""
         size = f", n = {cell.n_images:,}" if len(sizes[dataset_of(cell), cell.suite]) > 1 else ""
-        return " ".join(filter(None, words)) + size
+        return TITLES.get(base, base) + variant + size
 
     return title
 

@@ -15,14 +15,14 @@ const usual = {
   threat: threats.at(-1) ?? "",
   pre: "both",
   seed: MEAN,
-  open: "",
+  open: "", // groups of columns, joined by ~
   q: "",
   sort: "",
   up: "",
   defense: report.defenses[0],
   a: "",
   b: "",
-  of: "",
+  of: "", // the group of conditions that is compared
 };
 
 const state = { view: VIEWS[0], ...usual };
