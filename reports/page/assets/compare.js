@@ -119,11 +119,11 @@ function pairRow({ condition, images, right, spans, b, c, p, holm: corrected }) 
     { class: clear ? "clear" : null },
     element("th", { scope: "row", class: "name" }, breakable(words.filter(Boolean).join(", "))),
     values.map((value, place) => scoreCell([value, ...spans[place], null, 1, images, 1, 1], false)),
-    element("td", { class: "number" }, element("span", { class: "value" }, signed(difference)), shiftBar(difference)),
+    element("td", { class: "number" }, element("span", { class: "points" }, signed(difference)), shiftBar(difference)),
     number(whole(b)),
     number(whole(c)),
     number(pText(p), { "data-p": p }),
-    number(pText(corrected) + (clear ? " *" : ""), { "data-p": corrected }),
+    number([pText(corrected), clear ? element("span", { class: "star" }, "*") : ""], { "data-p": corrected }),
   );
 }
 
