@@ -48,6 +48,10 @@ class Defense:
         """A tag under which the checkpoint of this epoch is kept beside the last one, "level=0.6" for example."""
         return None
 
+    def curves(self, *, epoch: int, epochs: int) -> dict[str, float]:
+        """What else the curves of a training show of an epoch, {"level": 0.6} for example."""
+        return {}
+
     def reseed(self, model: nn.Module, seed: int) -> None:
         """Start the model's own random numbers anew, where it draws some; called before every epoch and cell."""
 

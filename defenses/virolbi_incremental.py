@@ -38,6 +38,11 @@ class ViRoLBIIncremental(ViRoLBIIterative):
             return split.images
         return super().training_images(split, epoch=epoch - plain, epochs=epochs - plain, cache=cache)
 
+    def curves(self, *, epoch: int, epochs: int) -> dict[str, float]:
+        """The level of the images, once they are not the plain ones any more."""
+        plain = self._plain_epochs(epochs)
+        return {} if epoch < plain else super().curves(epoch=epoch - plain, epochs=epochs - plain)
+
     def keep(self, *, epoch: int, epochs: int) -> str | None:
         """`plain` at the end of the plain images, then `level=0.3` and so on at the end of each level."""
         plain = self._plain_epochs(epochs)

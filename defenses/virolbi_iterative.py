@@ -43,6 +43,10 @@ class ViRoLBIIterative(Defense):
         found = smoothed_images(split, levels, nu=self.nu, kappa=self.kappa, scheme=self.scheme, cache=cache)
         return found[position]
 
+    def curves(self, *, epoch: int, epochs: int) -> dict[str, float]:
+        """The level of the images."""
+        return {"level": self.schedule.levels[self.schedule.position(epoch, epochs)]}
+
     def keep(self, *, epoch: int, epochs: int) -> str | None:
         """`level=0.3` and so on, at the last epoch of each level."""
         return self.schedule.tag(epoch, epochs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
@@ -141,6 +142,9 @@ training_options = _options(
     click.option(
         "--amp/--no-amp", default=False, help="Train in bfloat16 mixed precision (faster on recent hardware)."
     ),
+    click.option(
+        "--tensorboard", is_flag=True, help="Training curves and sample images for TensorBoard, in OUT/tensorboard."
+    ),
     click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers defenses or others."),
     click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Output folder."),
 )
@@ -205,7 +209,7 @@ def train(**options: Any) -> int:
 
     config = _config(options)
     workshop = open_workshop(config, default_cache())
-    with locked(config.out):
+    with contextlib.closing(workshop.observer), locked(config.out):
         pairs = workshop.pairs()
         note_plan(config.out, Plan(time.time(), workshop.planned_trainings(pairs)))
         for label, seed in pairs:

@@ -45,6 +45,7 @@ class RunConfig:
     transfer_from: Path | None = None
     device: str = "auto"
     amp: bool = False
+    tensorboard: bool = False
     checkpoint: Path | None = None
     out: Path = Path("runs/default")
 

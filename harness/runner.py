@@ -20,6 +20,7 @@ from harness.config import DEFAULT_SUITES, RunConfig
 from harness.environment import describe_environment
 from harness.errors import HarnessError, UserError
 from harness.models import Pipeline
+from harness.observer import Observer
 from harness.pieces import NONE, Piece, Score, cell_of, scores_of
 from harness.plan import Plan, PlannedPiece, note_plan
 from harness.progress import say, track
@@ -50,7 +51,7 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
     """
     workshop = open_workshop(config, cache)
     chosen = [suites.create(name) for name in _suite_names(config)]
-    with Records.open(config.out, write=True) as records:
+    with contextlib.closing(workshop.observer), Records.open(config.out, write=True) as records:
         runner = Runner(workshop, records)
         pairs = workshop.pairs()
         for suite in chosen:  # refuses bad options before anything is trained
@@ -68,7 +69,17 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
 def open_workshop(config: RunConfig, cache: ArrayCache) -> Workshop:
     """The data set and device of a run, checked."""
     dataset = datasets.create(config.dataset, data_root=config.data_root, cache=cache)
-    return Workshop(config=config, dataset=dataset, cache=cache, device=pick_device(config.device))
+    device = pick_device(config.device)
+    return Workshop(config=config, dataset=dataset, cache=cache, device=device, observer=_observer(config))
+
+
+def _observer(config: RunConfig) -> Observer:
+    """Who looks on at a run."""
+    if not config.tensorboard:
+        return Observer()
+    from harness.tensorboard import FOLDER, TensorBoard
+
+    return TensorBoard(config.out / FOLDER)
 
 
 def pick_device(name: str) -> torch.device:
@@ -200,6 +211,7 @@ class Runner:
             for score in (score for score in sharing if score.failure is None):
                 with self._work("predict", [score]):
                     score.predictions[-1][places] = self._predict(score, shown, rows)
+                self.workshop.observer.scored(piece, score, images, shown)
 
     @contextlib.contextmanager
     def _work(self, what: str, scores: list[Score]) -> Iterator[None]:
@@ -263,6 +275,7 @@ class Runner:
             seconds=seconds,
             details=details,
         )
+        self.workshop.observer.recorded(score)
 
     def _fail(self, cell: Cell, reason: str, seconds: float) -> None:
         self.counts["failed"] += 1

@@ -19,6 +19,7 @@ from harness.checks import check_model, check_preprocessor
 from harness.config import RunConfig, base_recipe, default_backbone
 from harness.errors import UserError
 from harness.models import ExternalModel, NormalizedModel
+from harness.observer import Observer
 from harness.plan import PlannedTraining
 from harness.progress import say
 from harness.registry import backbones, defenses, preprocessors
@@ -66,6 +67,7 @@ class Workshop:
     dataset: Dataset
     cache: ArrayCache
     device: torch.device
+    observer: Observer = dataclasses.field(default_factory=Observer)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -217,6 +219,7 @@ class Workshop:
                     device=self.device,
                     amp=self.config.amp,
                     keep_epochs=self.config.keep_epochs,
+                    observer=self.observer,
                 ),
             )
         return self._subject(label, defense, seed, model, self.backbone, path, about)

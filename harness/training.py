@@ -16,6 +16,7 @@ from torch.nn import functional
 from harness import checkpoints
 from harness.cache import ArrayCache
 from harness.errors import HarnessError, UserError
+from harness.observer import Observer
 from harness.progress import say, track
 from harness.seeding import derive, generator
 from harness.types import Batch, Recipe, Split, TrainingState
@@ -35,6 +36,7 @@ class TrainingJob:
 
     about: what the checkpoint says of itself; its content decides whether an interrupted training is continued.
     keep_epochs: after which, counted from 1, a checkpoint is kept; beside those that the defense keeps.
+    observer: who looks on.
     """
 
     defense: Defense
@@ -47,6 +49,7 @@ class TrainingJob:
     device: torch.device
     amp: bool = False
     keep_epochs: tuple[int, ...] = ()
+    observer: Observer = dataclasses.field(default_factory=Observer)
 
 
 def train(model: nn.Module, job: TrainingJob) -> None:
@@ -59,11 +62,13 @@ def train(model: nn.Module, job: TrainingJob) -> None:
     memory: dict[str, torch.Tensor] = {}
     first = _resume(model, optimizer, schedule, memory, job)
     store = ImageStore(job.device)
+    job.observer.begin(job, first)
     for epoch in track(range(first, job.recipe.epochs), f"train {job.defense.label}"):
         random = generator(job.seed, "training", epoch, device=job.device)
         state = TrainingState(epoch, job.recipe.epochs, random, memory)
         _train_epoch(model, optimizer, schedule, state, job, store)
         _save_epoch(model, optimizer, schedule, state, job)
+        job.observer.epoch(model, job, state)
     checkpoints.save(job.path, _cpu_weights(model), job.about)
     _state_path(job).unlink(missing_ok=True)
 
@@ -78,6 +83,7 @@ def _train_epoch(
 ) -> None:
     images = job.defense.training_images(job.split, epoch=state.epoch, epochs=state.epochs, cache=job.cache)
     job.defense.reseed(model, derive(job.seed, "noise", state.epoch))
+    job.observer.images(job, images, state)
     model.train()
     total = torch.zeros((), device=job.device)
     for batch in batches(store.source(images), job.split.labels, job.recipe, state, job.device):
@@ -87,6 +93,7 @@ def _train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        job.observer.batch(loss.detach(), float(schedule.get_last_lr()[0]))
         schedule.step()
     if not math.isfinite(total.item()):  # looked at once an epoch, so that a GPU need not wait for the CPU
         raise HarnessError(
