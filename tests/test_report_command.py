@@ -56,7 +56,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Call
 class Figure:
     """A figure of the gallery, without its drawing."""
 
-    name, title, caption, stem = "dots", "Dots", "What is shown.", "dots"
+    name, title, caption = "dots", "Dots", "What is shown."
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def write(figures: Sequence[Figure], folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "dots.png", folder / "captions.md"]
+        paths = [folder / "dots.png", folder / "dots.md"]
         for path in paths:
             path.write_bytes(b"picture")
         return paths
@@ -109,7 +109,7 @@ def test_the_page_gets_pictures_and_links_that_lead_to_files(run: Path, call: Ca
     (_, pictures, links) = drawn[-1]
     assert pictures == [("dots", "Dots", "What is shown.", b"picture")]
     assert "tables/summary.csv" in links["summary"]
-    assert links["dots"] == ["figures/dots.png"]
+    assert links["dots"] == ["figures/dots.png", "figures/dots.md"]
     assert all((run / path).is_file() for paths in links.values() for path in paths)
 
 
