@@ -137,6 +137,16 @@ def test_ways_stages_and_sources_are_told_apart():
     assert "takes over what the stages before it fooled" in caption
 
 
+def test_the_usual_way_through_each_preprocessing_shares_a_row():
+    recording = Recording()
+    for defense, gradient in (("vanilla", "bpda"), ("blur", "exact")):
+        recording.attack(0.2, defense=defense, threat="adaptive", preprocess="virolbi", gradient=gradient)
+
+    (row,) = recording.table("table2").rows
+
+    assert None not in row.estimates
+
+
 # Paired tests
 
 

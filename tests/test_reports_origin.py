@@ -11,6 +11,8 @@ from harness.config import DEFAULT_SUITES
 from reports import Cells, build, summary, table2
 from reports.render import to_markdown
 
+from .test_reports import full_recording
+
 PLAIN = {
     **dict.fromkeys(("threat", "attack", "epsilon_space", "norm", "source"), ""),
     "dataset": "cifar10",
@@ -253,3 +255,27 @@ def test_tables_are_made_without_loading_torch():
     code = "import sys, reports; from harness.registry import tables; tables.names(); sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Hardware
+
+
+def test_the_caption_names_the_hardware_once_each():
+    devices = [{"device": "x86_64 CPU", "defense": "blur"}, {"device": "Some GPU"}, {"device": "Some GPU", "seed": 1}]
+
+    assert "Hardware: Some GPU; x86_64 CPU." in caption("table3", *devices)
+    assert "Hardware" not in caption("table3", {})
+
+
+def test_every_caption_says_what_its_numbers_are_from():
+    made = build(full_recording(device="Some GPU").cells())
+
+    assert {"table1", "table2", "table3", "table4", "table5", "table8", "summary", "paired", "mce", "claims"} <= {
+        table.name for table in made
+    }
+    for table in made:
+        said = " ".join(table.caption)
+        for part in ("Test images: cifar10, n = 200.", "Training: paper preset.", "Seed 0.", "Hardware: Some GPU."):
+            assert part in said, table.name
+        if table.name in ("table2", "table8", "summary", "paired", "claims"):
+            assert "normalized space" in said, table.name

@@ -53,6 +53,7 @@ def bench_projection(
 
     What would take longer than the budget is extrapolated from iterations spread over the path, and the table says so.
     With the defaults it takes four minutes, of which one projection by dense SVD takes half.
+    A report shows it as table7 where OUT is the folder of the run reported on.
     """
     limit_threads(threads)
     from harness.bench import commands as bench_commands
