@@ -83,7 +83,7 @@ def cell_of(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop)
         spec["after"] = condition.after.name
     if piece.source is not None:
         spec["source"] = {"weights": piece.source.digest, "seed": piece.source.seed, "code": piece.source.code}
-    if subject.defense.stochastic:
+    if subject.defense.stochastic or (piece.source is not None and piece.source.defense.stochastic):
         spec["batch_size"] = workshop.batch_size  # a stochastic model draws once a batch
     return Cell(spec=spec, shown=_shown(piece, subject, preprocess, workshop))
 

@@ -144,10 +144,12 @@ class Runner:
                 norm=config.norm,
                 epsilons=config.epsilons,
                 epsilon_space=config.epsilon_space,
+                target=group[0].model if suite.needs_model and group else None,
                 stochastic=suite.needs_model and bool(group) and group[0].defense.stochastic,
                 gradients=group[0].preprocessor.ways if group else tuple(known_ways()),
                 left_out=group[0].preprocessor.costly if group and config.preset == "quick" else (),
                 has_transfer=source is not None,
+                stochastic_source=source is not None and source.defense.stochastic,
                 batch_size=self.workshop.batch_size,
             )
             for condition in suite.conditions(context):

@@ -22,8 +22,8 @@ from .test_attacks import MEAN, STD, Linear, accuracy, network, pictures, run, s
 ONES = torch.ones(3, 1, 1)
 
 
-def ball(epsilon: float, *, norm="L2", scale=ONES) -> Budget:
-    return Budget(epsilon=epsilon, scale=scale, norm=norm)
+def ball(epsilon: float, *, norm="L2", scale=ONES, draws=1) -> Budget:
+    return Budget(epsilon=epsilon, scale=scale, norm=norm, draws=draws)
 
 
 def five_classes() -> NormalizedModel:

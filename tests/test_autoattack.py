@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from harness.attacks import autoattack
-from harness.attacks.autoattack import VERSIONS, AutoAttack
+from harness.attacks.autoattack import APGD, VERSIONS, AutoAttack
 from harness.attacks.base import Budget
 from harness.attacks.gradient import PGD
 from harness.errors import UserError
@@ -144,6 +144,74 @@ class Random(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits = self.model(images)
         return logits + torch.randn(logits.shape, generator=self.noise)
+
+
+class Counting(nn.Module):
+    """Counts the passes that a gradient may come back through."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.passes = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.passes += torch.is_grad_enabled()
+        return self.model(images)
+
+
+@pytest.mark.parametrize(("loss", "runs"), [("ce", 1), ("targeted", 4)])
+def test_apgd_averages_as_many_gradients_as_it_is_asked_for(few, loss, runs):
+    model, images, labels = few
+    passes = []
+    for draws in (1, 3):
+        counting = Counting(model)
+        run(APGD(loss=loss, steps=4), counting, images, labels, budget=ball(1e-4, norm="Linf", draws=draws))
+        passes.append(counting.passes)
+
+    assert passes[1] - passes[0] == 2 * runs * (4 + 1)  # at the start and after each of four steps
+
+
+@pytest.mark.parametrize(
+    ("text", "draws"),
+    [
+        ("autoattack", 1),
+        ("autoattack:version=plus", 1),
+        ("autoattack:version=rand", 20),
+        ("apgd", 7),
+        ("square", 1),
+        ("pgd", 7),
+        ("fgsm", 7),
+    ],
+)
+def test_an_attack_says_how_many_gradients_it_really_averages(text, draws):
+    assert attacks.create(text).draws(7) == draws
+
+
+def test_rand_averages_the_gradients_it_says(few):
+    model, images, labels = few
+    passes = []
+    for version in ("standard", "rand"):
+        counting = Counting(model)
+        stage = AutoAttack(version=version).at("apgd-ce")
+        run(stage, counting, images[:4], labels[:4], budget=ball(1e-4, norm="Linf"))
+        passes.append(counting.passes)
+
+    assert passes[1] - passes[0] == (AutoAttack(version="rand").draws(1) - 1) * (100 + 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "still", "noisy"),
+    [
+        ("autoattack", "autoattack", "autoattack:version=rand"),
+        ("autoattack:version=standard", "autoattack", "autoattack:version=standard"),
+        ("autoattack:version=rand", "autoattack:version=rand", "autoattack:version=rand"),
+        ("pgd:steps=20", "pgd", "pgd"),
+    ],
+)
+def test_which_version_is_run_depends_on_the_model_unless_said(text, still, noisy):
+    attack = attacks.create(text)
+
+    assert (attack.label_on(stochastic=False), attack.label_on(stochastic=True)) == (still, noisy)
 
 
 def test_what_it_warns_of_becomes_a_flag(few, capsys, recwarn):

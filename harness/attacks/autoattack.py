@@ -33,6 +33,10 @@ VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
 }
 """The attacks of each version, in order."""
+USUAL, RANDOM = "standard", "rand"
+"""The versions for models that answer the same every time, and for those that draw random numbers."""
+RANDOM_DRAWS = 20
+"""Gradients that `rand` averages; the other versions follow one."""
 TARGETS = 9
 """Classes aimed at by the targeted attacks, where there are so many wrong ones."""
 APGD_LOSSES = {"ce": "apgd-ce", "dlr": "apgd-dlr", "targeted": "apgd-t"}
@@ -64,8 +68,8 @@ class _ByAutoAttack(Attack):
     batch_size = 100
     """Its random numbers are drawn a batch at a time, so that results are those of this size."""
 
-    def evaluation(self) -> Evaluation:
-        """What to ask for."""
+    def evaluation(self, draws: int) -> Evaluation:
+        """What to ask for, with so many gradients averaged where that is not settled by the attack."""
         raise NotImplementedError
 
     def __call__(
@@ -85,7 +89,7 @@ class _ByAutoAttack(Attack):
             scaled,
             scaled.inward(images),
             labels,
-            self.evaluation(),
+            self.evaluation(budget.draws),
             norm=budget.norm,
             epsilon=budget.epsilon * float(smallest),
             seed=(seed + int(indices[0])) % 2**31,
@@ -97,17 +101,36 @@ class _ByAutoAttack(Attack):
 
 @attacks.register("autoattack")
 class AutoAttack(_ByAutoAttack):
-    """AutoAttack, stage by stage: `standard`, `plus`, or for models that draw random numbers `rand`."""
+    """AutoAttack, stage by stage.
+
+    version: `standard`, `plus`, or `rand`, which averages 20 gradients; left out, `standard`, and for models that draw
+    random numbers `rand`
+    """
 
     name = "autoattack"
 
-    def __init__(self, *, version: str = "standard", stage: str = "") -> None:
-        if version not in VERSIONS:
+    def __init__(self, *, version: str = "", stage: str = "") -> None:
+        if version and version not in VERSIONS:
             raise unknown_name("version of AutoAttack", version, VERSIONS)
-        if stage and stage not in VERSIONS[version]:
-            raise unknown_name(f"stage of AutoAttack {version}", stage, VERSIONS[version])
         self.version, self.stage = version, stage
-        self.stages = () if stage else VERSIONS[version]
+        every = VERSIONS[self.settled]
+        if stage and stage not in every:
+            raise unknown_name(f"stage of AutoAttack {self.settled}", stage, every)
+        self.stages = () if stage else every
+
+    @property
+    def settled(self) -> str:
+        """The version that is run."""
+        return self.version or USUAL
+
+    def label_on(self, *, stochastic: bool) -> str:
+        """The version in the label, but for `standard` where it is what is left out."""
+        version = self.version or (RANDOM if stochastic else USUAL)
+        return self.name if version == USUAL and not stochastic else f"{self.name}:version={version}"
+
+    def draws(self, asked: int) -> int:
+        """What the version settles, whatever is asked for."""
+        return RANDOM_DRAWS if self.settled == RANDOM else 1
 
     def at(self, stage: str) -> Attack:
         """One of its attacks alone."""
@@ -115,11 +138,11 @@ class AutoAttack(_ByAutoAttack):
 
     def parameters(self) -> dict[str, Any]:
         """The version, which settles steps and restarts."""
-        return {"version": self.version}
+        return {"version": self.settled}
 
-    def evaluation(self) -> Evaluation:
+    def evaluation(self, draws: int) -> Evaluation:
         """One stage, or all in turn."""
-        return Evaluation((self.stage,) if self.stage else self.stages, self.version)
+        return Evaluation((self.stage,) if self.stage else self.stages, self.settled)
 
 
 @attacks.register("apgd")
@@ -142,9 +165,9 @@ class APGD(_ByAutoAttack):
         """All of them."""
         return {"loss": self.loss, "steps": self.steps, "restarts": self.restarts}
 
-    def evaluation(self) -> Evaluation:
+    def evaluation(self, draws: int) -> Evaluation:
         """One of AutoAttack's forms of it."""
-        settings = {"n_iter": self.steps, "n_restarts": self.restarts}
+        settings = {"n_iter": self.steps, "n_restarts": self.restarts, "eot_iter": draws}
         return Evaluation((APGD_LOSSES[self.loss],), settings={"apgd": settings, "apgd_targeted": settings})
 
 
@@ -156,6 +179,7 @@ class Square(_ByAutoAttack):
     """
 
     name = "square"
+    uses_gradient = False
 
     def __init__(self, *, queries: int = 5000) -> None:
         if queries < 1:
@@ -166,7 +190,7 @@ class Square(_ByAutoAttack):
         """The number of queries."""
         return {"queries": self.queries}
 
-    def evaluation(self) -> Evaluation:
+    def evaluation(self, draws: int) -> Evaluation:
         """AutoAttack's form of it."""
         return Evaluation(("square",), settings={"square": {"n_queries": self.queries}})
 

@@ -81,12 +81,19 @@ class Attack:
     """Makes adversarial examples for any module from images in [0,1] to logits; it does not grade itself.
 
     stages: of an attack in several parts, each of which takes on what the ones before left · batch_size: how many
-    images it must be given at a time for its results to be the same, None where that does not matter · flags: what
-    it had to say of the model, measures: numbers it found, as means over the images; both filled by each call.
+    images it must be given at a time for its results to be the same, None where that does not matter · uses_gradient:
+    whether the way through a preprocessor matters to it · only_measures: whether it looks at a model without meaning to
+    fool it, so that it has no place in a worst case · flags: what it had to say of the model, measures: numbers it
+    found, as means over the images; both filled by each call.
+
+    `label`, its name with its parameters, is set by the registry.
     """
 
     name: str
+    label: str
     stages: tuple[str, ...] = ()
+    uses_gradient: bool = True
+    only_measures: bool = False
     batch_size: int | None = None
     flags: tuple[str, ...] = ()
     measures: Mapping[str, float] = {}
@@ -94,6 +101,14 @@ class Attack:
     def at(self, stage: str) -> Attack:
         """The attack of one stage alone."""
         raise UserError(f"the attack {self.name} has no stage {stage!r}.")
+
+    def label_on(self, *, stochastic: bool) -> str:
+        """The label of what it becomes on a model that draws random numbers, or on one that does not."""
+        return self.label
+
+    def draws(self, asked: int) -> int:
+        """How many gradients it really averages in a step where so many are asked for."""
+        return asked if self.uses_gradient else 1
 
     def parameters(self) -> dict[str, Any]:
         """What changes its results, as plain values."""

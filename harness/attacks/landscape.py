@@ -25,6 +25,7 @@ class Landscape(Attack):
     """
 
     name = "landscape"
+    only_measures = True
 
     def __call__(
         self,

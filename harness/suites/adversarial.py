@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class Adversarial(Suite):
     """
 
     needs_model = True
-    version = 2
+    version = 3
 
     def __init__(
         self,
@@ -57,22 +58,34 @@ class Adversarial(Suite):
         for gradient in gradients:
             if gradient not in known_ways():
                 raise unknown_name("gradient", gradient, known_ways())
+        if "" in attacks:
+            raise UserError("adversarial: attacks must be names, such as attacks=fgsm/pgd, got one without a name.")
         self.attacks, self.limit, self.draws = attacks, limit, draws
         self.threats = [threat for threat in THREATS if threat in threats]
         self.gradients = gradients
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
-        """Threat models, then attacks, then ways through the preprocessor, then radii, then an attack's stages."""
+        """Threat models, then attacks, then ways through the preprocessor, then radii, then an attack's stages.
+
+        Raises: UserError for a radius out of range, an unknown attack, and one that only measures.
+        """
         for epsilon in context.epsilons:
             if not 0 < epsilon <= 1:
                 raise UserError(
                     f"epsilon must be above 0 and at most 1, got {epsilon:g}. Write 8/255 for eight levels."
                 )
+        attacks = self.attacks or context.attacks
+        for name in attacks:
+            if registered.create(name).only_measures:
+                raise UserError(f"{name} only measures a model and fools none. The suite masking runs it.")
+        return self._planned(context, self.threats, attacks)
+
+    def _planned(self, context: SuiteContext, threats: Sequence[Threat], attacks: Sequence[str]) -> list[Condition]:
         return [
             condition
-            for threat in self.threats
+            for threat in threats
             if threat != "transfer" or context.has_transfer
-            for name in dict.fromkeys(map(registered.canonical, self.attacks or context.attacks))
+            for name in dict.fromkeys(self._label_on(threat, name, context) for name in attacks)
             for gradient in self._ways(threat, name, context)
             for epsilon in context.epsilons
             for condition in self._stages(threat, name, gradient, epsilon, context)
@@ -99,21 +112,26 @@ class Adversarial(Suite):
     def _attack(
         self, attack: Attack, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module
     ) -> torch.Tensor:
-        normalized = inner_normalization(model)
-        device = normalized.std.device
+        measured_by = inner_normalization(model if context.target is None else context.target)
+        device = measured_by.std.device
         images = torch.from_numpy(context.split.images[rows]).to(device).float().div_(255)
         labels = torch.from_numpy(context.split.labels[rows]).to(device)
         given = condition.parameters
         budget = Budget.of(
-            given["epsilon"], given["epsilon_space"], normalized.std, norm=given["norm"], draws=given["draws"]
+            given["epsilon"], given["epsilon_space"], measured_by.std, norm=given["norm"], draws=given["draws"]
         )
         seed = derive(context.seed, condition.name)
         return attack(model, images, labels, budget, seed=seed, indices=context.split.indices[rows])
 
     def _ways(self, threat: Threat, name: str, context: SuiteContext) -> list[str]:
-        """How the attack gets through the preprocessor: by every way it has, a costly attack by the first alone."""
+        """How the attack gets through the preprocessor: by every way it has, a costly attack by the first alone.
+
+        One that uses no gradient is the same by each.
+        """
         if threat != "adaptive":
             return [""]
+        if not registered.create(name).uses_gradient:
+            return list(context.gradients[:1])
         asked = self.gradients or [way for way in context.gradients if way not in context.left_out]
         ways = [way for way in context.gradients if way in asked] or list(context.gradients[:1])
         return ways[:1] if registered.create(name).stages else ways
@@ -133,7 +151,7 @@ class Adversarial(Suite):
                 "norm": context.norm,
                 "epsilon": epsilon,
                 "epsilon_space": context.epsilon_space,
-                "draws": self.draws if context.stochastic else 1,
+                "draws": attack.draws(self.draws if _is_noisy(threat, context) else 1),
                 "gradient": gradient,
             }
             way = f" via {gradient}" if gradient and gradient != context.gradients[0] else ""
@@ -148,7 +166,17 @@ class Adversarial(Suite):
             )
         return found
 
+    @staticmethod
+    def _label_on(threat: Threat, name: str, context: SuiteContext) -> str:
+        attack: Attack = registered.create(name)
+        return attack.label_on(stochastic=_is_noisy(threat, context))
+
     def _attack_of(self, condition: Condition) -> Attack:
         attack: Attack = registered.create(condition.parameters["attack"])
         stage = condition.parameters.get("stage")
         return attack.at(stage) if stage else attack
+
+
+def _is_noisy(threat: Threat, context: SuiteContext) -> bool:
+    """Whether the model that is attacked draws random numbers."""
+    return context.stochastic_source if threat == "transfer" else context.stochastic

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 class SuiteContext:
     """What a suite may know of the run.
 
-    dataset: the data set · split: the test images taken · seed: of the model, 0 where a suite needs none ·
-    stochastic: whether the model draws random numbers · gradients: the ways through its preprocessor, the usual one
-    first · left_out: those of them to try only when asked for · has_transfer: whether there is another model to make
-    examples on · batch_size: images it takes at once
+    dataset: the data set · split: the test images taken · seed: of the model, 0 where a suite needs none · target: the
+    model under test, whose normalisation ε may be measured by; None where it is the one attacked · stochastic: whether
+    it draws random numbers · gradients: the ways through its preprocessor, the usual one first · left_out: those of
+    them to try only when asked for · has_transfer: whether there is another model to make examples on ·
+    stochastic_source: whether that one draws random numbers · batch_size: images it takes at once
     """
 
     dataset: Dataset
@@ -35,10 +36,12 @@ class SuiteContext:
     norm: Norm = "Linf"
     epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
     epsilon_space: EpsilonSpace = "pixel"
+    target: nn.Module | None = None
     stochastic: bool = False
     gradients: tuple[str, ...] = ("exact",)
     left_out: tuple[str, ...] = ()
     has_transfer: bool = False
+    stochastic_source: bool = False
     batch_size: int = 256
 
 

@@ -8,7 +8,7 @@ from harness.errors import UserError, unknown_name
 from harness.registry import suites
 from harness.suites.adversarial import EOT_DRAWS, Adversarial
 from harness.suites.base import SuiteContext, known_ways
-from harness.types import Condition, Threat
+from harness.types import Condition
 
 CURVE = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)
 """Radii of the curve of accuracy against ε, up to one at which nothing can be told any more."""
@@ -55,10 +55,7 @@ class Masking(Adversarial):
         curve = dataclasses.replace(one_way, epsilons=tuple(sorted({*CURVE, at})))
         here = dataclasses.replace(one_way, epsilons=(at,))
         return [
-            *self._part(curve, "adaptive", ("fgsm", "pgd")),
-            *self._part(here, "adaptive", self.probes),
-            *self._part(here, "transfer", ("pgd",)),
+            *self._planned(curve, ("adaptive",), ("fgsm", "pgd")),
+            *self._planned(here, ("adaptive",), self.probes),
+            *self._planned(here, ("transfer",), ("pgd",)),
         ]
-
-    def _part(self, context: SuiteContext, threat: Threat, attacks: tuple[str, ...]) -> list[Condition]:
-        return Adversarial(attacks=attacks, threats=(threat,), draws=self.draws).conditions(context)
