@@ -8,16 +8,17 @@ import numpy as np
 
 from harness.metrics import Interval, bootstrap_mean, mean_and_std, robust_correct, wilson
 
+from .attacks import covered, furthest
 from .cells import Cell, Cells
 from .table import Estimate
 
-Combine = Callable[[Cells, Sequence[Cell], frozenset[Hashable]], Estimate]
-"""From (all cells, the cells of a place, the disturbances its row should have) to its estimate."""
+Combine = Callable[[Cells, Sequence[Cell], Sequence[Cell]], Estimate]
+"""From (all cells, the cells of a place, the cells of its whole row, of any defense) to its estimate."""
 RESAMPLING_SEED = 0
 """Every interval starts its own generator here, so that it does not depend on what else is in the report."""
 
 
-def mean_accuracy(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashable]) -> Estimate:
+def mean_accuracy(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estimate:
     """The mean accuracy over the conditions, each weighing the same.
 
     The interval is Wilson's for one cell, else from resampling images (paired over conditions and seeds).
@@ -27,16 +28,19 @@ def mean_accuracy(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hash
     used = [cell for seed in seeds for cell in seed]
     one = used[0]
     interval = wilson(one.n_correct, one.n_images) if len(used) == 1 else _resampled(map(cells.correct, used))
-    return _estimate(shares, interval, seeds, expected)
+    return _estimate(shares, interval, seeds, (len(seeds[0]), len({cell.disturbance for cell in row})))
 
 
-def worst_case(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashable]) -> Estimate:
-    """Robust accuracy: the share of images right under every attack recorded, averaged over seeds."""
-    seeds = _comparable_seeds(chosen)
+def worst_case(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estimate:
+    """Robust accuracy: the share of images right under every attack recorded, averaged over seeds.
+
+    Of an attack in stages the last one counts. Its conditions are attacks, see `attacks.covered`.
+    """
+    seeds = [furthest(seed) for seed in _comparable_seeds(chosen)]
     survived = [robust_correct([cells.correct(cell) for cell in seed]) for seed in seeds]
     one = survived[0]
     interval = wilson(int(one.sum()), len(one)) if len(survived) == 1 else _resampled(survived)
-    return _estimate([float(part.mean()) for part in survived], interval, seeds, expected)
+    return _estimate([float(part.mean()) for part in survived], interval, seeds, covered(seeds[0], row))
 
 
 def _comparable_seeds(chosen: Sequence[Cell]) -> list[list[Cell]]:
@@ -56,8 +60,9 @@ def _resampled(outcomes: Iterable[np.ndarray]) -> Interval:
 
 
 def _estimate(
-    shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Cell]], expected: frozenset[Hashable]
+    shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Cell]], counts: tuple[int, int]
 ) -> Estimate:
+    """counts: how many conditions are in it, and how many should be."""
     mean, std = mean_and_std(shares)
     return Estimate(
         value=100 * mean,
@@ -66,6 +71,6 @@ def _estimate(
         std=None if std is None else 100 * std,
         seeds=len(seeds),
         images=seeds[0][0].n_images,
-        conditions=len(seeds[0]),
-        expected=len(expected),
+        conditions=counts[0],
+        expected=counts[1],
     )

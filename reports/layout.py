@@ -53,20 +53,19 @@ def fill(
 ) -> dict[Place, Estimate]:
     """Sort the chosen cells into places and estimate each.
 
-    A row's conditions are all that any defense has there, the table's seeds all that are in the chosen cells.
+    A row's conditions are all that any defense has there (how they are counted is for `combine` to say), the table's
+    seeds all that are in the chosen cells.
     """
     chosen = list(chosen)
     seeds = len({cell.seed for cell in chosen})
     members: dict[Place, list[Cell]] = defaultdict(list)
-    expected: dict[tuple[Hashable, ...], set[Hashable]] = defaultdict(set)
+    rows: dict[tuple[Hashable, ...], list[Cell]] = defaultdict(list)
     for cell in chosen:
         place = Place(row(cell), group(cell), column(cell))
         members[place].append(cell)
-        expected[place[:2]].add(cell.disturbance)
+        rows[place[:2]].append(cell)
     return {
-        place: dataclasses.replace(
-            combine(cells, found, frozenset(expected[place[:2]])), paper=paper(found), expected_seeds=seeds
-        )
+        place: dataclasses.replace(combine(cells, found, rows[place[:2]]), paper=paper(found), expected_seeds=seeds)
         for place, found in members.items()
     }
 

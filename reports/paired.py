@@ -11,6 +11,7 @@ import numpy as np
 from harness.metrics import PairedTest, holm, mcnemar, robust_correct
 from harness.registry import tables
 
+from .attacks import attack_name, furthest
 from .captions import epsilon_spaces, provenance
 from .cells import Cell, Cells, base_name
 from .layout import Label, Place, assemble, backbone_label, epsilon_label, threat_label
@@ -81,7 +82,7 @@ def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
     """By place, which images were right: of the clean suite, and under every attack of a threat model and ε."""
     epsilon = epsilon_label([cell for cell in chosen if cell.threat])
     members: dict[Place, list[Cell]] = defaultdict(list)
-    for cell in chosen:
+    for cell in furthest(chosen):
         if cell.threat:
             radius, threat = epsilon(cell), threat_label(cell)
             measure = Label((1, radius.order, threat.order), f"robust, {threat.text}, {radius.text}")
@@ -92,22 +93,17 @@ def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
         members[Place(row, cell.group._replace(variant=""), cell.defense)].append(cell)
     attacks = _shared_attacks(members)
     return {
-        place: robust_correct([cells.correct(cell) for cell in found if _attack(cell) in attacks[place[:2]]])
+        place: robust_correct([cells.correct(cell) for cell in found if attack_name(cell) in attacks[place[:2]]])
         for place, found in members.items()
         if attacks[place[:2]]
     }
-
-
-def _attack(cell: Cell) -> tuple[str, str]:
-    """What was run, by whichever way through the preprocessing: each defense has its own."""
-    return cell.attack, cell.stage
 
 
 def _shared_attacks(members: Mapping[Place, Sequence[Cell]]) -> dict[tuple[Any, ...], set[tuple[str, str]]]:
     """The attacks that every defense of a row was scored under; only these make a fair comparison."""
     shared: dict[tuple[Any, ...], set[tuple[str, str]]] = {}
     for place, found in members.items():
-        these = {_attack(cell) for cell in found}
+        these = {attack_name(cell) for cell in found}
         shared[place[:2]] = shared.get(place[:2], these) & these
     return shared
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
 from harness.registry import tables
 
@@ -89,8 +89,8 @@ def about_robustness(chosen: Sequence[Cell]) -> list[str]:
     ]
 
 
-def _combine(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashable]) -> Estimate:
-    return (worst_case if chosen[0].threat else mean_accuracy)(cells, chosen, expected)
+def _combine(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estimate:
+    return (worst_case if chosen[0].threat else mean_accuracy)(cells, chosen, row)
 
 
 def _mean_label(scored: Sequence[Cell]) -> Callable[[Cell], Label]:

@@ -9,6 +9,7 @@ from harness.metrics import show_epsilon
 from harness.registry import tables
 from harness.spec import Spec
 
+from .attacks import furthest, is_result, stage_place
 from .captions import common, epsilon_spaces
 from .cells import Cell, Cells, base_name
 from .estimates import mean_accuracy, worst_case
@@ -30,11 +31,9 @@ THREATS = {
     "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
 }
-WORST_CASE = "Worst case: right under every attack of the block."
+WORST_CASE = "Worst case: right under every attack of the block, by every way that was tried."
 PGD = {"steps": "20", "relative_step": "0.25"}
 """What PGD's name leaves unsaid. Its class would tell, but loads PyTorch, which tables do without."""
-STAGES = ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")
-"""AutoAttack's, in an order in which none comes after one that follows it."""
 USUAL = ("", "exact", "bpda")
 """Ways through a preprocessor that go without saying: each has one of them, and the caption says which."""
 PAPER_NOTE = (
@@ -45,7 +44,13 @@ PAPER_NOTE = (
 
 @tables.register("table2")
 class AdversarialExamples:
-    """Table 2: adversarial examples per ε, threat model and attack, and the worst case per image over attacks."""
+    """Table 2: adversarial examples per ε, threat model and attack, and the worst case per image over attacks.
+
+    stages: whether to show what each of AutoAttack's attacks left, besides its result
+    """
+
+    def __init__(self, *, stages: bool = False) -> None:
+        self.stages = stages
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when no attack was run."""
@@ -57,10 +62,11 @@ class AdversarialExamples:
         def block(cell: Cell) -> tuple[Label, ...]:
             return backbone_label(cell), epsilon(cell), threat_label(cell), preprocess(cell)
 
+        shown = chosen if self.stages else furthest(chosen)
         places = fill(
-            cells, chosen, row=lambda cell: (*block(cell), attack_label(cell)), combine=mean_accuracy, paper=_paper
+            cells, shown, row=lambda cell: (*block(cell), attack_label(cell)), combine=mean_accuracy, paper=_paper
         )
-        if len({cell.attack for cell in chosen}) > 1:
+        if len({(cell.attack, _way(cell)) for cell in chosen}) > 1:
             worst = Label((1, ()), "worst case")
             places |= fill(
                 cells, chosen, row=lambda cell: (*block(cell), worst), combine=worst_case, paper=lambda _: None
@@ -69,17 +75,21 @@ class AdversarialExamples:
             places,
             name="table2",
             title="Adversarial examples (Table 2 of the paper)",
-            caption=[*about_attacks(chosen), WORST_CASE, *common(cells, chosen, places, paper_note=PAPER_NOTE)],
+            caption=[*about_attacks(shown), WORST_CASE, *common(cells, chosen, places, paper_note=PAPER_NOTE)],
             row_header=("backbone", "ε", "threat", "preprocess", "attack"),
         )
 
 
 def attack_label(cell: Cell) -> Label:
-    """The attack, and where it has several, which of its stages and which way through the preprocessing."""
-    way = "" if cell.gradient in USUAL else cell.gradient
-    words = [cell.attack, *([cell.stage] if cell.stage else []), *([f"via {way}"] if way else [])]
-    stage = STAGES.index(cell.stage) if cell.stage in STAGES else len(STAGES)
-    return Label((0, natural(cell.attack), stage if cell.stage else 0, cell.stage, way), " ".join(words))
+    """The attack, and where it has several, after which of its stages and which way through the preprocessing."""
+    way, place = _way(cell), stage_place(cell)
+    stage = "" if is_result(cell) else f"after {cell.stage}"
+    words = (cell.attack, stage, f"via {way}" if way else "")
+    return Label((0, natural(cell.attack), is_result(cell), place, way), " ".join(filter(None, words)))
+
+
+def _way(cell: Cell) -> str:
+    return "" if cell.gradient in USUAL else cell.gradient
 
 
 def _paper(members: Sequence[Cell]) -> PaperNumber | None:
@@ -127,10 +137,11 @@ _WAYS = {
 }
 
 
-def _stages(chosen: Sequence[Cell]) -> list[str]:
-    if not any(cell.stage for cell in chosen):
+def _stages(shown: Sequence[Cell]) -> list[str]:
+    if not any(cell.stage for cell in shown):
         return []
-    return ["Each stage of AutoAttack takes over what the stages before it fooled; the last one is its result."]
+    before = "; “after …”, what was left by then" if any(not is_result(cell) for cell in shown) else ""
+    return [f"autoattack: what its last attack left, each taking on what the ones before it left{before}."]
 
 
 def _sources(chosen: Sequence[Cell]) -> list[str]:

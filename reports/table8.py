@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 from harness.metrics import show_epsilon
 from harness.registry import tables
@@ -13,7 +12,7 @@ from .cells import Cell, Cells
 from .estimates import worst_case
 from .layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
 from .paper import Position, paper_number
-from .table import Estimate, PaperNumber, Table
+from .table import PaperNumber, Table
 from .table2 import THREATS
 
 EPSILON = "8/255"
@@ -38,7 +37,7 @@ class AdversarialDefenses:
         def row(cell: Cell) -> tuple[Label, ...]:
             return backbone_label(cell), epsilon(cell), threat_label(cell), preprocess(cell)
 
-        places = fill(cells, chosen, row=row, combine=_over_all_ways, paper=_paper)
+        places = fill(cells, chosen, row=row, combine=worst_case, paper=_paper)
         return assemble(
             places,
             name="table8",
@@ -51,12 +50,6 @@ class AdversarialDefenses:
 def _belongs(cell: Cell) -> bool:
     radius = cell.epsilon is not None and show_epsilon(cell.epsilon) == EPSILON
     return radius and cell.attack == "pgd" and cell.norm.lower() == "linf"
-
-
-def _over_all_ways(cells: Cells, chosen: Sequence[Cell], expected: frozenset[Hashable]) -> Estimate:
-    """Right under PGD by every way through the preprocessing; each defense has ways of its own, and lacks no other."""
-    estimate = worst_case(cells, chosen, expected)
-    return dataclasses.replace(estimate, expected=estimate.conditions)
 
 
 def _paper(members: Sequence[Cell]) -> PaperNumber | None:

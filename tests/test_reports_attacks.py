@@ -16,7 +16,7 @@ from reports.latex import to_latex
 from reports.render import to_csv, to_markdown
 from reports.table import Finding
 
-from .test_reports import N, Recording, labels
+from .test_reports import N, Recording, estimates, labels
 
 MASKING = {"suite": "masking", "threat": "adaptive", "preprocess": "virolbi", "epsilon_space": "pixel"}
 HONEST = {
@@ -115,8 +115,9 @@ def test_ways_stages_and_sources_are_told_apart():
     adaptive = {"threat": "adaptive", "preprocess": "virolbi"}
     recording.attack(0.2, gradient="bpda", **adaptive)
     recording.attack(0.3, gradient="unrolled", condition="pgd via unrolled eps=8/255", **adaptive)
-    for stage in ("square", "apgd-ce"):
-        recording.attack(0.1, attack="autoattack", stage=stage, condition=f"autoattack {stage} eps=8/255", **adaptive)
+    for stage, left in (("square", 0.1), ("fab-t", 0.2), ("apgd-t", 0.3), ("apgd-ce", 0.4)):
+        given = {"stage": stage, "condition": f"autoattack {stage} eps=8/255", **adaptive}
+        recording.attack(left, attack="autoattack", **given)
     recording.attack(0.4, threat="transfer", transfer_from="blur")
 
     table = recording.table("table2")
@@ -124,8 +125,7 @@ def test_ways_stages_and_sources_are_told_apart():
     assert [label[2:] for label in labels(table)] == [
         ("transfer", "without", "pgd"),
         ("transfer", "without", "worst case"),
-        ("adaptive", "with", "autoattack apgd-ce"),
-        ("adaptive", "with", "autoattack square"),
+        ("adaptive", "with", "autoattack"),
         ("adaptive", "with", "pgd"),
         ("adaptive", "with", "pgd via unrolled"),
         ("adaptive", "with", "worst case"),
@@ -134,7 +134,8 @@ def test_ways_stages_and_sources_are_told_apart():
     assert "Transferred from: blur for vanilla." in caption
     assert "the last 50 iterations differentiated (via unrolled) for virolbi" in caption
     assert "BPDA through the frozen partition for virolbi" in caption
-    assert "takes over what the stages before it fooled" in caption
+    assert "each taking on what the ones before it left" in caption
+    assert estimates(table, "autoattack")[0].value == 10.0
 
 
 def test_the_usual_way_through_each_preprocessing_shares_a_row():

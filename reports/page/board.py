@@ -57,22 +57,22 @@ def _values(
     """By entry and column, over one seed's cells or all."""
     chosen = {key: [cell for cell in found if seed in (None, cell.seed)] for key, found in members.items()}
     chosen = {key: found for key, found in chosen.items() if found}
-    expected = _expected(chosen, entries)
+    contests = _contests(chosen, entries)
     place = {measure: number for number, measure in enumerate(columns)}
     values: dict[int, dict[int, list[float | None]]] = defaultdict(dict)
     for (entry, measure), found in chosen.items():
         combine = worst_case if measure.threat and measure.summary else mean_accuracy
-        estimate = combine(cells, found, frozenset(expected[_contest(entry, measure, entries)]))
+        estimate = combine(cells, found, contests[_contest(entry, measure, entries)])
         values[entry][place[measure]] = _numbers(estimate)
     return values
 
 
-def _expected(chosen: Mapping[tuple[int, Measure], Sequence[Cell]], entries: Entries) -> dict[Hashable, set[Hashable]]:
-    """The conditions that any entry of a contest has, so that a mean over fewer is seen to be one."""
-    expected: dict[Hashable, set[Hashable]] = defaultdict(set)
+def _contests(chosen: Mapping[tuple[int, Measure], Sequence[Cell]], entries: Entries) -> dict[Hashable, list[Cell]]:
+    """The cells of all entries of a contest, so that a mean over fewer conditions is seen to be one."""
+    contests: dict[Hashable, list[Cell]] = defaultdict(list)
     for (entry, measure), found in chosen.items():
-        expected[_contest(entry, measure, entries)] |= {cell.disturbance for cell in found}
-    return expected
+        contests[_contest(entry, measure, entries)] += found
+    return contests
 
 
 def _contest(entry: int, measure: Measure, entries: Entries) -> Hashable:
