@@ -186,6 +186,33 @@ def test_one_condition_is_tested_by_mcnemar_and_all_are_corrected_together():
     assert blur.evidence.endswith(f"], McNemar p={p[1]:.3f}, n=200")
 
 
+def test_what_would_hold_alone_is_undecided_among_several_comparisons():
+    recording = Recording()
+    fixed = right(0.5) ^ (np.arange(N) < 1) ^ (np.arange(N) >= N - 8)
+    rights = {"vanilla": right(0.5), "virolbi_fixed": fixed, "blur": fixed ^ (np.arange(N) < 3) ^ (np.arange(N) == 99)}
+    for defense, correct in rights.items():
+        score(recording, correct, defense=defense, suite="frequency", condition="low r=6")
+
+    finding = found(recording)[SIXTH, "virolbi_fixed − vanilla"]
+
+    assert binomtest(1, 9).pvalue == pytest.approx(0.039, abs=5e-4)
+    assert finding.verdict == "undecided"
+    assert finding.evidence.endswith("McNemar p=0.078, n=200")
+    assert finding.evidence.startswith("+3.5 [+1.0, ")
+
+
+def test_conditions_weigh_the_same():
+    recording = noisy({"vanilla": (0.5, 0.5)})
+    for noise, share in zip(NOISE, (0.5, 0.4, 0.3), strict=True):
+        named = {"suite": "corruption", "condition": noise, "severity": 3, "source": "official"}
+        score(recording, right(share), defense="virolbi_fixed", **named)
+
+    evidence = found(recording)[THIRD, "virolbi_fixed − vanilla"].evidence
+
+    assert evidence.startswith("−10.0 [")
+    assert "bootstrap p<0.001" in evidence
+
+
 def test_seeds_are_pooled_by_their_images_mean_difference():
     recording = noisy({"vanilla": (0.5, 0.5), "virolbi_fixed": (0.4, 0.5), "virolbi_iterative": (0.4, 0.5)}, seeds=(0,))
     more = noisy({"vanilla": (0.5, 0.5), "virolbi_fixed": (0.5, 0.5)}, seeds=(1,))
