@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+FREQUENCY = "periods per image"
+
+
 @figures.register("figure2a")
 class Figure2a:
     """Low and high frequencies of test images (Figure 2 a)."""
@@ -166,8 +169,8 @@ def _draw_map(axes: Axes, values: np.ndarray, level: float, norm: Any) -> Any:
     height, width = values.shape
     reach = (-(width // 2) - 0.5, width - width // 2 - 0.5, height - height // 2 - 0.5, -(height // 2) - 0.5)
     drawn = axes.imshow(values, cmap=HEAT, norm=norm, extent=reach, interpolation="nearest")
-    axes.set_xlabel("periods per image")
     style.dress(axes, title=f"level {level:g}")
+    axes.set_xlabel(FREQUENCY, fontsize=style.TEXT, color=style.INK)
     axes.grid(visible=False)
     return drawn
 
@@ -175,12 +178,12 @@ def _draw_map(axes: Axes, values: np.ndarray, level: float, norm: Any) -> Any:
 def _draw_profiles(axes: Axes, difference: np.ndarray, levels: Sequence[float]) -> None:
     for place, (values, level) in enumerate(zip(difference, levels, strict=True)):
         frequency, mean = radial_mean(values)
-        look = style.marked(style.numbered(place + 3), style.Look())
-        axes.plot(frequency[1:], mean[1:], label=f"level {level:g}", **{**look, "markersize": 2.5})
+        colour, marker = style.numbered(place + 3)
+        axes.plot(frequency[1:], mean[1:], color=colour, marker=marker, markersize=2.5, label=f"level {level:g}")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("periods per image")
-    axes.set_ylabel("E|F(x) − F(x̂)|")
     style.dress(axes, title="mean over directions")
+    axes.set_xlabel(FREQUENCY, fontsize=style.TEXT, color=style.INK)
+    axes.set_ylabel("E|F(x) − F(x̂)|", fontsize=style.TEXT, color=style.INK)
     axes.legend(frameon=False, fontsize=style.SMALL)
 
 
