@@ -16,7 +16,6 @@ import click
 from harness import __version__
 from harness.errors import UserError
 from harness.options import DEFAULT_OUT, FILE, FOLDER
-from harness.progress import say
 
 STAMP, PAGE = "report.json", "index.html"
 MOST_LINES = 5
@@ -90,9 +89,14 @@ def make_report(runs: Sequence[Path], out: Path | None = None, contents: Content
     reports.show(tables, Console())
     stamp = _stamp(collection, contents)
     if _is_current(target, stamp):
-        say(f"the report in {target} is up to date; nothing was written.")
+        _say(f"the report in {target} is up to date; nothing was written.")
         return
     _write(target, stamp, collection, tables, contents)
+
+
+def _say(text: str) -> None:
+    """One line on standard error; standard output has the tables alone."""
+    click.echo(text, err=True)
 
 
 def _target(runs: Sequence[Path], out: Path | None) -> Path:
@@ -121,18 +125,18 @@ def _collected(runs: Sequence[Path]) -> Any:
 def _say_failures(failures: Iterable[Any], *, several: bool) -> None:
     for failure in failures:
         where = f"{failure.run}: " if several else ""
-        say(f"failed: {where}{failure.shown.get('defense')}, {failure.shown.get('condition')}: {failure.reason}")
+        _say(f"failed: {where}{failure.shown.get('defense')}, {failure.shown.get('condition')}: {failure.reason}")
 
 
 def _say_conflicts(conflicts: Sequence[Any]) -> None:
     for each in conflicts[:MOST_LINES]:
         counts = ", ".join(f"{run} {correct}" for run, correct in each.correct.items())
-        say(
+        _say(
             f"conflict: {each.shown.get('defense')}, {each.shown.get('condition')}: of {each.images} images right in "
             f"{counts}; {each.differing} predicted differently; the first counts."
         )
     if len(conflicts) > MOST_LINES:
-        say(f"and {len(conflicts) - MOST_LINES} further conflicts; the page shows them all.")
+        _say(f"and {len(conflicts) - MOST_LINES} further conflicts; the page shows them all.")
 
 
 def _write(target: Path, stamp: str, collection: Any, tables: Sequence[Any], contents: Contents) -> None:
@@ -145,17 +149,17 @@ def _write(target: Path, stamp: str, collection: Any, tables: Sequence[Any], con
     drawn = gallery.draw(collection, contents.figures) if contents.figures != () else []
     _save_stamp(target, "", [])
     files = {table.name: load_package("reports").write([table], target / "tables") for table in tables}
-    say(f"tables as Markdown, CSV, LaTeX and HTML: {target / 'tables'}")
+    _say(f"tables as Markdown, CSV, LaTeX and HTML: {target / 'tables'}")
     if drawn:
         files |= {each.name: gallery.write([each], target / "figures") for each in drawn}
-        say(f"figures as PNG, PDF and SVG: {target / 'figures'}")
+        _say(f"figures as PNG, PDF and SVG: {target / 'figures'}")
     written = [path for paths in files.values() for path in paths]
     links = {name: [path.relative_to(target).as_posix() for path in paths] for name, paths in files.items()}
     if contents.page:
         pictures = [(each.name, each.title, each.caption, _bitmap(files[each.name])) for each in drawn]
         write_page = load_package("reports.page").write_page
         written.append(write_page(collection, target / PAGE, tables=tables, figures=pictures, links=links))
-        say(f"page: {target / PAGE}")
+        _say(f"page: {target / PAGE}")
     _save_stamp(target, stamp, [path.relative_to(target).as_posix() for path in written])
 
 

@@ -12,10 +12,11 @@ import click
 from harness.errors import UserError
 from harness.options import DEFAULT_OUT, FOLDER
 from harness.plan import Plan, PlannedTraining, read_plan
-from harness.records import FILE_NAME, Records, State, is_locked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from harness.records import State
 
 WINDOW = 300.0
 """Seconds over which the speed is taken."""
@@ -96,6 +97,8 @@ def look(run: Path) -> Progress:
 
     Raises: UserError where no run has written, or its records cannot be read.
     """
+    from harness.records import FILE_NAME, Records, is_locked
+
     plan, running = read_plan(run), is_locked(run)
     has_records = (run / FILE_NAME).is_file()
     if plan is None and not has_records:
