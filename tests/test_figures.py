@@ -269,6 +269,16 @@ def test_of_many_defenses_the_most_complete_are_drawn_and_the_others_named():
     assert "and 40 more" in made.caption
 
 
+def test_of_several_preprocessors_of_a_defense_two_are_named_and_drawn():
+    kinds = ("virolbi", "virolbi:level=0.3", "virolbi:level=0.5", "jpeg")
+    rows = [row for kind in (*kinds, "none") for row in noise(preprocess=kind)]
+
+    figure = drawn([*rows, *noise(defense="blur", preprocess="blur")], "severity").figure
+
+    assert {"with jpeg", "with virolbi", "with preprocessing", "without preprocessing"} <= texts(figure)
+    assert "with virolbi:level=0.3" not in texts(figure)
+
+
 @pytest.mark.parametrize("name", ["severity", "overview", "cost", "epsilon", "masking"])
 def test_odd_names_are_shown_as_they_are(name, tmp_path):
     made = gallery.draw(collection(everything(ODD)), [name])

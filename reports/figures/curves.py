@@ -141,7 +141,8 @@ def panel_grid(
     """A figure of plots with these titles, axes named and numbered at the edges. height: of a plot, in inches."""
     columns = 2 if len(titles) == 4 else min(columns, len(titles))
     rows = -(-len(titles) // columns)
-    texts = [fold(title, TITLE_WIDTH * COLUMNS // columns) for title in titles]
+    width = TITLE_WIDTH * COLUMNS // columns
+    texts = ["\n".join(fold(line, width) for line in title.split("\n")) for title in titles]
     lines = max(text.count("\n") for text in texts)
     figure = style.new_figure((height + TITLE_LINE * lines) * rows + style.surroundings(legend))
     plots = [figure.add_subplot(rows, columns, number + 1) for number in range(len(titles))]

@@ -77,7 +77,7 @@ class Masking:
 
 
 def _title(cell: Cell) -> str:
-    return f"{cell.defense}, {cell.preprocess} in front: {cell.dataset}, {cell.backbone}, seed {cell.seed}"
+    return f"{cell.defense}, {cell.preprocess} in front\n{cell.dataset}, {cell.backbone}, seed {cell.seed}"
 
 
 def _draw_panel(axes: Axes, members: Sequence[Cell], axis: Axis) -> None:
