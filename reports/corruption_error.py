@@ -15,7 +15,7 @@ from harness.registry import tables
 from .captions import corrupted_by, provenance
 from .cells import Cell, Cells
 from .estimates import RESAMPLING_SEED
-from .layout import Label, Place, assemble, backbone_label
+from .layout import WITHOUT, Label, Place, assemble, backbone_label, preprocess_label
 from .table import Finding, Table
 
 ALEXNET = {
@@ -57,14 +57,15 @@ class CorruptionError:
         """The table, None without corruptions or a baseline for them."""
         found: dict[tuple[Any, ...], dict[tuple[str, int], Cell]] = defaultdict(dict)
         chosen = cells.of_suite("corruption")
+        preprocess = preprocess_label(chosen)
         for cell in chosen:
-            place = (backbone_label(cell), cell.seed, cell.preprocessed, cell.group, cell.defense)
+            place = (backbone_label(cell), cell.seed, preprocess(cell), cell.group, cell.defense)
             found[place][cell.condition.partition(" ")[0], cell.severity or 0] = cell
         places: dict[Place, Finding] = {}
-        for (backbone, seed, preprocessed, group, defense), members in found.items():
-            row = (backbone, Label((seed,), str(seed)), Label((preprocessed,), "with" if preprocessed else "without"))
+        for (backbone, seed, kind, group, defense), members in found.items():
+            row = (backbone, Label((seed,), str(seed)), kind)
             outcomes = {key: cells.correct(cell) for key, cell in members.items()}
-            plain = found.get((backbone, seed, False, group, "vanilla"), {})
+            plain = found.get((backbone, seed, WITHOUT, group, "vanilla"), {})
             baseline = {key: cells.correct(plain[key]) for key in members if key in plain}
             if baseline.keys() == outcomes.keys():
                 places[Place((*row, Label((0,), "vanilla")), group, defense)] = _relative(outcomes, baseline)

@@ -28,6 +28,10 @@ class Label(NamedTuple):
     text: str
 
 
+WITHOUT = Label((0,), "without")
+"""The label of what went to the network as it was."""
+
+
 class Place(NamedTuple):
     """A row, a group of columns and a column in it."""
 
@@ -112,16 +116,21 @@ def backbone_label(cell: Cell) -> Label:
 
 
 def preprocess_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
-    """Labels “without” and “with”; where a defense was scored with several preprocessors, each has its own row."""
+    """Labels “without” and “with”; where a defense was scored with several preprocessors, each has its own row.
+
+    Several they are over all forms of a suite, since there are tables that put these side by side.
+    """
     used: dict[tuple[Hashable, ...], set[str]] = defaultdict(set)
     for cell in chosen:
         if cell.preprocessed:
-            used[cell.group, cell.backbone, cell.defense, cell.threat].add(cell.preprocess)
+            used[cell.group._replace(images=0, variant=""), cell.backbone, cell.defense, cell.threat].add(
+                cell.preprocess
+            )
     several = any(len(names) > 1 for names in used.values())
 
     def label(cell: Cell) -> Label:
         if not cell.preprocessed:
-            return Label((0,), "without")
+            return WITHOUT
         return Label((1,), f"with {cell.preprocess}" if several else "with")
 
     return label

@@ -13,7 +13,7 @@ from harness.registry import tables
 
 from .captions import epsilon_spaces, provenance
 from .cells import Cell, Cells, base_name
-from .layout import Label, Place, assemble, backbone_label
+from .layout import Label, Place, assemble, backbone_label, preprocess_label
 from .table import Finding, Table
 
 PASS, FAIL = "pass", "FAIL"
@@ -40,16 +40,16 @@ class MaskingChecks:
     def build(self, cells: Cells) -> Table | None:
         """The table, None when the suite was not run."""
         found: dict[Place, list[Cell]] = defaultdict(list)
-        chosen = cells.of_suite("masking")
+        chosen = [cell for cell in cells.of_suite("masking") if cell.preprocessed]
+        preprocess = preprocess_label(chosen)
         for cell in chosen:
-            found[Place((backbone_label(cell), Label((cell.seed,), str(cell.seed))), cell.group, cell.defense)].append(
-                cell
-            )
+            row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), preprocess(cell))
+            found[Place(row, cell.group, cell.defense)].append(cell)
         places = {
             place._replace(row=(*place.row, Label((number,), title))): finding
             for place, members in found.items()
             for number, (title, check) in enumerate(CHECKS)
-            if (finding := check(cells, [cell for cell in members if cell.preprocessed])) is not None
+            if (finding := check(cells, members)) is not None
         }
         if not places:
             return None
@@ -58,7 +58,7 @@ class MaskingChecks:
             name="masking",
             title="Gradient masking checks",
             caption=[CAPTION, f"ε in {epsilon_spaces(chosen)} space.", *provenance(cells, chosen)],
-            row_header=("backbone", "seed", "check"),
+            row_header=("backbone", "seed", "preprocess", "check"),
         )
 
 

@@ -14,7 +14,7 @@ from harness.registry import tables
 from .attacks import attack_name, furthest
 from .captions import epsilon_spaces, provenance
 from .cells import Cell, Cells, base_name
-from .layout import Label, Place, assemble, backbone_label, epsilon_label, threat_label
+from .layout import Label, Place, assemble, backbone_label, epsilon_label, preprocess_label, threat_label
 from .table import Finding, Table
 
 BASELINE = "vanilla"
@@ -80,7 +80,7 @@ def _space(chosen: Sequence[Cell]) -> list[str]:
 
 def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
     """By place, which images were right: of the clean suite, and under every attack of a threat model and ε."""
-    epsilon = epsilon_label([cell for cell in chosen if cell.threat])
+    epsilon, preprocess = epsilon_label([cell for cell in chosen if cell.threat]), preprocess_label(chosen)
     members: dict[Place, list[Cell]] = defaultdict(list)
     for cell in furthest(chosen):
         if cell.threat:
@@ -88,8 +88,7 @@ def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
             measure = Label((1, radius.order, threat.order), f"robust, {threat.text}, {radius.text}")
         else:
             measure = Label((0, (), ()), "clean")
-        preprocess = Label((int(cell.preprocessed),), "with" if cell.preprocessed else "without")
-        row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), measure, preprocess)
+        row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), measure, preprocess(cell))
         members[Place(row, cell.group._replace(variant=""), cell.defense)].append(cell)
     attacks = _shared_attacks(members)
     return {

@@ -101,7 +101,7 @@ def test_findings_are_shown_in_every_format():
     table = masking({("pgd", 128): 0.5}).table("masking")
 
     assert "| FAIL<br>50.0 % left at 128/255 |" in to_markdown(table)
-    assert "resnet18,0,nothing left at large ε," in to_csv(table)
+    assert "resnet18,0,with,nothing left at large ε," in to_csv(table)
     assert "verdict,evidence\n" in to_csv(table)
     assert ",FAIL,50.0 % left at 128/255\n" in to_csv(table)
     assert r"\stacked{FAIL\\50.0 \% left at 128/255}" in to_latex(table)
