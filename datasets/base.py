@@ -20,8 +20,9 @@ SplitName = Literal["train", "test"]
 class Dataset:
     """Two splits of labelled images; a data set says how to `load` each of them.
 
-    name: what tables show · family: the paper's data set it belongs to ("cifar10", "cifar100", "imagenet100")
-    or None · classes: names in the order of the labels · mean, std: per channel of images in [0,1].
+    name: what tables show · family: the paper's data set it belongs to ("cifar10", "cifar100", "imagenet100"),
+    "imagenet" for all of its 1,000 classes, or None · classes: names in the order of the labels · mean, std: per
+    channel of images in [0,1].
     """
 
     name: str

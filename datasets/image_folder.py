@@ -26,6 +26,7 @@ _ROOTS: dict[SplitName, tuple[str, ...]] = {
     "test": ("test", "val", "val.X"),
 }
 _WORDNET_ID = re.compile(r"n\d{8}")
+IMAGENET_CLASSES = 1000
 
 
 class _Listing:
@@ -73,7 +74,7 @@ class ImageFolder(Dataset):
         found: dict[SplitName, dict[str, Path]] = {split: _class_folders(Path(folder), split) for split in _ROOTS}
         self.classes = _chosen(classes, found["train"])
         _check_classes(self.classes, found, everything=classes is None, folder=Path(folder))
-        self.family = "imagenet100" if self._is_imagenet100() else None
+        self.family = self._family()
         self._found = found
 
     def load(self, split: SplitName) -> Split:
@@ -100,7 +101,7 @@ class ImageFolder(Dataset):
 
     def official(self, corruption: str, severity: int) -> str | None:
         """A fingerprint of ImageNet-C's pictures of the test split, where the classes are WordNet ids."""
-        if not all(_WORDNET_ID.fullmatch(name) for name in self.classes):
+        if not self._has_wordnet_ids():
             return None
         return self._imagenet_c.fingerprint(corruption, severity)
 
@@ -117,8 +118,13 @@ class ImageFolder(Dataset):
     def _listings(self) -> dict[SplitName, _Listing]:
         return {split: _Listing(folders, self.classes) for split, folders in self._found.items()}
 
-    def _is_imagenet100(self) -> bool:
-        return any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS)
+    def _family(self) -> str | None:
+        if any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS):
+            return "imagenet100"
+        return "imagenet" if len(self.classes) == IMAGENET_CLASSES and self._has_wordnet_ids() else None
+
+    def _has_wordnet_ids(self) -> bool:
+        return all(_WORDNET_ID.fullmatch(name) for name in self.classes)
 
 
 def _class_folders(folder: Path, split: SplitName) -> dict[str, Path]:

@@ -208,6 +208,23 @@ def test_the_two_lists_hold_a_hundred_ids_and_share_eight() -> None:
     assert (len(kaggle), len(cmc), len(kaggle & cmc)) == (100, 100, 8)
 
 
+@pytest.mark.parametrize(
+    ("names", "family"),
+    [
+        ([f"n{number:08}" for number in range(1000)], "imagenet"),
+        ([f"n{number:08}" for number in range(999)], None),
+        ([f"class{number:04}" for number in range(1000)], None),
+        (read_names(DATA / "imagenet100-cmc.txt"), "imagenet100"),
+    ],
+)
+def test_imagenet_is_known_by_its_thousand_classes(opened: Open, tmp_path: Path, names, family) -> None:
+    for split in ("train", "val"):
+        for name in names:
+            (tmp_path / "all" / split / name).mkdir(parents=True)
+
+    assert opened(f"imagefolder:{tmp_path / 'all'}").family == family
+
+
 # ImageNet-C
 
 

@@ -255,15 +255,36 @@ def test_the_corruption_error_is_relative_corruption_by_corruption():
     assert row.estimates[1].evidence.endswith("2 corruptions")
 
 
-def test_official_imagenet_c_is_relative_to_alexnet_too():
+def imagenet_c(**changes) -> Recording:
+    """Half of all images right under every corruption and severity, but for what is changed."""
     recording = Recording()
-    given = {"family": "imagenet100", "suite": "corruption", "source": "official"}
-    for severity in range(1, 6):
-        recording.add(0.5, condition="snow", severity=severity, **given)
+    given = {"family": "imagenet", "suite": "corruption", "source": "official", **changes}
+    severities = given.pop("severities", range(1, 6))
+    for condition in given.pop("conditions", ALEXNET):
+        for severity in severities:
+            recording.add(0.5, condition=condition, severity=severity, **given)
+    return recording
 
-    found = {row.labels[-1]: row.estimates[0].verdict for row in recording.table("mce").rows}
 
-    assert found == {"vanilla": "100.0", "AlexNet": f"{100 * 0.5 / ALEXNET['snow']:.1f}"}
+def test_official_imagenet_c_is_relative_to_alexnet_too():
+    found = {row.labels[-1]: row.estimates[0].verdict for row in imagenet_c().table("mce").rows}
+
+    expected = np.mean([100 * 0.5 / error for error in ALEXNET.values()])
+    assert found == {"vanilla": "100.0", "AlexNet": f"{expected:.1f}"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"family": "imagenet100"},
+        {"source": "generated"},
+        {"conditions": [name for name in ALEXNET if name != "fog"]},
+        {"conditions": [*ALEXNET, "spatter"]},
+        {"severities": (1, 2)},
+    ],
+)
+def test_alexnet_is_no_baseline_for_anything_else(changes):
+    assert [row.labels[-1] for row in imagenet_c(**changes).table("mce").rows] == ["vanilla"]
 
 
 def test_a_baseline_without_errors_gives_no_number():
