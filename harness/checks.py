@@ -5,10 +5,15 @@ What raises an error of its own here is let through: it will fail the cells that
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from defenses.base import Preprocessor
 
 PROBABILITY = 1e-4
 """How far rounding may take the sum of probabilities from 1."""
@@ -43,12 +48,13 @@ def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: i
         )
 
 
-def check_preprocessor(preprocessor: nn.Module, images: torch.Tensor) -> None:
+def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None:
     """Look at what a preprocessor makes of a few images [B,C,H,W] in [0,1].
 
-    Raises: UserError when it changes their shape or answers differently each time, or when no gradient comes back.
+    Raises: UserError when it changes their shape or answers differently each time, or when by one of its ways (but the
+    costly ones) no gradient comes back, one that is zero everywhere, or one that is not finite.
     """
-    name = getattr(preprocessor, "label", type(preprocessor).__name__)
+    name = preprocessor.label
     point = images.detach().clone().requires_grad_()
     try:
         shown, again = preprocessor(point), preprocessor(images)
@@ -61,11 +67,31 @@ def check_preprocessor(preprocessor: nn.Module, images: torch.Tensor) -> None:
             f"{name}: the preprocessor answers the same images differently each time; "
             "it must depend on the image alone."
         )
-    if not shown.requires_grad:
-        raise UserError(
-            f"{name}: no gradient comes back through the preprocessor, so that no attack could be adaptive. Return "
-            "defenses.base.bpda_identity(images, result) and declare gradient = 'bpda'."
-        )
+    for way in (way for way in preprocessor.ways if way not in preprocessor.costly):
+        _check_way(f"{name} ({way})", preprocessor.through(way), images)
+
+
+def _check_way(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None:
+    """Send a random gradient back through a preprocessor."""
+    point = images.detach().clone().requires_grad_()
+    try:
+        shown = preprocessor(point)
+        slope = torch.randn(shown.shape, generator=torch.Generator().manual_seed(0)).to(shown)
+        gradient = torch.autograd.grad(shown, point, slope, allow_unused=True)[0] if shown.requires_grad else None
+    except Exception:
+        return
+    if gradient is None:
+        fault = "no gradient comes back through the preprocessor"
+    elif not gradient.isfinite().all():
+        fault = "the gradient that comes back through the preprocessor holds NaN or infinity"
+    elif not gradient.any():
+        fault = "the gradient that comes back through the preprocessor is zero everywhere"
+    else:
+        return
+    raise UserError(
+        f"{name}: {fault}, so that no attack could be adaptive. Return defenses.base.bpda_identity(images, result) and "
+        "declare gradient = 'bpda'."
+    )
 
 
 def _are_probabilities(logits: torch.Tensor) -> bool:

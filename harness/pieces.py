@@ -113,11 +113,16 @@ def _shown(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) 
         "altered": trained.get("altered", False),
         "gradient": condition.parameters.get("gradient", ""),
         "stage": condition.parameters.get("stage", ""),
-        "transfer_from": "" if piece.source is None else piece.source.label,
+        "transfer_from": "" if piece.source is None else _source_label(piece.source, subject),
         "draws": condition.parameters.get("draws", 1),
         "data": _data_digest(piece.context.split)[:16],
         "weights": subject.digest,
     }
+
+
+def _source_label(source: Subject, target: Subject) -> str:
+    """Whose examples a target is shown; with its backbone where that is another."""
+    return source.label if source.backbone == target.backbone else f"{source.label} ({source.backbone})"
 
 
 def _data_digest(split: Split) -> str:

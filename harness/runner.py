@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import traceback
 from collections import Counter
@@ -23,12 +22,12 @@ from harness.models import Pipeline
 from harness.observer import Observer
 from harness.pieces import NONE, Piece, Score, cell_of, scores_of
 from harness.plan import Plan, PlannedPiece, note_plan
+from harness.planning import Planner
 from harness.progress import say, track
 from harness.records import Cell, Records
 from harness.registry import datasets, suites
 from harness.seeding import derive
 from harness.subjects import Subject, Workshop
-from harness.suites.base import Suite, SuiteContext, known_ways
 from harness.types import Split
 
 BLOCK_BYTES = 2**26
@@ -54,12 +53,12 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
     with contextlib.closing(workshop.observer), Records.open(config.out, write=True) as records:
         runner = Runner(workshop, records)
         pairs = workshop.pairs()
-        for suite in chosen:  # refuses bad options before anything is trained
-            list(runner.plan(suite, []))
+        for suite in chosen:
+            runner.planner.check(suite, [label for label, _ in pairs])
         plan = Plan(time.time(), workshop.planned_trainings(pairs))
         note_plan(config.out, plan)
         subjects = [subject for pair in pairs if (subject := runner.prepare(*pair)) is not None]
-        pieces = [piece for suite in chosen if subjects for piece in runner.plan(suite, subjects)]
+        pieces = [piece for suite in chosen if subjects for piece in runner.planner.plan(suite, subjects)]
         note_plan(config.out, plan._replace(pieces=[_planned(piece, workshop) for piece in pieces]))
         for piece in track(pieces, "score"):
             runner.evaluate(piece)
@@ -103,6 +102,7 @@ class Runner:
     def __init__(self, workshop: Workshop, records: Records) -> None:
         self.workshop = workshop
         self.records = records
+        self.planner = Planner(workshop)
         self.environment = describe_environment(workshop.device)
         self.counts: Counter[str] = Counter()
 
@@ -127,41 +127,6 @@ class Runner:
             return None
         self.records.forget_failure(attempt.identity)
         return subject
-
-    def plan(self, suite: Suite, subjects: list[Subject]) -> Iterator[Piece]:
-        """Every condition of a suite; models share the images where these do not depend on the model."""
-        config, dataset = self.workshop.config, self.workshop.dataset
-        split = dataset.test().take(config.test_limit(suite.limit, adversarial=suite.needs_model))
-        groups = [[subject] for subject in subjects] if suite.needs_model and subjects else [subjects]
-        for group in groups:
-            source = self._source(subjects, group[0]) if suite.needs_model and group else None
-            context = SuiteContext(
-                dataset=dataset,
-                split=split,
-                seed=group[0].seed if suite.needs_model and group else 0,
-                corruptions=config.corruptions,
-                attacks=config.attacks,
-                norm=config.norm,
-                epsilons=config.epsilons,
-                epsilon_space=config.epsilon_space,
-                target=group[0].model if suite.needs_model and group else None,
-                stochastic=suite.needs_model and bool(group) and group[0].defense.stochastic,
-                gradients=group[0].preprocessor.ways if group else tuple(known_ways()),
-                left_out=group[0].preprocessor.costly if group and config.preset == "quick" else (),
-                has_transfer=source is not None,
-                stochastic_source=source is not None and source.defense.stochastic,
-                batch_size=self.workshop.batch_size,
-            )
-            for condition in suite.conditions(context):
-                yield Piece(suite, condition, context, group, source if condition.threat == "transfer" else None)
-
-    def _source(self, subjects: list[Subject], target: Subject) -> Subject | None:
-        """The model whose adversarial examples a target is shown: `--transfer-from`, else another one of the run."""
-        return self._given_source or other_model(subjects, target)
-
-    @functools.cached_property
-    def _given_source(self) -> Subject | None:
-        return self.workshop.transfer_source()
 
     def evaluate(self, piece: Piece) -> None:
         """Score whatever of a piece is not recorded yet, and record it."""
@@ -283,12 +248,6 @@ class Runner:
         self.counts["failed"] += 1
         say(f"failed: {cell.shown['defense']}, {cell.shown['condition']}: {reason}")
         self.records.fail(cell, reason, environment=self.environment, seconds=seconds)
-
-
-def other_model(subjects: list[Subject], target: Subject) -> Subject | None:
-    """Another model of the run, the undefended one if it can be."""
-    others = [subject for subject in subjects if subject.digest != target.digest]
-    return min(others, key=lambda other: (other.defense.label != "vanilla", other.seed != target.seed), default=None)
 
 
 @torch.no_grad()

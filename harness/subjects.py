@@ -17,7 +17,7 @@ from harness import checkpoints
 from harness.cache import ArrayCache, digest_of
 from harness.checks import check_model, check_preprocessor
 from harness.config import RunConfig, base_recipe, default_backbone
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.models import ExternalModel, NormalizedModel
 from harness.observer import Observer
 from harness.plan import PlannedTraining
@@ -74,6 +74,11 @@ class Workshop:
         """[C,H,W] of the data set's images."""
         return tuple(self.dataset.test().images.shape[1:])
 
+    @property
+    def batch_size(self) -> int:
+        """Test images that a model is given at once."""
+        return self.config.batch_size or 256
+
     @functools.cached_property
     def training_split(self) -> Split:
         """The training images taken."""
@@ -86,11 +91,6 @@ class Workshop:
             self.config.preset, self.config.dataset, max(self.image_shape[1:])
         )
         return backbones.canonical(named)
-
-    @property
-    def batch_size(self) -> int:
-        """How many images are scored at a time."""
-        return self.config.batch_size or 256
 
     @property
     def smoothing(self) -> dict[str, Any]:
@@ -146,10 +146,15 @@ class Workshop:
         images = np.array(self.dataset.test().images[:PROBES])  # a copy: what is mapped from disk cannot be written
         return torch.from_numpy(images).to(self.device).float().div(255)
 
+    def ways(self, label: str) -> tuple[str, ...]:
+        """The ways through what precedes a defense's network."""
+        return self._preprocessor(defenses.create(label)).ways
+
     def subject(self, label: str, seed: int) -> Subject:
         """A defense at a seed, trained or loaded.
 
-        Raises: UserError for a checkpoint that does not fit; HarnessError when training diverges.
+        Raises: UserError for a checkpoint that does not fit; HarnessError when training diverges, or comes to a model
+        that answers as none may.
         """
         path = self.config.checkpoint
         if path is None:
@@ -222,6 +227,10 @@ class Workshop:
                     observer=self.observer,
                 ),
             )
+        try:
+            self._check_model(label, defense, model)
+        except UserError as error:  # what training came to is no mistake of the user's: the run goes on without it
+            raise HarnessError(str(error)) from error
         return self._subject(label, defense, seed, model, self.backbone, path, about)
 
     def _say_not_kept(self, path: Path) -> None:

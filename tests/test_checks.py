@@ -14,6 +14,7 @@ from harness.cache import ArrayCache
 from harness.checks import check_model, check_preprocessor
 from harness.config import RunConfig
 from harness.errors import UserError
+from harness.records import Records
 from harness.registry import Entry, defenses
 from harness.runner import run
 
@@ -80,15 +81,33 @@ def test_a_good_preprocessor_passes(work):
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (lambda images: images.detach().round(), "front: no gradient comes back.*bpda_identity"),
+        (lambda images: images.detach().round(), r"front \(exact\): no gradient comes back.*bpda_identity"),
+        (lambda images: (7 * images).round() / 7, "front.*is zero everywhere.*bpda_identity"),
+        (lambda images: 0.9 * images.detach() + 0 * images, "front.*is zero everywhere.*gradient = 'bpda'"),
+        (lambda images: (images - images.detach()).sqrt() + images, "front.*holds NaN or infinity.*bpda_identity"),
+        (lambda images: images.detach() * torch.ones((), requires_grad=True), "front.*no gradient comes back"),
         (lambda images: images[:, :, 1:], r"front: a preprocessor keeps the shape \[4, 3, 8, 8\], got \[4, 3, 7, 8\]"),
         (lambda images: images * torch.rand(1), "front: the preprocessor answers the same images differently"),
     ],
-    ids=["detached", "another shape", "random"],
+    ids=["detached", "rounded", "a gradient of zero", "no slope", "its own alone", "another shape", "random"],
 )
 def test_a_preprocessor_that_breaks_the_contract_is_refused(work, message):
     with pytest.raises(UserError, match=message):
         check_preprocessor(Front(work), IMAGES)
+
+
+def test_every_way_but_the_costly_ones_is_looked_at():
+    class Ways(Front):
+        gradients = ("identity", "none", "slow")
+        costly = ("slow",)
+
+        def through(self, gradient):
+            return Front(lambda images: bpda_identity(images, images) if gradient == "identity" else images.detach())
+
+    with pytest.raises(UserError, match=r"front \(none\): no gradient comes back"):
+        check_preprocessor(Ways(lambda images: images), IMAGES)
+    Ways.costly = ("none", "slow")
+    check_preprocessor(Ways(lambda images: images), IMAGES)
 
 
 class Softened(Defense):
@@ -112,3 +131,40 @@ def test_a_run_refuses_before_it_trains(tmp_path: Path, monkeypatch):
     assert not list((tmp_path / "out").glob("checkpoints/*.pt"))
 
     assert run(dataclasses.replace(config, defenses=("vanilla",)), ArrayCache(tmp_path / "cache")).failed == 0
+
+
+class Restless(nn.Module):
+    """A network that learns to answer at random: untrained it does not."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("noise", torch.zeros(()))
+
+    def forward(self, images):
+        self.noise += float(self.training)
+        return self.model(images) + self.noise * torch.rand(1)
+
+
+class Restlessness(Defense):
+    """Plain training of such a network."""
+
+    label = "restless"
+
+    def protect(self, model):
+        return Restless(model)
+
+
+def test_what_training_came_to_is_looked_at_too(tmp_path: Path, monkeypatch):
+    defenses.names()
+    monkeypatch.setitem(defenses._entries, "restless", Entry("restless", Restlessness, f"{__file__}:1"))
+    config = RunConfig(
+        defenses=("restless", "vanilla"), suites=("clean",), limit=4, train_limit=32, epochs=1, out=tmp_path / "out"
+    )
+
+    for _ in range(2):  # trained, then restored
+        assert run(config, ArrayCache(tmp_path / "cache")).failed == 1
+        with Records.open(config.out) as records:
+            ((_, reason),) = records.failures()
+            assert set(records.frame().defense) == {"vanilla"}
+        assert "restless: the model answers the same images differently each time" in reason

@@ -17,9 +17,11 @@ from harness.attacks.base import Attack
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.errors import UserError
+from harness.pieces import cell_of
+from harness.planning import other_model
 from harness.records import Records
 from harness.registry import Entry, Registry, attacks, defenses, preprocessors
-from harness.runner import Outcome, Runner, open_workshop, other_model, run
+from harness.runner import Outcome, Runner, open_workshop, run
 from harness.suites.base import SuiteContext
 
 
@@ -87,7 +89,7 @@ def test_each_threat_attacks_its_own_model(small: RunConfig, cache: ArrayCache, 
     with Records.open(chosen.out, write=True) as records:
         at_work = Runner(open_workshop(chosen, cache), records)
         plain, blurred = (at_work.prepare(label, 0) for label in ("vanilla", "blur"))
-        for piece in at_work.plan(runner.suites.create("adversarial"), [plain, blurred]):
+        for piece in at_work.planner.plan(runner.suites.create("adversarial"), [plain, blurred]):
             at_work.evaluate(piece)
 
     attacked = [model for model, _ in spy]
@@ -127,6 +129,54 @@ def test_the_source_may_be_a_checkpoint(small: RunConfig, cache: ArrayCache, tmp
         assert records.frame().transfer_from.unique().tolist() == ["blur"]
 
 
+def test_the_source_given_may_be_the_target_itself(small: RunConfig, cache: ArrayCache, capsys) -> None:
+    chosen = dataclasses.replace(small, defenses=("vanilla", "blur"), suites=("adversarial:threats=transfer",))
+    run(chosen, cache)
+    checkpoint = next((small.out / "checkpoints").glob("*vanilla*.pt"))
+    chosen = dataclasses.replace(chosen, transfer_from=checkpoint, out=tmp_out(small, "again"))
+
+    outcome = run(chosen, cache)
+
+    assert outcome == Outcome(evaluated=2, skipped=0, failed=0)
+    with Records.open(chosen.out) as records:
+        assert set(records.frame().defense) == {"blur"}
+    assert "vanilla (seed 0) is the model of --transfer-from itself: no transfer to it" in capsys.readouterr().err
+
+
+def test_a_source_of_another_backbone_is_shown_with_it(small: RunConfig, cache: ArrayCache) -> None:
+    run(dataclasses.replace(small, suites=("clean",), backbone="resnet_mid", out=tmp_out(small, "source")), cache)
+    checkpoint = next((tmp_out(small, "source") / "checkpoints").glob("*.pt"))
+    run(dataclasses.replace(small, suites=("adversarial:threats=transfer",), transfer_from=checkpoint), cache)
+
+    with Records.open(small.out) as records:
+        assert records.frame().transfer_from.unique().tolist() == ["vanilla (resnet_mid)"]
+
+
+def tmp_out(config: RunConfig, name: str) -> Path:
+    return config.out.with_name(name)
+
+
+def test_the_ball_is_the_targets_and_the_draws_are_the_sources(small: RunConfig, cache: ArrayCache) -> None:
+    with Records.open(small.out, write=True) as records:
+        at_work = Runner(open_workshop(dataclasses.replace(small, defenses=("vanilla", "pni")), cache), records)
+        plain, noisy = (at_work.prepare(label, 0) for label in ("vanilla", "pni"))
+        pieces = list(at_work.planner.plan(runner.suites.create("adversarial"), [plain, noisy]))
+
+    assert {id(piece.context.target) for piece in pieces} == {id(plain.model), id(noisy.model)}
+    draws = {(p.subjects[0].label, p.condition.threat, p.condition.parameters["draws"]) for p in pieces}
+    assert draws == {
+        ("vanilla", "bare", 1), ("vanilla", "transfer", 10), ("vanilla", "adaptive", 1),
+        ("pni", "bare", 10), ("pni", "transfer", 1), ("pni", "adaptive", 10),
+    }  # fmt: skip
+    cells = {
+        (p.subjects[0].label, p.condition.threat): cell_of(p, p.subjects[0], "none", at_work.workshop).spec
+        for p in pieces
+    }
+    assert {key for key, spec in cells.items() if "batch_size" not in spec} == {
+        ("vanilla", "bare"), ("vanilla", "adaptive"),
+    }  # fmt: skip
+
+
 def test_a_source_without_a_name_is_refused(small: RunConfig, cache: ArrayCache, tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "bare.pt")
 
@@ -163,6 +213,10 @@ def test_a_way_may_be_chosen_and_one_there_is_not_is_refused(small: RunConfig, c
     suite = "adversarial:threats=adaptive,gradients=identity"
     assert run(dataclasses.replace(small, suites=(suite,)), cache).evaluated == 1
     assert run(dataclasses.replace(small, defenses=("blur",), suites=(suite,)), cache).evaluated == 1
+    wrong = dataclasses.replace(small, defenses=("blur",), suites=("masking:gradient=bpda",), out=tmp_out(small, "no"))
+    with pytest.raises(UserError, match="gradient must be one of the preprocessor's exact, got bpda"):
+        run(wrong, cache)
+    assert not (wrong.out / "checkpoints").exists()  # refused before it was trained
     with pytest.raises(UserError, match=r"unknown gradient 'straight'.*Known: bpda, exact, identity, unrolled"):
         run(dataclasses.replace(small, suites=("adversarial:gradients=straight",)), cache)
 
@@ -218,7 +272,7 @@ def test_an_interrupted_attack_goes_on_at_its_next_stage(small: RunConfig, cache
     with Records.open(chosen.out, write=True) as records:
         at_work = Runner(open_workshop(chosen, cache), records)
         subject = at_work.prepare("vanilla", 0)
-        at_work.evaluate(next(iter(at_work.plan(runner.suites.create(chosen.suites[0]), [subject]))))
+        at_work.evaluate(next(iter(at_work.planner.plan(runner.suites.create(chosen.suites[0]), [subject]))))
 
     outcome = run(chosen, cache)
 

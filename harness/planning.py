@@ -1,0 +1,89 @@
+"""What a run evaluates: every condition of its suites, on the models that it is for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+from harness.pieces import Piece
+from harness.progress import say
+from harness.subjects import Subject, Workshop
+from harness.suites.base import Suite, SuiteContext
+
+
+class Planner:
+    """Makes pieces of suites and models."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.workshop = workshop
+
+    def check(self, suite: Suite, labels: list[str]) -> None:
+        """See whether a suite can be planned for the defenses of these labels, none of which is trained yet.
+
+        Raises: UserError for options that cannot be.
+        """
+        context = self._context(suite)
+        for ways in dict.fromkeys(map(self.workshop.ways, labels)):
+            suite.conditions(dataclasses.replace(context, gradients=ways))
+
+    def plan(self, suite: Suite, subjects: list[Subject]) -> Iterator[Piece]:
+        """Every condition of a suite; models share the images where these do not depend on the model."""
+        context = self._context(suite)
+        if not suite.needs_model:
+            for condition in suite.conditions(context):
+                yield Piece(suite, condition, context, subjects)
+            return
+        for subject in subjects:
+            source = self._source(subjects, subject)
+            own = self._own(context, subject, source)
+            for condition in suite.conditions(own):
+                yield Piece(suite, condition, own, [subject], source if condition.threat == "transfer" else None)
+
+    def _context(self, suite: Suite) -> SuiteContext:
+        """What a suite may know of the run, whatever the model."""
+        config, dataset = self.workshop.config, self.workshop.dataset
+        return SuiteContext(
+            dataset=dataset,
+            split=dataset.test().take(config.test_limit(suite.limit, adversarial=suite.needs_model)),
+            seed=0,
+            corruptions=config.corruptions,
+            attacks=config.attacks,
+            norm=config.norm,
+            epsilons=config.epsilons,
+            epsilon_space=config.epsilon_space,
+            batch_size=self.workshop.batch_size,
+        )
+
+    def _own(self, context: SuiteContext, subject: Subject, source: Subject | None) -> SuiteContext:
+        """What a suite that attacks models may know of one."""
+        return dataclasses.replace(
+            context,
+            seed=subject.seed,
+            target=subject.model,
+            stochastic=subject.defense.stochastic,
+            gradients=subject.preprocessor.ways,
+            left_out=subject.preprocessor.costly if self.workshop.config.preset == "quick" else (),
+            has_transfer=source is not None,
+            stochastic_source=source is not None and source.defense.stochastic,
+        )
+
+    def _source(self, subjects: list[Subject], target: Subject) -> Subject | None:
+        """The model whose adversarial examples a target is shown: `--transfer-from`, else another one of the run."""
+        given = self._given_source
+        if given is None:
+            return other_model(subjects, target)
+        if given.digest == target.digest:
+            say(f"{target.label} (seed {target.seed}) is the model of --transfer-from itself: no transfer to it.")
+            return None
+        return given
+
+    @functools.cached_property
+    def _given_source(self) -> Subject | None:
+        return self.workshop.transfer_source()
+
+
+def other_model(subjects: list[Subject], target: Subject) -> Subject | None:
+    """Another model of the run, the undefended one if it can be."""
+    others = [subject for subject in subjects if subject.digest != target.digest]
+    return min(others, key=lambda other: (other.defense.label != "vanilla", other.seed != target.seed), default=None)
