@@ -23,7 +23,7 @@ from harness.observer import Observer
 from harness.plan import PlannedTraining
 from harness.progress import say
 from harness.registry import backbones, defenses, preprocessors
-from harness.robustbench import ZooName, load_zoo_model, zoo_version
+from harness.robustbench import SCHEME, ZooName, load_zoo_model, zoo_version
 from harness.seeding import derive
 from harness.training import TRAINING_VERSION, TrainingJob, epoch_tag, kept_path, train
 from harness.types import Recipe, Split
@@ -186,18 +186,19 @@ class Workshop:
         return label
 
     def _from_zoo(self, wanted: ZooName, label: str) -> Subject:
-        """A model of RobustBench's zoo, as it comes."""
+        """A model of RobustBench's zoo, as it comes, under its name there: no network that this harness trained."""
         defense = defenses.create(label)
         if label != UNDEFENDED:
             raise UserError(
-                f"the models of RobustBench's zoo come trained and are scored as {UNDEFENDED}, got --defense {label}. "
+                f"the models of RobustBench's zoo come trained and take no defense, got --defense {label}. "
                 "Choose what goes in front of them with --preprocess."
             )
         network = load_zoo_model(wanted, self.dataset.family or self.dataset.name)
         model = ExternalModel(network, self.dataset.mean, self.dataset.std).to(self.device)
         self._check_model(wanted.label, defense, model)
         about = {"checkpoint": wanted.label, "preset": "zoo", "dataset": self.dataset.name}
-        return self._subject(label, defense, 0, model, wanted.label, Path(wanted.label), about, f"zoo {zoo_version()}")
+        code = f"zoo {zoo_version()}"
+        return self._subject(wanted.label, defense, 0, model, SCHEME, Path(wanted.label), about, code)
 
     def _trained(self, label: str, seed: int) -> Subject:
         defense = defenses.create(label)

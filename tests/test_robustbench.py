@@ -23,6 +23,8 @@ from harness.registry import Entry, datasets
 from harness.robustbench import ZooName
 from harness.runner import Outcome, predict, run
 from harness.types import Split
+from reports import build
+from reports.collection import collect
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # RobustBench's and its dependencies' own
@@ -114,8 +116,8 @@ def test_a_model_of_the_zoo_is_scored_behind_any_preprocessing(config, cache, zo
         frame = records.frame()
         raw = frame[(frame.suite == "clean") & (frame.preprocess == "none")].identity.item()
         found = records.predictions(raw)
-    assert set(frame.backbone) == {"robustbench:Tiny2026"}
-    assert set(frame.defense) == {"vanilla"}
+    assert set(frame.backbone) == {"robustbench"}
+    assert set(frame.defense) == {"robustbench:Tiny2026"}
     assert set(frame.preprocess) == {"none", "virolbi:level=0.3"}
     split = Ten(data_root=Path(), cache=cache).test()
     folder = Path(zoo.partition("models=")[2])
@@ -123,6 +125,36 @@ def test_a_model_of_the_zoo_is_scored_behind_any_preprocessing(config, cache, zo
     with torch.no_grad():
         expected = theirs(torch.from_numpy(split.images).float() / 255).argmax(1)
     assert np.array_equal(found, expected.numpy())
+
+
+def test_a_model_of_the_zoo_is_under_its_own_name_and_beside_no_number_of_the_paper(config, cache, zoo) -> None:
+    chosen = RunConfig(**{**vars(config), "checkpoint": Path(zoo), "defenses": (), "preprocess": "blur"})
+
+    run(chosen, cache)
+
+    (table,) = build(collect([chosen.out]).cells, ["summary"])
+    assert [column.defense for column in table.columns] == ["robustbench:Tiny2026"]
+    assert [row.estimates[0].paper for row in table.rows] == [None, None]
+    assert "paper" not in " ".join(table.caption)
+
+
+def test_examples_transferred_from_a_model_of_the_zoo_name_it(config, cache, zoo) -> None:
+    chosen = RunConfig(
+        **{
+            **vars(config),
+            "suites": ("adversarial:attacks=fgsm,threats=transfer",),
+            "defenses": ("vanilla",),
+            "epochs": 1,
+            "transfer_from": Path(zoo),
+        }
+    )
+
+    run(chosen, cache)
+
+    with Records.open(chosen.out) as records:
+        frame = records.frame()
+    assert set(frame.transfer_from) == {"robustbench:Tiny2026"}
+    assert set(frame.defense) == {"vanilla"}
 
 
 def test_the_ball_of_a_zoo_model_is_measured_by_the_data_sets_std(zoo) -> None:
@@ -173,7 +205,7 @@ def test_a_malformed_name_is_refused(text) -> None:
 def test_a_zoo_model_is_not_trained_by_a_defense(config, cache, zoo) -> None:
     chosen = RunConfig(**{**vars(config), "checkpoint": Path(zoo), "defenses": ("virolbi_fixed",)})
 
-    with pytest.raises(UserError, match="come trained and are scored as vanilla, got --defense virolbi_fixed"):
+    with pytest.raises(UserError, match="come trained and take no defense, got --defense virolbi_fixed"):
         run(chosen, cache)
 
 
