@@ -16,7 +16,7 @@ from .cells import Cell, Cells, base_name
 from .layout import Label, Place, assemble, backbone_label, preprocess_label
 from .table import Finding, Table
 
-PASS, FAIL = "pass", "FAIL"
+PASS, FAIL, NOT_RUN = "pass", "FAIL", "not run"
 SIGNIFICANT = 0.05
 """The p-value from which on one attack counts as weaker than another on the same images."""
 NOTHING_LEFT = 0.05
@@ -90,8 +90,11 @@ def beats_black_box(cells: Cells, members: Sequence[Cell]) -> Finding | None:
 
 
 def beats_transfer(cells: Cells, members: Sequence[Cell]) -> Finding | None:
-    """With the gradient no more is left than by another model's examples."""
-    return _compare(cells, members, [cell for cell in members if cell.threat == "transfer"], "transfer")
+    """With the gradient no more is left than by another model's examples; not run where there was no other."""
+    others = [cell for cell in members if cell.threat == "transfer"]
+    if not others:
+        return Finding(verdict=NOT_RUN, evidence="needs another network: --transfer-from")
+    return _compare(cells, members, others, "transfer")
 
 
 def effort_is_enough(cells: Cells, members: Sequence[Cell]) -> Finding | None:

@@ -39,7 +39,9 @@ def test_the_checks_are_printed_written_and_drawn(trained: Path, tmp_path: Path)
     for check in ("nothing left at large ε", "many steps ≤ one step", "there is a gradient"):
         assert check.split()[0] in first.stdout
     text = (tmp_path / "tables" / "masking.csv").read_text()
-    assert text.count("pass") + text.count("FAIL") == 6  # no other model to transfer from
+    assert text.count("pass") + text.count("FAIL") == 6
+    assert "white box ≤ transfer,shapes,blur,not run,needs another network: --transfer-from" in text
+    assert "not run" in first.stdout
     pictures = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     assert pictures.keys() == {f"masking.{ending}" for ending in ("png", "pdf", "svg", "md")}
 

@@ -83,10 +83,22 @@ def test_what_was_not_run_is_blank_and_alone_makes_no_table():
     keep = [row["attack"] in ("fgsm", "pgd") and row["threat"] == "adaptive" for row in recording.rows]
     recording.rows = [row for row, kept in zip(recording.rows, keep, strict=True) if kept]
 
-    assert set(verdicts(recording)) == {"nothing left at large ε", "many steps ≤ one step"}
+    assert set(verdicts(recording)) == {"nothing left at large ε", "many steps ≤ one step", "white box ≤ transfer"}
     other = Recording()
     other.add()
     assert tables.create("masking").build(other.cells()) is None
+
+
+def test_a_check_that_needs_another_network_says_so_where_there_is_none():
+    recording = masking()
+    recording.rows = [row for row in recording.rows if row["threat"] == "adaptive"]
+
+    found = verdicts(recording)
+
+    assert found["white box ≤ transfer"] == Finding(
+        verdict="not run", evidence="needs another network: --transfer-from"
+    )
+    assert {finding.verdict for name, finding in found.items() if name != "white box ≤ transfer"} == {"pass"}
 
 
 def test_the_checks_stay_out_of_the_other_tables():
