@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -75,7 +76,12 @@ class AdversarialExamples:
             places,
             name="table2",
             title="Adversarial examples (Table 2 of the paper)",
-            caption=[*about_attacks(shown), WORST_CASE, *common(cells, chosen, places, paper_note=PAPER_NOTE)],
+            caption=[
+                *about_attacks(shown),
+                WORST_CASE,
+                *_flags(chosen),
+                *common(cells, chosen, places, paper_note=PAPER_NOTE),
+            ],
             row_header=("backbone", "ε", "threat", "preprocess", "attack"),
         )
 
@@ -164,6 +170,13 @@ def _draws(chosen: Sequence[Cell]) -> list[str]:
     """Over how many gradients a step is averaged for models that draw random numbers."""
     averaged = {(str(cell.draws), cell.defense) for cell in chosen if cell.draws > 1}
     return [f"Gradients averaged per step: {_listed(averaged)}."] if averaged else []
+
+
+def _flags(chosen: Sequence[Cell]) -> list[str]:
+    """What attacks had to say against the model, by which their numbers may be too high."""
+    said = [(cell.defense, json.loads(cell.details or "{}").get("flags", [])) for cell in chosen]
+    flags = {(f"“{flag}”", defense) for defense, found in said for flag in found}
+    return [f"Warnings of attacks: {_listed(flags)}."] if flags else []
 
 
 def _listed(pairs: Iterable[tuple[str, str]]) -> str:

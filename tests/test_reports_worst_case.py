@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -175,3 +177,16 @@ def test_paired_tests_compare_the_results_of_autoattack():
     (row,) = recording.table("paired").rows
 
     assert row.estimates[0].verdict == "+20.0*"
+
+
+def test_what_attacks_warned_of_is_in_the_caption():
+    recording = Recording()
+    for defense, flags in (("pni", ["it seems random", "use rand"]), ("blur", ["it seems random"]), ("vanilla", [])):
+        details = json.dumps({"flags": flags})
+        given = {"attack": "autoattack", "defense": defense}
+        recording.attack(0.4, stage="apgd-ce", condition="autoattack apgd-ce eps=8/255", details=details, **given)
+        recording.attack(0.3, stage="square", condition="autoattack square eps=8/255", **given)
+
+    caption = " ".join(recording.table("table2").caption)
+
+    assert "Warnings of attacks: “it seems random” for blur, pni; “use rand” for pni." in caption
