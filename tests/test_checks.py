@@ -89,7 +89,7 @@ def test_a_good_preprocessor_passes(work):
         (lambda images: images[:, :, 1:], r"front: a preprocessor keeps the shape \[4, 3, 8, 8\], got \[4, 3, 7, 8\]"),
         (lambda images: images * torch.rand(1), "front: the preprocessor answers the same images differently"),
     ],
-    ids=["detached", "rounded", "a gradient of zero", "no slope", "its own alone", "another shape", "random"],
+    ids=["detached", "rounded", "a gradient of zero", "an infinite slope", "its own alone", "another shape", "random"],
 )
 def test_a_preprocessor_that_breaks_the_contract_is_refused(work, message):
     with pytest.raises(UserError, match=message):

@@ -20,10 +20,10 @@ QUICK = ("--limit", "6", "--steps", "2", "--restarts", "1", "--queries", "3")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     config = RunConfig(
-        defenses=("blur",), suites=("clean",), epochs=1, train_limit=64, limit=4, device="cpu", out=folder
+        defenses=("blur", "vanilla"), suites=("clean",), epochs=1, train_limit=64, limit=4, device="cpu", out=folder
     )
     run(config, ArrayCache(folder / "cache"))
-    return next((folder / "checkpoints").glob("*.pt"))
+    return next((folder / "checkpoints").glob("*blur*.pt"))
 
 
 def diagnose(*options: object) -> subprocess.CompletedProcess[str]:
@@ -52,12 +52,13 @@ def test_the_checks_are_printed_written_and_drawn(trained: Path, tmp_path: Path)
     with Records.open(tmp_path) as records:
         frame = records.frame()
     assert set(frame.defense) == {"blur"}
-    assert len(frame) == 8 * 2 + 4
+    assert len(frame) == 8 * 2 + 5
 
 
 def test_the_preprocessing_and_the_source_may_be_chosen(trained: Path, tmp_path: Path) -> None:
+    source = next(trained.parent.glob("*vanilla*.pt"))
     done = diagnose(
-        *("--checkpoint", trained, "--out", tmp_path, *QUICK, "--transfer-from", trained),
+        *("--checkpoint", trained, "--out", tmp_path, *QUICK, "--transfer-from", source),
         *("--preprocess", "virolbi:level=0.3", "--gradient", "identity", "--epsilon", "0.1"),
     )
 

@@ -11,12 +11,13 @@ from harness import runner
 from harness.attacks.landscape import Landscape
 from harness.config import DEFAULT_SUITES, RunConfig
 from harness.errors import UserError
+from harness.models import NormalizedModel
 from harness.registry import suites
 from harness.suites.base import SuiteContext
 from harness.types import Split
 
-from .test_attack_options import ball, victim  # noqa: F401 (a fixture)
-from .test_attacks import run
+from .test_attack_options import Times, ball, victim  # noqa: F401 (a fixture)
+from .test_attacks import MEAN, STD, run
 
 
 def context(**changes) -> SuiteContext:
@@ -37,6 +38,7 @@ def test_the_conditions_are_a_curve_and_attacks_at_one_radius():
         ("adaptive", "landscape eps=0.05"),
         ("adaptive", "square:queries=1000 eps=0.05"),
         ("adaptive", "apgd eps=0.05"),
+        ("adaptive", "pgd:loss=margin eps=0.05"),
         ("adaptive", "pgd:steps=100,restarts=5 eps=0.05"),
         ("transfer", "pgd eps=0.05"),
     ]
@@ -45,9 +47,10 @@ def test_the_conditions_are_a_curve_and_attacks_at_one_radius():
 def test_the_radius_is_the_runs_first_unless_said():
     found = suites.create("masking:steps=7,restarts=2,queries=9").conditions(context(epsilons=(4 / 255, 8 / 255)))
 
-    assert [c.name for c in found[-3:]] == [
+    assert [c.name for c in found[-4:]] == [
         "square:queries=9 eps=4/255",
         "apgd eps=4/255",
+        "pgd:loss=margin eps=4/255",
         "pgd:steps=7,restarts=2 eps=4/255",
     ]
 
@@ -102,7 +105,7 @@ def test_the_landscape_of_an_honest_model_follows_its_gradient(victim):  # noqa:
 
     found = run(attack, model, images, labels, budget=ball(0.03, norm="Linf"))
 
-    assert attack.measures["zero_gradients"] == 0
+    assert attack.measures["zero_gradients"] == attack.measures["zero_margin_gradients"] == 0
     assert attack.measures["zero_components"] < 0.2
     assert attack.measures["gradient_wins"] > 0.98
     assert ball(0.03, norm="Linf").distance(found, images).max() <= 0.03 + 1e-6
@@ -115,6 +118,19 @@ def test_the_landscape_shows_a_gradient_that_is_not_there(victim):  # noqa: F811
     run(attack, Staircase(model), images, labels, budget=ball(0.03, norm="Linf"))
 
     assert attack.measures["zero_gradients"] == 1
+    assert attack.measures["gradient_wins"] < 0.2
+
+
+def test_the_landscape_shows_that_large_logits_hide_the_loss_that_attacks_climb(victim):  # noqa: F811
+    model, images, labels = victim
+    known = model(images).argmax(1) == labels
+    scaled = NormalizedModel(nn.Sequential(model.network, Times(1e4)), MEAN, STD)
+    attack = Landscape()
+
+    run(attack, scaled, images[known], labels[known], budget=ball(0.03, norm="Linf"))
+
+    assert attack.measures["zero_gradients"] > 0.9
+    assert attack.measures["zero_margin_gradients"] == 0
     assert attack.measures["gradient_wins"] < 0.2
 
 

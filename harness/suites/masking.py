@@ -16,7 +16,7 @@ CURVE = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 /
 
 @suites.register("masking")
 class Masking(Adversarial):
-    """Checks on the attacks themselves: one and many steps over a range of ε, black box, transfer, more effort (L∞).
+    """Checks on attacks: one and many steps over a range of ε, black box, transfer, another loss, more effort (L∞).
 
     epsilon: the radius at which attacks are compared, 0 for the run's first · steps, restarts: of the attack with more
     effort than PGD-20 · queries: of the black-box attack · gradient: the way through a preprocessor, "" for its usual
@@ -41,7 +41,13 @@ class Masking(Adversarial):
         if gradient and gradient not in known_ways():
             raise unknown_name("gradient", gradient, known_ways())
         self.epsilon, self.gradient = epsilon, gradient
-        self.probes = ("landscape", f"square:queries={queries}", "apgd", f"pgd:steps={steps},restarts={restarts}")
+        self.probes = (
+            "landscape",
+            f"square:queries={queries}",
+            "apgd",
+            "pgd:loss=margin",
+            f"pgd:steps={steps},restarts={restarts}",
+        )
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
         """The curve of FGSM and PGD, then the other attacks at one radius, all adaptive; PGD's transfer there."""
