@@ -243,20 +243,42 @@ def test_wrong_options_are_refused(text, message):
 # An independent implementation
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.045), ("L2", 0.35)])
-def test_success_is_that_of_foolbox(victim, norm, epsilon):
-    foolbox = pytest.importorskip("foolbox")
-    model, images, labels = victim
-    theirs = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    kind = foolbox.attacks.LinfPGD if norm == "Linf" else foolbox.attacks.L2PGD
-    attack = kind(rel_stepsize=0.25, steps=20)
+@pytest.fixture(scope="module")
+def bent() -> tuple[NormalizedModel, torch.Tensor, torch.Tensor]:
+    """A deeper network on classes of four patterns each, so bent that one step finds far less than twenty."""
+    labels, which = torch.arange(1400) % 5, torch.randint(0, 4, (1400,), generator=source(7))
+    patterns = torch.rand((5, 4, 3, 6, 6), generator=source(5)) * 0.5 + 0.25
+    images = (patterns[labels, which] + 0.05 * torch.randn((1400, 3, 6, 6), generator=source(6))).clamp(0, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = [nn.Conv2d(3, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 16, 3), nn.Tanh(), nn.Flatten()]
+        model = NormalizedModel(nn.Sequential(*first, nn.Linear(256, 64), nn.Tanh(), nn.Linear(64, 5)), MEAN, STD)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(images[:800]), labels[:800]).backward()
+        optimizer.step()
+    return model.eval(), images[800:], labels[800:]
 
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.045), ("L2", 0.35)])
+def test_success_is_that_of_foolbox_and_of_nothing_weaker(bent, norm, epsilon):
+    foolbox = pytest.importorskip("foolbox")
+    model, images, labels = bent
+    kind = foolbox.attacks.LinfPGD if norm == "Linf" else foolbox.attacks.L2PGD
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        *_, success = attack(theirs, images, labels, epsilons=epsilon)
-    found = run(PGD(steps=20), model, images, labels, budget=ball(epsilon, norm=norm))
-
-    ours = float((model(found).argmax(1) != labels).float().mean())
+        theirs = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+        *_, success = kind(rel_stepsize=0.25, steps=20)(theirs, images, labels, epsilons=epsilon)
     expected = float(success.float().mean())
-    assert 0.1 < expected < 0.95
-    assert abs(ours - expected) <= 2 * np.sqrt(expected * (1 - expected) / len(images))
+
+    ours, short, one_step = (
+        1 - accuracy(model, run(attack, model, images, labels, budget=ball(radius, norm=norm)), labels)
+        for attack, radius in ((PGD(), epsilon), (PGD(), 0.9 * epsilon), (FGSM(), epsilon))
+    )
+
+    off = 2 * np.sqrt(expected * (1 - expected) / len(images))
+    assert 0.3 < expected < 0.9
+    assert abs(ours - expected) <= off
+    assert short < expected - off
+    assert one_step < expected - 0.2
