@@ -97,6 +97,22 @@ def test_every_way_gives_the_same_image_and_its_own_gradient(way):
     assert images.grad.isfinite().all()
 
 
+def test_how_far_back_the_iteration_is_followed_may_be_chosen():
+    images, weights = pictures(2, 3, 8, 8), random_images(2, 3, 8, 8, seed=3)
+    slopes = {}
+    for unroll in (1, 50, 100_000, 0):
+        point = images.clone().requires_grad_()
+        front = preprocessors.create(f"virolbi:nu=4,level=0.5,unroll={unroll}").through("unrolled")
+        (slopes[unroll],) = torch.autograd.grad(front(point), point, weights)
+
+    assert torch.equal(slopes[0], slopes[100_000])
+    misses = [float((slopes[unroll] - slopes[0]).norm()) for unroll in (1, 50)]
+    assert misses[0] > misses[1] > 0
+    assert preprocessors.canonical("virolbi:unroll=50") == "virolbi"
+    with pytest.raises(UserError, match="unroll must be a whole number of at least 0, got -1"):
+        preprocessors.create("virolbi:unroll=-1")
+
+
 def test_a_way_there_is_not_is_refused():
     with pytest.raises(UserError, match="unknown gradient of virolbi 'straight'"):
         ViRoLBI().through("straight")

@@ -12,9 +12,9 @@ from harness.registry import preprocessors
 
 from ..base import Preprocessor, bpda_identity
 from .gradient import attach_gradient
-from .settings import Scheme, checked_level, checked_scheme, positive
+from .settings import Scheme, checked_level, checked_scheme, positive, whole_number
 from .smoothing import smooth
-from .unrolled import attach_unrolled
+from .unrolled import STEPS, attach_unrolled
 
 
 @preprocessors.register("virolbi")
@@ -24,7 +24,8 @@ class ViRoLBI(Preprocessor):
     Ways through: `bpda` holds the partition frozen, `identity` takes the smoothing for no change at all, `unrolled`
     differentiates the last iterations.
 
-    nu: larger smooths by scale rather than contrast · level: 0–1, larger keeps more · kappa, scheme: see `smooth`
+    nu: larger smooths by scale rather than contrast · level: 0–1, larger keeps more · kappa, scheme: see `smooth` ·
+    unroll: how many iterations `unrolled` differentiates, 0 for all; larger follows an influence further back
     `last_outcomes` counts in the last batch: images per outcome, and `iterations` in all.
     """
 
@@ -32,16 +33,25 @@ class ViRoLBI(Preprocessor):
     gradients = ("bpda", "identity", "unrolled")
     costly = ("unrolled",)
 
-    def __init__(self, *, nu: float = 1.0, level: float = 0.6, kappa: float = 5.0, scheme: Scheme = "paper") -> None:
+    def __init__(
+        self,
+        *,
+        nu: float = 1.0,
+        level: float = 0.6,
+        kappa: float = 5.0,
+        scheme: Scheme = "paper",
+        unroll: int = STEPS,
+    ) -> None:
         super().__init__()
         self.nu, self.level, self.kappa = positive("nu", nu), checked_level(level), positive("kappa", kappa)
-        self.scheme = checked_scheme(scheme)
+        self.scheme, self.unroll = checked_scheme(scheme), whole_number("unroll", unroll, least=0)
         self.last_outcomes: dict[str, int] = {}
         self._way = self.gradients[0]
 
     def extra_repr(self) -> str:
         """The parameters, for `repr`."""
-        return f"nu={self.nu:g}, level={self.level:g}, kappa={self.kappa:g}, scheme={self.scheme}"
+        numbers = f"nu={self.nu:g}, level={self.level:g}, kappa={self.kappa:g}"
+        return f"{numbers}, scheme={self.scheme}, unroll={self.unroll}"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The smoothed images [B,C,H,W]."""
@@ -50,7 +60,8 @@ class ViRoLBI(Preprocessor):
         if self._way == "identity":
             return bpda_identity(images, smoothed.images)
         if self._way == "unrolled":
-            return attach_unrolled(images, smoothed, level=self.level, nu=self.nu, kappa=self.kappa)
+            options = {"level": self.level, "nu": self.nu, "kappa": self.kappa}
+            return attach_unrolled(images, smoothed, **options, steps=self.unroll)
         return attach_gradient(images, smoothed)
 
     def through(self, gradient: str) -> ViRoLBI:

@@ -13,7 +13,7 @@ from .settings import Settings, make_settings
 from .smoothing import Smoothed, path, smooth
 
 STEPS = 50
-"""Iterations differentiated, of a few hundred that a path of `fast` takes with the steps taken here."""
+"""Iterations differentiated unless asked for more, of a few hundred that a path takes with the steps taken here."""
 _SHARE = 0.9
 """Of the bound of a step of `fast`."""
 
@@ -27,7 +27,7 @@ def attach_unrolled(
     kappa: float,
     steps: int = STEPS,
 ) -> torch.Tensor:
-    """The smoothed images of `images`, with the derivative of the last `steps` iterations that lead to them.
+    """The smoothed images of `images`, with the derivative of the last `steps` iterations that lead to them (0: all).
 
     ũ = P·u: the projection P is held fixed, and u is differentiated through its iteration, in which z, and with it the
     edges that are open, follow the image. The iterations are those of the scheme `fast`, whose path takes so few.
@@ -60,6 +60,7 @@ def iteration_vjp(
 ) -> torch.Tensor:
     """slopeᵀ·du/dx for the u at which the path of each image reaches `level`: [B,C,H,W].
 
+    Through the last `steps` iterations, 0 for all of them.
     An image that cannot reach the level is its own smoothed image, and its derivative the identity.
     """
     height, width = images.shape[-2:]
@@ -70,10 +71,11 @@ def iteration_vjp(
     if not moved.any():
         return slope.clone()
     last = ends.iterations[moved]
-    at = _stand_at(images[moved], (last - steps).clamp(min=0), settings)
+    followed = last.clamp(max=steps) if steps else last
+    at = _stand_at(images[moved], last - followed, settings)
     with torch.enable_grad():
         x = images[moved].detach().requires_grad_()
-        u = _advance(x, at, last.clamp(max=steps), settings)
+        u = _advance(x, at, followed, settings)
         (found,) = torch.autograd.grad(u, x, slope[moved])
     result = slope.clone()
     result[moved] = found
