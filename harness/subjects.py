@@ -339,7 +339,7 @@ class Workshop:
             "backbone": self.backbone,
             "seed": seed,
             "preset": self.config.preset,
-            "recipe": dataclasses.asdict(recipe),
+            "recipe": recipe.described(),
             "amp": self.config.amp,
             "data": self.training_split.digest,
             "images": len(self.training_split),

@@ -148,7 +148,7 @@ def augment(images: torch.Tensor, source: torch.Generator) -> torch.Tensor:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; parameters marked `no_weight_decay` get none."""
+    """SGD with the recipe's momentum; parameters marked `no_weight_decay` get none."""
     free = [p for p in model.parameters() if getattr(p, "no_weight_decay", False)]
     decayed = [p for p in model.parameters() if not getattr(p, "no_weight_decay", False)]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
@@ -156,7 +156,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         [group for group in groups if group["params"]],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
     )
 
 

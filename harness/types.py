@@ -72,7 +72,7 @@ class TrainingState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything about the optimisation that is not the loss: SGD with Nesterov momentum."""
+    """Everything about the optimisation that is not the loss: SGD with momentum, Nesterov's unless said otherwise."""
 
     epochs: int
     batch_size: int = 128
@@ -84,6 +84,12 @@ class Recipe:
     """Shares of the training after which `multi_step` divides the learning rate by ten."""
     augment: bool = True
     """Random crop after 4 pixels of padding (in proportion for larger images) and horizontal flip."""
+    nesterov: bool = True
+
+    def described(self) -> dict[str, Any]:
+        """Its fields by name; `nesterov` only where it is off, so that checkpoints from before it are found again."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if name != "nesterov" or not value}
 
 
 class Condition(NamedTuple):

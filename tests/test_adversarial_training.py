@@ -151,6 +151,7 @@ def test_the_paper_preset_is_the_published_schedule_and_quick_the_usual_one(name
     paper, quick = defense.recipe(base, "paper"), defense.recipe(base, "quick")
 
     assert (paper.epochs, paper.batch_size, paper.momentum, paper.weight_decay) == (200, 128, 0.9, 5e-4)
+    assert not paper.nesterov
     assert (paper.schedule, [share * 200 for share in paper.milestones]) == ("multi_step", [100, 150])
     assert quick == dataclasses.replace(base, weight_decay=5e-4)
 

@@ -234,11 +234,12 @@ def test_the_paper_preset_is_the_published_schedule():
 
     assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.momentum) == (160, 128, 0.1, 0.9)
     assert (paper.schedule, [share * paper.epochs for share in paper.milestones]) == ("multi_step", [80, 120])
+    assert paper.nesterov
     assert (quick.epochs, quick.weight_decay, paper.weight_decay) == (3, 3e-4, 3e-4)
 
 
 @pytest.mark.parametrize(
-    ("epoch", "epochs", "clean_only"), [(0, 160, True), (4, 160, True), (5, 160, False), (0, 8, False)]
+    ("epoch", "epochs", "clean_only"), [(0, 160, True), (4, 160, True), (5, 160, False), (0, 12, False)]
 )
 def test_the_first_epochs_are_clean(epoch, epochs, clean_only):
     model, batch = add_noise(small_network(), 0.25), separable_batch()

@@ -251,6 +251,7 @@ def test_the_paper_preset_is_the_published_schedule_and_quick_the_usual_one():
     paper, quick = (SelfAdaptiveTraining().recipe(base, preset) for preset in ("paper", "quick"))
 
     assert (paper.epochs, paper.batch_size, paper.momentum, paper.weight_decay) == (100, 128, 0.9, 2e-4)
+    assert not paper.nesterov
     assert (paper.schedule, [share * 100 for share in paper.milestones]) == ("multi_step", [75, 90])
     assert quick == dataclasses.replace(base, weight_decay=2e-4)
 

@@ -410,6 +410,22 @@ def test_the_optimiser_is_nesterov_with_the_recipes_momentum() -> None:
     assert weight.w.item() == pytest.approx(-0.1 * ((1 + 0.9) + (1 + 0.9 * 1.9)))
 
 
+def test_a_recipe_may_do_without_nesterov() -> None:
+    weight = nn.Module()
+    weight.w = nn.Parameter(torch.zeros(1))
+    recipe = Recipe(epochs=1, learning_rate=0.1, weight_decay=0.0, momentum=0.9, nesterov=False)
+    optimizer = make_optimizer(weight, recipe)
+
+    for _ in range(2):
+        weight.w.grad = torch.ones(1)
+        optimizer.step()
+
+    assert weight.w.item() == pytest.approx(-0.1 * (1 + 1.9))
+    assert recipe.described() == dataclasses.asdict(recipe)
+    usual = dataclasses.replace(recipe, nesterov=True)
+    assert usual.described() == {k: v for k, v in dataclasses.asdict(usual).items() if k != "nesterov"}
+
+
 def rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
     optimizer = make_optimizer(nn.Linear(1, 1), recipe)
     schedule = make_schedule(optimizer, recipe, steps_per_epoch)
