@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.exhibits import Exhibits
 from harness.progress import say
 from harness.recorded import Contents, Failed, Recorded, tidy
+from harness.records import FILE_NAME as RECORDS
 from harness.records import Records
 
 from .cells import Cells
@@ -93,11 +94,12 @@ def collect(folders: Sequence[Path]) -> Collection:
     """Read the runs in these folders, each at one moment, and merge them.
 
     A cell that several runs recorded counts once: as it was recorded first, and used last when any of them used it
-    last. Runs may be going on meanwhile.
+    last. Runs may be going on meanwhile. A folder that holds exhibits alone, as `bench projection` leaves one, adds these.
 
     Raises: UserError when a folder cannot be read, see `Records.open`, or there is nothing finished in any.
     """
-    runs = _read(folders)
+    distinct = _distinct(folders)
+    runs = _read([folder for folder in distinct if len(distinct) == 1 or not _only_exhibits(folder)])
     everywhere: dict[str, list[_Found]] = defaultdict(list)
     for run in runs:
         for cell in run.contents.cells:
@@ -109,7 +111,7 @@ def collect(folders: Sequence[Path]) -> Collection:
     kept.sort(key=lambda found: found.cell.used)
     conflicts = tuple(_conflict(found) for found in everywhere.values() if _differ(found))
     environments = {cell.identity: run.contents.environments[cell.environment] for run, cell in kept}
-    exhibits = Exhibits([run.folder for run in runs])
+    exhibits = Exhibits(distinct)
     return Collection(
         runs=tuple(run.name for run in runs),
         cells=_cells([cell for _, cell in kept], environments, exhibits),
@@ -142,16 +144,25 @@ def run_names(folders: Sequence[Path]) -> list[str]:
         lengths = longer
 
 
-def _read(folders: Sequence[Path]) -> list[_Run]:
-    """Each folder's records once. Raises: UserError for no folder, or one without records that can be read."""
+def _distinct(folders: Sequence[Path]) -> list[Path]:
+    """The folders, each once. Raises: UserError for none."""
     distinct = list({Path(folder).resolve(): Path(folder) for folder in reversed(folders)}.values())[::-1]
     if not distinct:
         raise UserError("expected at least one run folder, got none.")
     if len(distinct) < len(folders):
         say("a run folder was given more than once; it is read once.")
+    return distinct
+
+
+def _only_exhibits(folder: Path) -> bool:
+    return not (folder / RECORDS).exists() and len(Exhibits([folder])) > 0
+
+
+def _read(folders: Sequence[Path]) -> list[_Run]:
+    """Each folder's records. Raises: UserError for one without records that can be read."""
     shared: dict[str, Mapping[str, Any]] = {}
     runs = []
-    for folder, name in zip(distinct, run_names(distinct), strict=True):
+    for folder, name in zip(folders, run_names(folders), strict=True):
         with Records.open(folder) as records:
             contents = records.contents()
         recipes = {cell.identity: _recipe(cell, shared) for cell in contents.cells}

@@ -139,7 +139,7 @@ _WAYS = {
     ("bpda", ""): "BPDA",
     ("bpda", "virolbi"): "BPDA through the frozen partition",
     ("identity", ""): "BPDA as if nothing were done (via identity)",
-    ("unrolled", ""): "the last 50 iterations differentiated (via unrolled)",
+    ("unrolled", ""): "the last iterations differentiated (via unrolled)",
 }
 
 

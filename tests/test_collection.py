@@ -12,6 +12,7 @@ import pytest
 
 from harness import recorded
 from harness.errors import UserError
+from harness.exhibits import Exhibit, save_exhibit
 from harness.records import FILE_NAME, SCHEMA_VERSION, Cell, Records
 from reports.collection import Collection, NothingFinishedError, collect, run_names
 
@@ -244,6 +245,18 @@ def test_a_folder_without_records_is_named(tmp_path: Path) -> None:
     good = run(tmp_path / "good", (cell(), [0, 1, 2, 3]))
     with pytest.raises(UserError, match=r"expected records in .*nowhere"):
         collect([good, tmp_path / "nowhere"])
+
+
+def test_a_folder_with_exhibits_alone_adds_these(tmp_path: Path) -> None:
+    recorded_run = run(tmp_path / "run", (cell(), [0, 1, 2, 3]))
+    save_exhibit(tmp_path / "bench", Exhibit("projection", {"seconds": np.ones(2)}, {}))
+
+    collection = collect([recorded_run, tmp_path / "bench"])
+
+    assert collection.runs == ("run",)
+    assert collection.cells.exhibits["projection"].arrays["seconds"].tolist() == [1, 1]
+    with pytest.raises(UserError, match="expected records in"):
+        collect([tmp_path / "bench"])
 
 
 def test_no_folders_are_refused() -> None:

@@ -144,7 +144,7 @@ def test_ways_stages_and_sources_are_told_apart():
     ]
     caption = " ".join(table.caption)
     assert "Transferred from: blur for vanilla." in caption
-    assert "the last 50 iterations differentiated (via unrolled) for virolbi" in caption
+    assert "the last iterations differentiated (via unrolled) for virolbi" in caption
     assert "BPDA through the frozen partition for virolbi" in caption
     assert "each taking on what the ones before it left" in caption
     assert estimates(table, "autoattack")[0].value == 10.0
