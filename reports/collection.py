@@ -94,7 +94,7 @@ def collect(folders: Sequence[Path]) -> Collection:
     """Read the runs in these folders, each at one moment, and merge them.
 
     A cell that several runs recorded counts once: as it was recorded first, and used last when any of them used it
-    last. Runs may be going on meanwhile. A folder that holds exhibits alone, as `bench projection` leaves one, adds these.
+    last. Runs may be going on meanwhile. A folder of exhibits alone, as `bench projection` leaves one, adds these.
 
     Raises: UserError when a folder cannot be read, see `Records.open`, or there is nothing finished in any.
     """
