@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from harness.attacks.base import Attack, Budget
+from harness.attacks.tried import Tried
 from harness.errors import UserError, unknown_name
 from harness.registry import attacks
 
@@ -42,10 +43,16 @@ TARGETS = 9
 APGD_LOSSES = {"ce": "apgd-ce", "dlr": "apgd-dlr", "targeted": "apgd-t"}
 LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4, "fab-t": 2}
 PACKAGES = ("pyautoattack", "autoattack")
+TRIED_AT = {"apgd": 0, "apgd_targeted": 0, "square": 1}
+"""Where in what a run of an attack returns, by its name within AutoAttack, the best points it tried are."""
 
 
 class Found(NamedTuple):
-    """Adversarial images [B,C,H,W], the original where none was found, and what AutoAttack warned of."""
+    """Images [B,C,H,W], and what AutoAttack warned of.
+
+    Where no image was found that fools the model, the best that was tried; the original where it was wrong from the
+    start, and where only FAB was run, which keeps nothing else.
+    """
 
     images: torch.Tensor
     flags: tuple[str, ...]
@@ -82,7 +89,7 @@ class _ByAutoAttack(Attack):
         seed: int,
         indices: np.ndarray,
     ) -> torch.Tensor:
-        """Examples where any is found, else the image itself."""
+        """Examples where any is found, else the best that was tried; the image itself where it is wrong already."""
         smallest = budget.scale.min()
         scaled = _Scaled(model, budget.scale / smallest)
         found = evaluate(
@@ -246,8 +253,11 @@ def evaluate(
         for part, settings in asked.settings.items():
             for setting, value in settings.items():
                 setattr(getattr(attack, part), setting, value)
-        found = _run(package, attack, images, labels)
-    return Found(found.detach(), tuple(dict.fromkeys(flags)))
+        tried = Tried(model)
+        for part, place in TRIED_AT.items():
+            tried.watch(getattr(attack, part), place)
+        found = tried.instead_of_originals(_run(package, attack, images, labels).detach(), images)
+    return Found(found, tuple(dict.fromkeys(flags)))
 
 
 def stand_in() -> None:
