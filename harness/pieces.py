@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.records import Cell
 from harness.registry import suites
+from harness.robustbench import SCHEME as ZOO
 from harness.subjects import Subject, Workshop
 from harness.suites.base import Suite, SuiteContext
 from harness.types import Condition, Split
@@ -122,7 +123,7 @@ def _shown(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) 
 
 def _source_label(source: Subject, target: Subject) -> str:
     """Whose examples a target is shown; with its backbone where that is another."""
-    return source.label if source.backbone == target.backbone else f"{source.label} ({source.backbone})"
+    return source.label if source.backbone in (target.backbone, ZOO) else f"{source.label} ({source.backbone})"
 
 
 def _data_digest(split: Split) -> str:

@@ -360,7 +360,7 @@ def test_the_preprocessor_smooths_and_says_what_came_of_it():
         "iterations": int(expected.iterations.sum()),
     }
     assert preprocessor.gradient == "bpda"
-    assert repr(preprocessor) == "ViRoLBI(nu=4, level=0.5, kappa=5, scheme=paper)"
+    assert repr(preprocessor) == "ViRoLBI(nu=4, level=0.5, kappa=5, scheme=paper, unroll=50)"
 
 
 def test_the_preprocessors_label_has_its_parameters_in_order():
