@@ -119,9 +119,14 @@ def default_backbone(preset: Preset, dataset: str, image_size: int) -> str:
 def parse_epsilons(text: str) -> tuple[float, ...]:
     """Radii from text, each once: "8/255,16/255" or decimals."""
     try:
-        return tuple(dict.fromkeys(float(Fraction(part.strip())) for part in text.split(",") if part.strip()))
+        return tuple(dict.fromkeys(_radius(part.strip()) for part in text.split(",") if part.strip()))
     except (ValueError, ZeroDivisionError) as error:
         raise UserError(f"--epsilons expects numbers such as 8/255,16/255 or 0.03, got {text!r}.") from error
+
+
+def _radius(text: str) -> float:
+    """A number; infinity and NaN, too, so that they are refused for what they are."""
+    return float(text) if text.lower().strip("+-") in ("inf", "infinity", "nan") else float(Fraction(text))
 
 
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from harness.spec import Spec
 
 SCHEME = "robustbench"
 THREATS = ("Linf", "L2", "corruptions")
-DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet100": "imagenet", "imagenet": "imagenet"}
-"""What the zoo calls a data set, by our families."""
+DATASETS = ("cifar10", "cifar100")
+"""Families of data sets that the zoo has models for, by the name of both."""
 
 
 class ZooName(NamedTuple):
@@ -58,8 +58,11 @@ def load_zoo_model(wanted: ZooName, family: str) -> nn.Module:
     """
     bench = imported()
     if family not in DATASETS:
-        raise UserError(f"RobustBench has models for {', '.join(DATASETS)}, the data set is of the family {family!r}.")
-    dataset, threat = bench.enums.BenchmarkDataset(DATASETS[family]), bench.enums.ThreatModel(wanted.threat)
+        raise UserError(
+            f"RobustBench has models for {', '.join(DATASETS)}, the data set is of the family {family!r}. Those for "
+            "ImageNet answer with 1,000 classes, which no data set here has."
+        )
+    dataset, threat = bench.enums.BenchmarkDataset(family), bench.enums.ThreatModel(wanted.threat)
     known = bench.models.get(dataset, {}).get(threat, {})
     timm_name = f"{wanted.name.lower().replace('-', '_')}_{dataset.value.lower()}_{threat.value.lower()}"
     if wanted.name not in known and not bench.utils.timm.is_model(timm_name):
