@@ -59,8 +59,8 @@ def load_zoo_model(wanted: ZooName, family: str) -> nn.Module:
     bench = imported()
     if family not in DATASETS:
         raise UserError(
-            f"RobustBench has models for {', '.join(DATASETS)}, the data set is of the family {family!r}. Those for "
-            "ImageNet answer with 1,000 classes, which no data set here has."
+            f"expected a data set that RobustBench's models for {' or '.join(DATASETS)} are made for, got one of the "
+            f"family {family!r}. Its models for ImageNet are not supported."
         )
     dataset, threat = bench.enums.BenchmarkDataset(family), bench.enums.ThreatModel(wanted.threat)
     known = bench.models.get(dataset, {}).get(threat, {})

@@ -200,3 +200,9 @@ def test_a_file_that_is_wrong_is_named_with_the_reason(tmp_path: Path, text: str
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"could not read .*nowhere.toml: No such file"):
         read_toml(tmp_path / "nowhere.toml", KNOWN)
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "8/255,Infinity"])
+def test_a_radius_that_is_no_finite_number_is_refused_for_its_size(text: str) -> None:
+    with pytest.raises(UserError, match=r"--epsilons must be above 0 and at most 1, such as 8/255, got (-?inf|nan)"):
+        RunConfig(epsilons=parse_epsilons(text))

@@ -207,7 +207,7 @@ def test_only_what_is_asked_for_is_made(run: Path, call: Call, drawn: list[Any])
     call(run, "--table", "summary", "--figure", "dots,lines", "--no-page")
 
     assert {path for path in times(run) if path.startswith("tables")} == {
-        f"tables/summary{ending}" for ending in (".md", ".csv", ".tex")
+        f"tables/summary{ending}" for ending in (".md", ".csv", ".tex", ".html")
     }
     assert drawn == [("draw", ["dots", "lines"])]
     call(run, "--no-figures")
