@@ -176,7 +176,7 @@ def test_the_ball_of_a_zoo_model_is_measured_by_the_data_sets_std(zoo) -> None:
             "cifar10",
             r"unknown model of RobustBench \(cifar10, Linf\) 'Standrd'.*Did you mean Standard",
         ),
-        ("robustbench:Standard", "shapes", "RobustBench has models for cifar10.*family 'shapes'"),
+        ("robustbench:Standard", "shapes", "RobustBench's models for cifar10.*family 'shapes'"),
         (
             "robustbench:Tiny2026,models=/nowhere/at/all",
             "cifar10",
