@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -12,16 +13,19 @@ import torch
 from torch import nn
 
 import harness
+from datasets._official import CifarC
 from datasets.base import Dataset
 from harness import robustbench as adapter
+from harness.attacks.base import Budget
+from harness.attacks.gradient import PGD
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.errors import UserError
 from harness.models import ExternalModel, NormalizedModel, Pipeline
 from harness.records import Records
-from harness.registry import Entry, datasets
+from harness.registry import Entry, attacks, datasets
 from harness.robustbench import ZooName
-from harness.runner import Outcome, predict, run
+from harness.runner import Outcome, run
 from harness.types import Split
 from reports import build
 from reports.collection import collect
@@ -178,6 +182,11 @@ def test_the_ball_of_a_zoo_model_is_measured_by_the_data_sets_std(zoo) -> None:
         ),
         ("robustbench:Standard", "shapes", "RobustBench's models for cifar10.*family 'shapes'"),
         (
+            "robustbench:Standard_R50",
+            "imagenet100",
+            "family 'imagenet100'. Those for ImageNet answer with 1,000 classes",
+        ),
+        (
             "robustbench:Tiny2026,models=/nowhere/at/all",
             "cifar10",
             "the weights of robustbench:Tiny2026 could not be loaded",
@@ -252,7 +261,7 @@ def test_its_preprocessing_may_come_along(trained) -> None:
 @pytest.mark.parametrize("preprocess", [None, "own"])
 def test_robustbench_evaluates_our_model_unchanged(trained, preprocess, bench, monkeypatch) -> None:
     model = harness.load(trained, preprocess=preprocess)
-    images = torch.rand((6, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    images = torch.rand((40, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         labels = model(images).argmax(1)
     labels[:2] = (labels[:2] + 1) % 5  # wrong from the start
@@ -266,25 +275,83 @@ def test_robustbench_evaluates_our_model_unchanged(trained, preprocess, bench, m
     assert robust == 0.0
 
 
-@pytest.mark.parametrize("severity", [1, 3, 5])
-def test_corrupted_files_are_read_and_scored_as_robustbench_does(trained, bench, tmp_path, severity) -> None:
-    from datasets._official import CifarC
+def test_robustbench_finds_what_we_find_where_some_images_hold(bench, monkeypatch) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ExternalModel(Tiny(), (0.5,) * 3, (0.25,) * 3).eval()
+    images, labels, epsilon = at_half(model)
+    labels[:2] = (labels[:2] + 1) % 10  # wrong from the start
+    monkeypatch.setattr(bench.evaluation, "load_clean_dataset", lambda *_: (images, labels))
 
-    folder, count = tmp_path / "CIFAR-10-C", 50
+    clean, robust = bench.evaluation.benchmark(
+        model, n_examples=40, dataset="cifar10", threat_model="Linf", eps=epsilon, batch_size=40
+    )
+
+    budget = Budget.of(epsilon, "pixel", torch.ones(3, 1, 1))
+    found = attacks.create("autoattack")(model, images, labels, budget, seed=0, indices=np.arange(40))
+    with torch.no_grad():
+        ours = float((model(found).argmax(1) == labels).float().mean())
+    assert clean == pytest.approx(38 / 40)
+    assert 0.2 < robust < 0.8
+    assert robust == pytest.approx(ours, abs=1 / 39)  # one image, since random starts differ
+
+
+def at_half(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Images that a model has all right, and a radius between those that it takes to fool them."""
+    images = torch.rand((40, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    for epsilon in np.geomspace(1e-4, 0.5, 25):
+        budget = Budget.of(float(epsilon), "pixel", torch.ones(3, 1, 1))
+        found = PGD(loss="margin")(model, images, labels, budget, seed=0, indices=np.arange(40))
+        with torch.no_grad():
+            if (model(found).argmax(1) != labels).sum() >= 20:
+                return images, labels, float(epsilon)
+    raise AssertionError("nothing fools this model")
+
+
+class Many(Ten):
+    """A test split of 10,000, as large as RobustBench takes it to be, with official corruptions beside it."""
+
+    def test(self) -> Split:
+        images = np.broadcast_to(np.zeros((3, 32, 32), np.uint8), (10_000, 3, 32, 32))
+        return Split(images=images, labels=np.arange(10_000) % 10, indices=np.arange(10_000), digest="f" * 64)
+
+    @property
+    def files(self) -> CifarC:
+        return CifarC(self.data_root / "CIFAR-10-C", np.arange(10_000) % 10)
+
+    def official(self, corruption: str, severity: int) -> str | None:
+        return self.files.fingerprint(corruption, severity)
+
+    def corrupted(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        return self.files.images(corruption, severity, indices)
+
+
+@pytest.mark.parametrize("severity", [4])
+def test_corrupted_files_are_read_and_scored_as_robustbench_does(
+    config, cache, zoo, bench, tmp_path, severity, monkeypatch
+) -> None:
+    monkeypatch.setitem(datasets._entries, "many", Entry("many", Many, f"{__file__}:many"))
+    folder, rows = tmp_path / "CIFAR-10-C", slice(10_000 * (severity - 1), 10_000 * severity)
     folder.mkdir()
-    rng, labels = np.random.default_rng(severity), np.arange(10_000) % 10
     pictures = np.lib.format.open_memmap(folder / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 32, 32, 3))
-    for start in range(0, 50_000, 10_000):  # the rest of the file stays a hole
-        pictures[start : start + count] = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    coarse = np.random.default_rng(severity).integers(0, 256, (10_000, 4, 4, 3), dtype=np.uint8)
+    pictures[rows] = coarse.repeat(8, 1).repeat(8, 2)  # the rest of the file stays a hole
     pictures.flush()
-    np.save(folder / "labels.npy", np.tile(labels, 5))
-    model = harness.load(trained)
+    np.save(folder / "labels.npy", np.arange(50_000) % 10)
+    whole = dataclasses.replace(
+        config, corruptions=("fog",), suites=(f"corruption:severities={severity}",), limit=10_000
+    )
+    given = {"dataset": "many", "data_root": tmp_path, "checkpoint": Path(zoo), "defenses": (), "preprocess": "blur"}
 
-    ours = CifarC(folder, labels).images("fog", severity, np.arange(count))
-    theirs, their_labels = sys.modules["robustbench.data"].load_cifar10c(count, severity, str(tmp_path), False, ["fog"])
+    assert run(dataclasses.replace(whole, **given), cache).failed == 0
 
-    assert torch.equal(torch.from_numpy(ours).float() / 255, theirs)
-    expected = bench.utils.clean_accuracy(model, theirs, their_labels, batch_size=count)
-    classes = model(theirs[:1]).shape[1]
-    found = predict(model, torch.from_numpy(ours).float() / 255, classes)
-    assert (found == labels[:count]).mean() == pytest.approx(expected)
+    with Records.open(config.out) as records:
+        frame = records.frame()
+        ours = records.correct(frame[frame.preprocess == "none"].identity.item()).mean()
+    assert set(frame.source) == {"official"}
+    images, labels = sys.modules["robustbench.data"].load_cifar10c(10_000, severity, str(tmp_path), False, ["fog"])
+    model = adapter.load_zoo_model(ZooName.parse(zoo), "cifar10")
+    assert 0.05 < ours < 0.5
+    assert ours == pytest.approx(bench.utils.clean_accuracy(model, images, labels, batch_size=1000))
