@@ -119,6 +119,7 @@ def _collected(runs: Sequence[Path]) -> Any:
         return None
     _say_failures(found.failures, several=len(found.runs) > 1)
     _say_conflicts(found.conflicts)
+    _say_retrained(found.retrained)
     return found
 
 
@@ -137,6 +138,19 @@ def _say_conflicts(conflicts: Sequence[Any]) -> None:
         )
     if len(conflicts) > MOST_LINES:
         _say(f"and {len(conflicts) - MOST_LINES} further conflicts; the page shows them all.")
+
+
+def _say_retrained(retrained: Iterable[Any]) -> None:
+    for each in retrained:
+        runs = sorted({*each.counted, *each.left_out})
+        left_out = " and ".join(
+            f"{count:,} cell{'' if count == 1 else 's'} of {run}" for run, count in each.left_out.items()
+        )
+        _say(
+            f"conflict: {each.shown['defense']} (seed {each.shown['seed']}), {each.shown['dataset']}, "
+            f"{each.shown['backbone']}: runs {' and '.join(runs)} trained it to other weights; those of "
+            f"{' and '.join(each.counted)}, used last, count; left out: {left_out}."
+        )
 
 
 def _write(target: Path, stamp: str, collection: Any, tables: Sequence[Any], contents: Contents) -> None:

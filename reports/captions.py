@@ -39,8 +39,6 @@ def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: 
         sentences.append("(k/m): recorded for k of the row's m conditions only, and out of the contest for the best.")
     if any(estimate.seeds < estimate.expected_seeds for estimate in estimates):
         sentences.append("(k seeds): over those k of the table's seeds that have all the conditions recorded here.")
-    if cells.superseded:
-        sentences.append(f"{cells.superseded} cells that later used ones of the same settings replaced are left out.")
     return sentences
 
 
@@ -60,13 +58,14 @@ def numbers_text(numbers: Iterable[int]) -> str:
 
 
 def provenance(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
-    """From what a table was made: images, training, seeds, hardware, preprocessing."""
+    """From what a table was made: images, training, seeds, hardware, preprocessing, and what was left out."""
     return [
         *_images(chosen),
         f"Training: {_training(chosen)}.",
         *_seeds(cells, chosen),
         *_hardware(chosen),
         *_preprocessing(chosen),
+        *_left_out(cells.superseded),
     ]
 
 
@@ -141,6 +140,14 @@ def _seeds(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
             for defense, seeds in sorted(twins)
         ),
     ]
+
+
+def _left_out(superseded: int) -> list[str]:
+    """How many cells of the records, whatever the table, are in no table."""
+    if not superseded:
+        return []
+    which = "1 cell that a later used one" if superseded == 1 else f"{superseded:,} cells that later used ones"
+    return [f"{which} of the same settings replaced {'is' if superseded == 1 else 'are'} left out."]
 
 
 def _preprocessing(chosen: Sequence[Cell]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -119,8 +119,9 @@ class Cells:
     the same order for the same data and N · exhibits: what was measured beside them, Table 7's seconds for example.
 
     Cells that tables cannot tell apart (a network trained again with other epochs, say) are not mixed: of several
-    networks, and of several cells, the one used last counts, and `superseded` says how many were left out. Seeds
-    whose networks have equal weights are one network, taken for the lowest of these seeds; `twins` holds them.
+    networks, and of several cells, the one used last counts, and `superseded` says how many were left out;
+    `recorded` has them all, in the order of their last use. Seeds whose networks have equal weights are one network,
+    taken for the lowest of these seeds; `twins` holds them.
     Raises: UserError when there are no cells.
     """
 
@@ -135,9 +136,9 @@ class Cells:
             raise HarnessError(f"the records lack the columns {', '.join(missing)}.")
         if frame.empty:
             raise UserError("no recorded cells to make tables from. Run `python -m harness run` first.")
-        recorded = _without_needless_data(_read(frame))
-        latest = _latest(recorded)
-        self.superseded = len(recorded) - len(latest)
+        self.recorded = tuple(_without_needless_data(_read(frame)))
+        latest = _latest(self.recorded)
+        self.superseded = len(self.recorded) - len(latest)
         self.twins = _twins(latest)
         self._cells = tuple(sorted(_as_one(latest, self.twins), key=_order))
         self._read_correct = correct
@@ -191,7 +192,7 @@ def _without_needless_data(cells: list[Cell]) -> list[Cell]:
     return [cell if (cell.dataset, cell.family) in doubtful else cell._replace(data="") for cell in cells]
 
 
-def _latest(cells: list[Cell]) -> list[Cell]:
+def _latest(cells: Sequence[Cell]) -> list[Cell]:
     network = {cell.network: cell.weights for cell in cells}
     current = [cell for cell in cells if cell.weights == network[cell.network]]
     return list({cell.setting: cell for cell in current}.values())

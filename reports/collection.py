@@ -21,6 +21,7 @@ from harness.records import FILE_NAME as RECORDS
 from harness.records import Records
 
 from .cells import Cells
+from .retrained import Retrained, retrained
 
 
 class Failure(NamedTuple):
@@ -48,9 +49,10 @@ class Conflict(NamedTuple):
 class Collection:
     """Everything a report shows.
 
-    runs: the folders' names · environments: by a cell's identity, what it was computed with (versions, device,
-    threads, commit) · recipes: by a cell's identity, how its network was trained, {} where that is not recorded ·
-    digest: of all this, save the exhibits; the same records, last used in the same order, have the same.
+    runs: the folders' names · retrained: networks that runs trained to other weights · environments: by a cell's
+    identity, what it was computed with (versions, device, threads, commit) · recipes: by a cell's identity, how its
+    network was trained, {} where that is not recorded · digest: of all this, save the exhibits; the same records, last
+    used in the same order, have the same.
     """
 
     runs: tuple[str, ...]
@@ -58,6 +60,7 @@ class Collection:
     exhibits: Exhibits
     failures: tuple[Failure, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    retrained: tuple[Retrained, ...] = ()
     environments: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     digest: str = ""
@@ -112,15 +115,18 @@ def collect(folders: Sequence[Path]) -> Collection:
     conflicts = tuple(_conflict(found) for found in everywhere.values() if _differ(found))
     environments = {cell.identity: run.contents.environments[cell.environment] for run, cell in kept}
     exhibits = Exhibits(distinct)
+    cells = _cells([cell for _, cell in kept], environments, exhibits)
+    again = retrained(cells.recorded, {run.name: [cell.identity for cell in run.contents.cells] for run in runs})
     return Collection(
         runs=tuple(run.name for run in runs),
-        cells=_cells([cell for _, cell in kept], environments, exhibits),
+        cells=cells,
         exhibits=exhibits,
         failures=failures,
         conflicts=conflicts,
+        retrained=again,
         environments=environments,
         recipes={cell.identity: run.recipes[cell.identity] for run, cell in kept},
-        digest=_digest(runs, kept, failures, conflicts),
+        digest=_digest(runs, kept, failures, conflicts, again),
     )
 
 

@@ -14,6 +14,7 @@ from harness import recorded
 from harness.errors import UserError
 from harness.exhibits import Exhibit, save_exhibit
 from harness.records import FILE_NAME, SCHEMA_VERSION, Cell, Records
+from reports.captions import provenance
 from reports.collection import Collection, NothingFinishedError, collect, run_names
 
 LABELS = np.array([0, 1, 2, 3])
@@ -293,3 +294,41 @@ def test_the_digest_follows_what_was_recorded(tmp_path: Path) -> None:
     run(folder, (cell("blur"), [0, 1, 2, 3]))
 
     assert len({before, failed, collect([folder]).digest}) == 3
+
+
+# Networks trained again
+
+
+def network(folder: Path, weights: str, *conditions: str) -> Path:
+    """A run that trained vanilla and scored it under these conditions."""
+    return run(folder, *((cell("vanilla", weights=weights, condition=name), [0, 1, 2, 3]) for name in conditions))
+
+
+def test_a_network_that_runs_trained_to_other_weights_is_told_and_counted_once(tmp_path: Path) -> None:
+    first = network(tmp_path / "a", "old", "clean", "fog", "snow")
+    second = network(tmp_path / "b", "new", "clean")
+
+    collection = collect([first, second])
+
+    (found,) = collection.retrained
+    assert found.shown == {"dataset": "cifar10", "backbone": "resnet18", "defense": "vanilla", "seed": 0}
+    assert (found.counted, found.left_out) == (("b",), {"a": 3})
+    assert len(list(collection.cells)) == 1
+
+
+@pytest.mark.parametrize("again", ["old", "new"])
+def test_weights_that_all_runs_ended_with_are_no_conflict(tmp_path: Path, again: str) -> None:
+    """One run trained the network twice, as its own report would show; the other has those of the last training."""
+    first = network(tmp_path / "a", "old", "clean")
+    network(first, again, "fog")
+
+    assert collect([first, network(tmp_path / "b", again, "fog")]).retrained == ()
+
+
+def test_every_caption_says_how_many_cells_are_left_out(tmp_path: Path) -> None:
+    first = network(tmp_path / "a", "old", "clean", "fog", "snow")
+    cells = collect([first, network(tmp_path / "b", "new", "clean")]).cells
+
+    assert (
+        provenance(cells, list(cells))[-1] == "3 cells that later used ones of the same settings replaced are left out."
+    )

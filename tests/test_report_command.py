@@ -23,15 +23,15 @@ ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condit
 Call = Callable[..., tuple[int, str, str]]
 
 
-def cell(defense: str) -> Cell:
-    return Cell(spec={"defense": defense}, shown={**ABOUT, "defense": defense, "seed": 0})
+def cell(defense: str, **shown: Any) -> Cell:
+    return Cell(spec={"defense": defense, **shown}, shown={**ABOUT, "defense": defense, "seed": 0, **shown})
 
 
-def record(folder: Path, *defenses: str, wrong: int = 5) -> Path:
+def record(folder: Path, *defenses: str, wrong: int = 5, **shown: Any) -> Path:
     with Records.open(folder, write=True) as records:
         for defense in defenses:
             predictions = np.where(np.arange(20) < wrong, 4, LABELS)
-            records.add(cell(defense), predictions, LABELS, np.arange(20), **HERE)
+            records.add(cell(defense, **shown), predictions, LABELS, np.arange(20), **HERE)
     return folder
 
 
@@ -201,6 +201,20 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
     assert "pni" in (out / "tables" / "summary.md").read_text()
     assert "conflict: vanilla, clean: of 20 images right in run 15, other 13; 2 predicted differently" in said
     assert not (run / "tables").exists()
+
+
+def test_a_network_trained_again_elsewhere_is_said_in_the_terminal_and_on_the_page(tmp_path: Path, call: Call) -> None:
+    folders = [record(tmp_path / name, "vanilla", weights=name) for name in ("a", "b")]
+
+    _, _, said = call(*folders, "--out", tmp_path / "both", "--no-figures")
+
+    assert (
+        "conflict: vanilla (seed 0), cifar10, resnet18: runs a and b trained it to other weights; those of b, used "
+        "last, count; left out: 1 cell of a.\n"
+    ) in said
+    page = (tmp_path / "both" / "index.html").read_text()
+    assert "<strong>1 network trained to other weights by other runs.</strong>" in page
+    assert "<td>b</td><td>a: 1</td>" in page
 
 
 def test_only_what_is_asked_for_is_made(run: Path, call: Call, drawn: list[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..collection import Collection, Conflict, Failure
+from ..retrained import Retrained
 from ..table import Table
 from ..table_html import to_html
 
@@ -55,7 +56,11 @@ def files_html(links: Links, elsewhere: Container[str]) -> str:
 
 def notice_html(collection: Collection) -> str:
     """One line above everything where cells failed or runs contradict each other."""
-    counted = ((len(collection.failures), "cell", "failed"), (len(collection.conflicts), "cell", "in conflict"))
+    counted = (
+        (len(collection.failures), "cell", "failed"),
+        (len(collection.conflicts), "cell", "in conflict"),
+        (len(collection.retrained), "network", "trained to other weights by other runs"),
+    )
     said = [f"{count:,} {what}{'' if count == 1 else 's'} {how}" for count, what, how in counted if count]
     if not said:
         return ""
@@ -64,8 +69,8 @@ def notice_html(collection: Collection) -> str:
 
 
 def problems_html(collection: Collection) -> str:
-    """Failures and conflicts, each a table."""
-    return _failures(collection.failures) + _conflicts(collection.conflicts)
+    """Failures, conflicts and networks of several weights, each a table."""
+    return _failures(collection.failures) + _conflicts(collection.conflicts) + _retrained(collection.retrained)
 
 
 def _figure(title: str, caption: str, png: bytes | None, paths: Sequence[str]) -> str:
@@ -108,6 +113,17 @@ def _conflicts(conflicts: Sequence[Conflict]) -> str:
         for conflict in conflicts
     ]
     return _table("Cells that runs recorded differently", ("cell", "images right, by run", "images that differ"), rows)
+
+
+def _retrained(retrained: Sequence[Retrained]) -> str:
+    if not retrained:
+        return ""
+    rows = [
+        [_cell(each.shown), ", ".join(each.counted), "; ".join(f"{run}: {n:,}" for run, n in each.left_out.items())]
+        for each in retrained
+    ]
+    header = ("network", "counted: used last", "cells left out, by run")
+    return _table("Networks that runs trained to other weights", header, rows)
 
 
 def _cell(shown: Mapping[str, Any]) -> str:
