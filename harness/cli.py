@@ -257,8 +257,7 @@ def diagnose(**options: Any) -> int:
     given = ",".join(f"{name}={value}" for name, value in chosen.items() if value != "")
     run_config = config.RunConfig(defenses=(), suites=(f"masking:{given}",), epsilons=(radius,), **options)
     outcome = run_all(run_config, default_cache())
-    make_report([run_config.out], contents=Contents(tables=("masking",), figures=(), page=False))
-    _draw_curves(run_config.out)
+    make_report([run_config.out], contents=Contents(tables=("masking",), figures=("masking",), page=False))
     return 1 if outcome.failed else 0
 
 
@@ -353,20 +352,6 @@ def _config(options: dict[str, Any]) -> Any:
     options["keep_epochs"] = config.parse_numbers(options["keep_epochs"], "--keep-epochs")
     options["seeds"] = config.parse_numbers(seed, "--seed")
     return config.RunConfig(defenses=config.parse_names(defense), **options)
-
-
-def _draw_curves(folder: Path) -> None:
-    """Draw accuracy against ε from a run's records."""
-    from harness.packages import load_package
-    from harness.records import Records
-
-    with Records.open(folder) as records:
-        if not len(records):
-            return
-    gallery = load_package("reports.gallery")
-    drawn = gallery.draw(load_package("reports.collection").collect([folder]), ["masking"])
-    for path in gallery.write(drawn, folder / "figures"):
-        click.echo(f"figure: {path}", err=True)
 
 
 def _is_default(option: str) -> bool:

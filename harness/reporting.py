@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import __version__
 from harness.errors import UserError
 from harness.options import DEFAULT_OUT, FILE, FOLDER
+from harness.stamp import Stamp, is_current, read_stamp, refuse_foreign, remove_stale, save_stamp
 
-STAMP, PAGE = "report.json", "index.html"
+if TYPE_CHECKING:
+    from harness.registry import Registry
+
+PAGE = "index.html"
 MOST_LINES = 5
 """Of conflicts told one by one."""
 _DRAWN_BY = ("matplotlib", "numpy")
@@ -66,32 +68,40 @@ def report(
         figures=() if no_figures else split_list(figures) if figures else None,
         page=not no_page,
     )
-    make_report(runs or (out or DEFAULT_OUT,), out, contents)
-    return 0
+    missing = make_report(runs or (out or DEFAULT_OUT,), out, contents)
+    return 1 if missing else 0
 
 
-def make_report(runs: Sequence[Path], out: Path | None = None, contents: Contents | None = None) -> None:
+def make_report(runs: Sequence[Path], out: Path | None = None, contents: Contents | None = None) -> Sequence[str]:
     """Print the tables, and write the report unless it is there already.
 
-    out: a folder; None for that of the only run. Raises: UserError for several runs without `out`, records that
-    cannot be read, an unknown name, or a folder that cannot be written.
+    out: a folder; None for that of the only run. Files of an earlier report are replaced, or deleted where they
+    were made from something else; no other file is touched.
+
+    Returns the names of tables and figures that were asked for and cannot be made of what was run. Raises: UserError
+    for several runs without `out`, records that cannot be read, an unknown name, or a folder that cannot be written
+    or has files of these names that are no report's.
     """
     from rich.console import Console
 
     from harness.packages import load_package
+    from harness.registry import tables
 
     reports, contents = load_package("reports"), contents or Contents()
     target = _target(runs, out)
     collection = _collected(runs)
     if collection is None:
-        return
-    tables = reports.build(collection.cells, contents.tables)
-    reports.show(tables, Console())
-    stamp = _stamp(collection, contents)
-    if _is_current(target, stamp):
+        return ()
+    made = reports.build(collection.cells, contents.tables)
+    reports.show(made, Console())
+    stamp, found = _stamp(collection, contents, _missing(tables, contents.tables, made)), read_stamp(target)
+    if found and is_current(target, found, stamp.digest):
         _say(f"the report in {target} is up to date; nothing was written.")
-        return
-    _write(target, stamp, collection, tables, contents)
+    else:
+        found = _write(target, stamp, collection, made, contents)
+    if found.missing:
+        _say(f"not made, for want of what they show: {', '.join(found.missing)}.")
+    return found.missing
 
 
 def _say(text: str) -> None:
@@ -153,36 +163,69 @@ def _say_retrained(retrained: Iterable[Any]) -> None:
         )
 
 
-def _write(target: Path, stamp: str, collection: Any, tables: Sequence[Any], contents: Contents) -> None:
-    """Write everything, and last what says from what it was made: an interrupted report is written anew."""
+def _write(target: Path, stamp: Stamp, collection: Any, tables: Sequence[Any], contents: Contents) -> Stamp:
+    """Write everything, and last the stamp: an interrupted report is written anew."""
+    from harness.packages import load_package
+    from harness.registry import figures
+
+    reports, gallery = load_package("reports"), load_package("reports.gallery")
+    drawn = gallery.draw(collection, contents.figures) if contents.figures != () else []
+    names = [f"tables/{name}" for name in reports.file_names(tables)]
+    names += [f"figures/{name}" for name in gallery.file_names(drawn)]
+    names += [PAGE] if contents.page else []
+    refuse_foreign(target, names)
+    before = read_stamp(target)
+    save_stamp(target, Stamp(files=tuple(dict.fromkeys([*names, *(before.files if before else ())]))))
+    _write_files(target, collection, tables, drawn, contents)
+    kept, deleted = remove_stale(target, before, stamp.source, names)
+    if deleted:
+        _say(f"deleted: {len(deleted):,} files of the report before, which was made from something else.")
+    missing = (*stamp.missing, *_missing(figures, contents.figures, drawn))
+    stamp = dataclasses.replace(stamp, files=(*names, *kept), missing=missing)
+    save_stamp(target, stamp)
+    return stamp
+
+
+def _write_files(
+    target: Path, collection: Any, tables: Sequence[Any], drawn: Sequence[Any], contents: Contents
+) -> None:
     from harness.packages import load_package
 
-    if contents.page:
-        _refuse_foreign_page(target)
-    gallery = load_package("reports.gallery")
-    drawn = gallery.draw(collection, contents.figures) if contents.figures != () else []
-    _save_stamp(target, "", [])
-    files = {table.name: load_package("reports").write([table], target / "tables") for table in tables}
-    _say(f"tables as Markdown, CSV, LaTeX and HTML: {target / 'tables'}")
+    reports, gallery = load_package("reports"), load_package("reports.gallery")
+    files = {each.name: reports.write([each], target / "tables") for each in tables}
+    if tables:
+        _say(f"tables as Markdown, CSV, LaTeX and HTML: {target / 'tables'}")
+    files |= {each.name: gallery.write([each], target / "figures") for each in drawn}
     if drawn:
-        files |= {each.name: gallery.write([each], target / "figures") for each in drawn}
         _say(f"figures as PNG, PDF and SVG: {target / 'figures'}")
-    written = [path for paths in files.values() for path in paths]
-    links = {name: [path.relative_to(target).as_posix() for path in paths] for name, paths in files.items()}
     if contents.page:
+        links = {name: [path.relative_to(target).as_posix() for path in paths] for name, paths in files.items()}
         pictures = [(each.name, each.title, each.caption, _bitmap(files[each.name])) for each in drawn]
-        write_page = load_package("reports.page").write_page
-        written.append(write_page(collection, target / PAGE, tables=tables, figures=pictures, links=links))
+        load_package("reports.page").write_page(collection, target / PAGE, tables=tables, figures=pictures, links=links)
         _say(f"page: {target / PAGE}")
-    _save_stamp(target, stamp, [path.relative_to(target).as_posix() for path in written])
+
+
+def _missing(kind: Registry, asked: Sequence[str] | None, made: Iterable[Any]) -> list[str]:
+    """The names asked for under which nothing was made; none where all that can be made was asked for."""
+    names = {each.name for each in made}
+    return [name for name in asked or () if kind.canonical(name) not in names]
 
 
 def _bitmap(files: Iterable[Path]) -> bytes:
     return next(path for path in files if path.suffix == ".png").read_bytes()
 
 
-def _stamp(collection: Any, contents: Contents) -> str:
-    """A digest of all that a report depends on."""
+def _stamp(collection: Any, contents: Contents, missing: Sequence[str]) -> Stamp:
+    """What says that a report is of this collection and has these contents."""
+    from harness.cache import digest_of
+
+    source = _source(collection)
+    digest = digest_of({"source": source, "contents": dataclasses.asdict(contents)})
+    return Stamp(digest=digest, source=source, missing=tuple(missing))
+
+
+def _source(collection: Any) -> str:
+    """A digest of all that the files of a report depend on."""
     from harness.cache import digest_of
     from harness.packages import ROOT
     from harness.registry import figures, tables
@@ -193,7 +236,6 @@ def _stamp(collection: Any, contents: Contents) -> str:
         {
             "records": collection.digest,
             "exhibits": exhibits,
-            "contents": dataclasses.asdict(contents),
             "harness": __version__,
             "code": _digest(path for path in code if path.suffix != ".pyc"),
             "plugins": {each: kind.fingerprint(each) for kind in (tables, figures) for each in kind.names()},
@@ -208,36 +250,3 @@ def _digest(paths: Iterable[Path]) -> str:
         content = path.read_bytes() if path.is_file() else b""
         digest.update(f"{path.name} {len(content)} ".encode() + content)
     return digest.hexdigest()
-
-
-def _is_current(target: Path, stamp: str) -> bool:
-    """Whether the report that was made from the same is there, all its files with it."""
-    found = _read_stamp(target)
-    return found.get("stamp") == stamp and all((target / name).is_file() for name in found["files"])
-
-
-def _read_stamp(target: Path) -> Mapping[str, Any]:
-    """What the report that is there was made from; {} where there is none."""
-    try:
-        found = json.loads((target / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and isinstance(found.get("files"), list) else {}
-
-
-def _save_stamp(target: Path, stamp: str, files: Sequence[str]) -> None:
-    path = target / STAMP
-    temporary = path.with_name(f".{STAMP}.tmp")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"stamp": stamp, "files": files}, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"the report cannot be written to {target}: {error.strerror}. Choose another --out.") from error
-
-
-def _refuse_foreign_page(target: Path) -> None:
-    if (target / PAGE).exists() and not _read_stamp(target):
-        raise UserError(
-            f"expected an earlier report or none in {target}, found an {PAGE} of something else. Choose another --out."
-        )

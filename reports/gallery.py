@@ -18,6 +18,7 @@ from .report import replace_file, stem
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ENDINGS = (".png", ".pdf", ".svg", ".md")
 MOST_PAGES = 6
 """Of one figure; further ones are drawn when asked for, "severity:page=7"."""
 
@@ -61,6 +62,11 @@ def write(drawn: Iterable[Drawn], folder: Path) -> list[Path]:
         raise UserError(
             f"the figures cannot be written to {folder}: {error.strerror}. Choose another --out."
         ) from error
+
+
+def file_names(drawn: Iterable[Drawn]) -> list[str]:
+    """What `write` calls the files of these figures."""
+    return [f"{stem(each.name)}{ending}" for each in drawn for ending in ENDINGS]
 
 
 def _write(drawn: Drawn, path: Path) -> list[Path]:

@@ -56,6 +56,11 @@ def write(tables: Iterable[Table], folder: Path) -> list[Path]:
         raise UserError(f"the tables cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
 
 
+def file_names(tables: Iterable[Table]) -> list[str]:
+    """What `write` calls the files of these tables."""
+    return [f"{stem(table.name)}{end}" for table in tables for end in FORMATS]
+
+
 def _build(name: str, cells: Cells) -> Table | None:
     maker: TableMaker = registered.create(name)
     table = maker.build(cells)

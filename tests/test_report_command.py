@@ -80,7 +80,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         path.write_text(",".join(collection.runs))
         return path
 
-    for name, functions in {"gallery": (draw, write), "page": (write_page,)}.items():
+    def file_names(figures: Sequence[Figure]) -> list[str]:
+        return ["dots.png", "dots.md"] if figures else []
+
+    for name, functions in {"gallery": (draw, write, file_names), "page": (write_page,)}.items():
         double = types.ModuleType(f"reports.{name}")
         double.__spec__ = importlib.machinery.ModuleSpec(double.__name__, None)
         double.__dict__.update({each.__name__: each for each in functions})
@@ -131,8 +134,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a failure": lambda run: _fail(run),
     "an exhibit": lambda run: save_exhibit(run, Exhibit("path", {"x": np.zeros(1)}, {})),
     "a missing file": lambda run: (run / "tables" / "summary.csv").unlink(),
-    "an interrupted report": lambda run: (run / "report.json").write_text('{"stamp": "", "files": []}'),
-    "a half-written stamp": lambda run: (run / "report.json").write_text('{"sta'),
+    "an interrupted report": lambda run: _interrupt(run),
 }
 
 
@@ -144,6 +146,11 @@ def _use(run: Path, defense: str) -> None:
 def _fail(run: Path) -> None:
     with Records.open(run, write=True) as records:
         records.fail(cell("sat"), "no memory", **HERE)
+
+
+def _interrupt(run: Path) -> None:
+    found = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps({**found, "digest": "", "source": ""}))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -218,12 +225,12 @@ def test_a_network_trained_again_elsewhere_is_said_in_the_terminal_and_on_the_pa
 
 
 def test_only_what_is_asked_for_is_made(run: Path, call: Call, drawn: list[Any]) -> None:
-    call(run, "--table", "summary", "--figure", "dots,lines", "--no-page")
+    call(run, "--table", "summary", "--figure", "overview,severity", "--no-page")
 
     assert {path for path in times(run) if path.startswith("tables")} == {
         f"tables/summary{ending}" for ending in (".md", ".csv", ".tex", ".html")
     }
-    assert drawn == [("draw", ["dots", "lines"])]
+    assert drawn == [("draw", ["overview", "severity"])]
     call(run, "--no-figures")
     assert drawn[1:] == [("page", [], drawn[-1][2])]
 
@@ -245,17 +252,87 @@ def test_an_unknown_table_changes_nothing(run: Path, call: Call) -> None:
     assert times(run) == before
 
 
-def test_a_page_of_something_else_is_not_overwritten(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
+@pytest.mark.parametrize("name", ["index.html", "tables/summary.csv", "figures/dots.md", "report.json"])
+def test_a_file_of_something_else_is_not_overwritten(
+    run: Path, tmp_path: Path, call: Call, drawn: list[Any], name: str
+) -> None:
     out = tmp_path / "site"
-    out.mkdir()
-    (out / "index.html").write_text("my site")
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text('{"of": "mine"}')
 
-    code, _, said = call(run, "--out", out)
+    code, _, said = call(run, "--out", out, *(["--no-page"] if name == "report.json" else []))
 
     assert code == 2
-    assert "index.html of something else" in said
-    assert times(out).keys() == {"index.html"}
-    assert (out / "index.html").read_text() == "my site"
+    assert f"found {name}, which no report.json there names" in said
+    assert f"or delete {name.partition('/')[0]} if nobody needs it" in said
+    assert times(out).keys() == {name}
+    assert (out / name).read_text() == '{"of": "mine"}'
+
+
+def test_files_beside_a_report_are_never_touched(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
+    out = tmp_path / "site"
+    call(run, "--out", out, "--no-page")
+    notes, page = out / "tables" / "notes.csv", out / "index.html"
+    notes.write_text("mine")
+    page.write_text("my site")
+    record(run, "pni")
+
+    assert call(run, "--out", out, "--no-page")[0] == 0
+    assert call(run, "--out", out)[0] == 2
+    assert (notes.read_text(), page.read_text()) == ("mine", "my site")
+
+
+def test_what_was_made_from_something_else_does_not_stay_beside_a_new_report(
+    run: Path, call: Call, drawn: list[Any]
+) -> None:
+    call(run)
+    record(run, "pni")
+
+    _, _, said = call(run, "--table", "summary", "--no-figures", "--no-page")
+
+    tables = {f"tables/summary{ending}" for ending in (".md", ".csv", ".tex", ".html")}
+    assert {path for path in times(run) if "sqlite" not in path} - {"run.lock"} == {*tables, "report.json"}
+    assert "files of the report before, which was made from something else" in said
+    assert set(json.loads((run / "report.json").read_text())["files"]) == tables
+
+
+def test_what_was_made_from_the_same_stays_beside_what_is_asked_for(run: Path, call: Call, drawn: list[Any]) -> None:
+    call(run)
+    before = times(run).keys()
+
+    _, _, said = call(run, "--table", "summary", "--no-figures", "--no-page")
+
+    assert times(run).keys() == before
+    assert "deleted" not in said
+    assert {"index.html", "figures/dots.png"} <= set(json.loads((run / "report.json").read_text())["files"])
+
+
+def test_a_stamp_deletes_nothing_outside_its_folder(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("mine")
+    call(run)
+    found = json.loads((run / "report.json").read_text())
+    files = [*found["files"], "../other.txt", str(other)]
+    (run / "report.json").write_text(json.dumps({**found, "source": "", "files": files}))
+
+    assert "deleted" in call(run, "--no-page", "--no-figures")[2]
+    assert other.read_text() == "mine"
+
+
+def test_what_was_asked_for_and_cannot_be_made_is_said_each_time(run: Path, call: Call, drawn: list[Any]) -> None:
+    for _ in range(2):
+        code, _, said = call(run, "--table", "summary,table6", "--figure", "figure5", "--no-page")
+
+        assert code == 1
+        assert "not made, for want of what they show: table6, figure5." in said
+
+
+def test_only_what_was_written_is_announced(run: Path, call: Call) -> None:
+    code, shown, said = call(run, "--table", "table6", "--no-figures", "--no-page")
+
+    assert (code, shown.strip()) == (1, "")
+    assert "tables as" not in said
+    assert not (run / "tables").exists()
 
 
 def test_failures_are_told_with_the_run_they_happened_in(run: Path, tmp_path: Path, call: Call) -> None:

@@ -1,0 +1,89 @@
+"""What a report left in its folder, and from what it was made: `report.json`, the file written last."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from harness.errors import UserError
+
+FILE_NAME = "report.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """digest: of all that the report depends on, "" while it is being written · source: of the same but for what
+    was asked for, so of what the files were made from · files: relative to the folder · missing: the names asked
+    for that nothing could be made for.
+    """
+
+    digest: str = ""
+    source: str = ""
+    files: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def read_stamp(folder: Path) -> Stamp | None:
+    """The stamp of the report that is there; None where there is none."""
+    try:
+        found = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return Stamp(
+            digest=str(found["digest"]),
+            source=str(found["source"]),
+            files=tuple(name for name in map(str, found["files"]) if _is_inside(name)),
+            missing=tuple(map(str, found["missing"])),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def save_stamp(folder: Path, stamp: Stamp) -> None:
+    """Write the stamp, whole or not at all. Raises: UserError when the folder cannot be written."""
+    path = folder / FILE_NAME
+    temporary = path.with_name(f".{FILE_NAME}.tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(dataclasses.asdict(stamp), indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"the report cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
+
+
+def is_current(folder: Path, stamp: Stamp, digest: str) -> bool:
+    """Whether the report that depends on the same is there, all its files with it."""
+    return stamp.digest == digest and all((folder / name).is_file() for name in stamp.files)
+
+
+def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    """Raises: UserError where one of these files, or the stamp, is there and no report has left it."""
+    stamp = read_stamp(folder)
+    ours = {FILE_NAME, *stamp.files} if stamp else set()
+    foreign = [name for name in (FILE_NAME, *names) if name not in ours and os.path.lexists(folder / name)]
+    if foreign:
+        tops = ", ".join(dict.fromkeys(PurePosixPath(name).parts[0] for name in foreign))
+        raise UserError(
+            f"expected an earlier report or none in {folder}, found {foreign[0]}, which no {FILE_NAME} there names. "
+            f"Choose another --out, or delete {tops} if nobody needs it."
+        )
+
+
+def remove_stale(folder: Path, stamp: Stamp | None, source: str, written: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Delete the earlier report's files that were made from something else and not written again.
+
+    Returns (those that stay, because they were made from the same, those deleted).
+    """
+    rest = [name for name in (stamp.files if stamp else ()) if name not in set(written)]
+    there = [name for name in rest if (folder / name).is_file()]
+    if stamp and stamp.source == source:
+        return there, []
+    for name in there:
+        (folder / name).unlink()
+    return [], there
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and len(path.parts) > 0
