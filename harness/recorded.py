@@ -55,7 +55,10 @@ TIDY_COLUMNS = [
     "weights",
     "identity",
 ]
+_IDENTIFYING = ("dataset", "backbone", "defense", "seed", "suite", "condition")
+"""Those of the columns without which a cell is of nothing."""
 _WHOLE = ("severity", "seed", "epochs", "train_images", "draws")
+_NUMBERS = {**dict.fromkeys(_WHOLE, (int, type(None))), "epsilon": (int, float, type(None))}
 _FINISHED = (
     "SELECT identity, shown, seconds, recorded_at, used, details, environment, answers, predictions "
     "FROM cells WHERE status='done' ORDER BY used, cells.rowid"
@@ -116,16 +119,19 @@ class Answers(NamedTuple):
 def read_contents(connection: sqlite3.Connection) -> Contents:
     """Everything, cells in the order of their last use, failures in that of their recording.
 
-    Raises: ValueError, KeyError or zlib.error for what was damaged.
+    Raises: ValueError, TypeError, KeyError or zlib.error for what was damaged.
     """
-    failures = connection.execute(
-        "SELECT identity, shown, spec, reason FROM cells WHERE status='failed' ORDER BY rowid"
-    )
-    environments = connection.execute("SELECT digest, environment FROM environments")
+    found = connection.execute("SELECT digest, environment FROM environments")
+    environments = {digest: _object(text) for digest, text in found}
+    cells = list(read_recorded(connection))
+    for cell in cells:
+        if cell.environment not in environments:
+            raise KeyError(f"environment {cell.environment}")
+    failures = connection.execute(_FAILED)
     return Contents(
-        list(read_recorded(connection)),
-        [Failed(name, json.loads(shown), json.loads(spec), reason) for name, shown, spec, reason in failures],
-        {digest: json.loads(text) for digest, text in environments},
+        cells,
+        [Failed(name, _object(shown), _object(spec), reason) for name, shown, spec, reason in failures],
+        environments,
     )
 
 
@@ -150,17 +156,44 @@ def _recorded(row: tuple[Any, ...], answers: Callable[[str], Answers]) -> Record
     correct = (predictions == labels)[order]
     return Recorded(
         identity=identity,
-        shown=json.loads(shown),
+        shown=_shown(shown),
         seconds=seconds,
         recorded_at=recorded_at,
         used=used,
-        details=details,
+        details=_details(details or "{}"),
         environment=environment,
         n_images=len(correct),
         n_correct=int(correct.sum()),
         outcomes=np.packbits(correct),
         predicted=hashlib.sha256(predictions.tobytes()).hexdigest(),
     )
+
+
+def _shown(text: str) -> dict[str, Any]:
+    """What is shown of a finished cell. Raises: ValueError for what is not that."""
+    shown = _object(text)
+    for name in _IDENTIFYING:
+        if shown.get(name) in (None, ""):
+            raise ValueError(f"a cell without {name}")
+    for name, kinds in _NUMBERS.items():
+        if not isinstance(shown.get(name), kinds):
+            raise ValueError(f"a cell with {name} {shown[name]!r}")
+    return shown
+
+
+def _details(text: str) -> str:
+    """Raises: ValueError for what does not tell how a network was trained, nor leaves that out."""
+    if not isinstance(_object(text).get("trained"), dict | None):
+        raise ValueError(f"expected how a network was trained, found {text[:40]}")
+    return text
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Raises: ValueError for what is no object in JSON."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a JSON object, found {text[:20]}")
+    return found
 
 
 def tidy(cells: Iterable[Recorded], device: Callable[[Recorded], str]) -> pd.DataFrame:

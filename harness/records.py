@@ -240,7 +240,7 @@ class Records:
         self._connection.execute("BEGIN")  # a snapshot: what others write meanwhile is not seen
         try:
             return read_contents(self._connection)
-        except (ValueError, KeyError, zlib.error) as error:
+        except (ValueError, TypeError, KeyError, zlib.error) as error:
             raise UserError(f"the records at {self.path} are damaged ({error}). {DAMAGED}") from error
         finally:
             self._connection.rollback()

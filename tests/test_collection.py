@@ -206,6 +206,15 @@ def damage(path: Path, how: str) -> None:
             "no labels": "DELETE FROM answers",
             "blob": "UPDATE cells SET predictions=x'00'",
             "text": "UPDATE cells SET shown='{'",
+            "no environments": "DELETE FROM environments",
+            "details": "UPDATE cells SET details='oops'",
+            "details of another kind": "UPDATE cells SET details='[]'",
+            "shown of another kind": "UPDATE cells SET shown='[]'",
+            "nothing shown": "UPDATE cells SET shown='{}'",
+            "no seed": "UPDATE cells SET shown=json_remove(shown, '$.seed')",
+            "no number": "UPDATE cells SET shown=json_set(shown, '$.seed', 'first')",
+            "no recipe": "UPDATE cells SET details=json_object('trained', 3)",
+            "no text": "UPDATE cells SET details=x'ff'",
         }[how]
         with sqlite3.connect(path) as connection:
             connection.execute(statement)
@@ -219,7 +228,21 @@ DAMAGES = {
     "newer": f"are of version {SCHEMA_VERSION + 1}",
     "no labels": "are damaged",
     "blob": "are damaged",
-    "text": "are damaged",
+    **dict.fromkeys(
+        (
+            "text",
+            "no environments",
+            "details",
+            "details of another kind",
+            "shown of another kind",
+            "nothing shown",
+            "no seed",
+            "no number",
+            "no recipe",
+            "no text",
+        ),
+        "are damaged",
+    ),
 }
 
 

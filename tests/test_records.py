@@ -340,7 +340,8 @@ with Records.open(pathlib.Path(sys.argv[1]), write=True) as records:
     number = 0
     print("open", flush=True)
     while True:
-        cell = Cell(spec={"n": number}, shown={"condition": str(number), "seed": 0, "severity": None, "epsilon": None})
+        names = dict.fromkeys(("dataset", "backbone", "defense", "suite", "condition"), str(number))
+        cell = Cell(spec={"n": number}, shown={**names, "seed": 0, "severity": None, "epsilon": None})
         values = np.arange(2000) % 10
         records.add(cell, values, values, np.arange(2000), environment={}, seconds=0.0)
         print(cell.identity, flush=True)
