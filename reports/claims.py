@@ -58,7 +58,8 @@ class Claims:
         if not measured:
             return None
         results = _judged(measured)
-        chosen = [cell for members in columns.values() for cell in members]
+        used = {cell for each in measured.values() for cell in each.used}
+        chosen = [cell for cell in cells if cell in used]
         return assemble(
             _places(columns, results),
             name="claims",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,17 +15,19 @@ from .claimed import EPSILON, Comparison, Side
 from .estimates import RESAMPLING_SEED
 from .paper import papers_defense, papers_preprocessing
 
+PAPERS_SPACE = "normalized"
 MCNEMAR, BOOTSTRAP = "McNemar", "bootstrap"
 Scored = Mapping[int, Mapping[Hashable, Mapping[Hashable, list[Cell]]]]
 """By seed, condition and attack: the cells, several where an attack took several ways through the preprocessing."""
 
 
 class Measured(NamedTuple):
-    """A comparison's difference, as shares, and which test its p-value is from."""
+    """A comparison's difference, as shares, which test its p-value is from, and the cells it is of."""
 
     difference: Difference
     test: str
     images: int
+    used: tuple[Cell, ...]
 
 
 def measure(cells: Cells, members: Sequence[Cell], comparison: Comparison) -> Measured | None:
@@ -36,19 +38,17 @@ def measure(cells: Cells, members: Sequence[Cell], comparison: Comparison) -> Me
     """
     sides = [_of_side(members, side) for side in (comparison.first, comparison.second)]
     pools = {_pool(cell) for cell in sides[0]} & {_pool(cell) for cell in sides[1]}
-    if not pools:
-        return None
-    pool = max(pools, key=lambda pool: (pool[0], pool))
-    first, second = (_scored([cell for cell in side if _pool(cell) == pool]) for side in sides)
-    pairs = _pairs(cells, first, second)
-    return _tested(pairs, comparison.claimed) if pairs else None
+    for pool in sorted(pools, reverse=True):
+        first, second = (_scored([cell for cell in side if _pool(cell) == pool]) for side in sides)
+        if pairs := _pairs(first, second):
+            return _tested(cells, pairs, comparison.claimed)
+    return None
 
 
 def _of_side(members: Sequence[Cell], side: Side) -> list[Cell]:
+    """Its cells, those preprocessed in another way than the paper's left out."""
     found = [cell for cell in members if _is_of(cell, side)]
-    papers = [cell for cell in found if papers_preprocessing(cell)] if side.preprocessed else []
-    used = {cell.preprocess for cell in papers or found}
-    return [cell for cell in found if cell.preprocess == min(used)]
+    return [cell for cell in found if papers_preprocessing(cell)] if side.preprocessed else found
 
 
 def _is_of(cell: Cell, side: Side) -> bool:
@@ -63,9 +63,12 @@ def _is_at(cell: Cell, conditions: Sequence[str]) -> bool:
     return not conditions or cell.condition in conditions
 
 
-def _pool(cell: Cell) -> tuple[int, str, str]:
-    """What cells must share to be compared; of several pools the one with the most images counts."""
-    return cell.n_images, cell.suite, cell.epsilon_space
+def _pool(cell: Cell) -> tuple[bool, int, str, str]:
+    """What cells must share to be compared; of several pools the highest counts.
+
+    That is first one with ε where the paper measures it, then the one with the most images.
+    """
+    return cell.epsilon_space == PAPERS_SPACE, cell.n_images, cell.suite, cell.epsilon_space
 
 
 def _scored(found: Sequence[Cell]) -> Scored:
@@ -78,11 +81,11 @@ def _scored(found: Sequence[Cell]) -> Scored:
     return scored
 
 
-Pairs = list[list[tuple[np.ndarray, np.ndarray]]]
-"""By seed and condition, which images each side got right, [N] bool."""
+Pairs = list[list[tuple[list[Cell], list[Cell]]]]
+"""By seed and condition, the cells of each side; several where an image must be right in all of them."""
 
 
-def _pairs(cells: Cells, first: Scored, second: Scored) -> Pairs:
+def _pairs(first: Scored, second: Scored) -> Pairs:
     pairs: Pairs = []
     for seed in sorted(first.keys() & second.keys()):
         found = []
@@ -90,22 +93,28 @@ def _pairs(cells: Cells, first: Scored, second: Scored) -> Pairs:
             sides = first[seed][condition], second[seed][condition]
             attacks = sides[0].keys() & sides[1].keys()
             if attacks:
-                found.append(tuple(_right(cells, side, attacks) for side in sides))
+                found.append((_under(sides[0], attacks), _under(sides[1], attacks)))
         if found:
-            pairs.append([(a, b) for a, b in found])
+            pairs.append(found)
     return pairs
 
 
-def _right(cells: Cells, by_attack: Mapping[Hashable, list[Cell]], attacks: set[Hashable]) -> np.ndarray:
-    """Right under every one of these attacks."""
-    return robust_correct([cells.correct(cell) for attack in attacks for cell in by_attack[attack]])
+def _under(by_attack: Mapping[Hashable, list[Cell]], attacks: Iterable[Hashable]) -> list[Cell]:
+    return [cell for attack in attacks for cell in by_attack[attack]]
 
 
-def _tested(pairs: Pairs, claimed: tuple[float, float]) -> Measured:
-    by_seed = [np.mean([a.astype(float) - b for a, b in seed], axis=0) for seed in pairs]
+def _tested(cells: Cells, pairs: Pairs, claimed: tuple[float, float]) -> Measured:
+    outcomes = [[(_right(cells, a), _right(cells, b)) for a, b in seed] for seed in pairs]
+    by_seed = [np.mean([a.astype(float) - b for a, b in seed], axis=0) for seed in outcomes]
     differences = np.mean(by_seed, axis=0)
+    used = tuple(cell for seed in pairs for sides in seed for side in sides for cell in side)
     found = bootstrap_difference(differences, np.random.default_rng(RESAMPLING_SEED), claimed=claimed)
     if len(pairs) == 1 and len(pairs[0]) == 1 and 0.0 in claimed:
-        exact = mcnemar(*pairs[0][0]).p_value
-        return Measured(found._replace(p_value=exact), MCNEMAR, len(differences))
-    return Measured(found, BOOTSTRAP, len(differences))
+        exact = mcnemar(*outcomes[0][0]).p_value
+        return Measured(found._replace(p_value=exact), MCNEMAR, len(differences), used)
+    return Measured(found, BOOTSTRAP, len(differences), used)
+
+
+def _right(cells: Cells, chosen: Sequence[Cell]) -> np.ndarray:
+    """Which images are right in all of these cells."""
+    return robust_correct([cells.correct(cell) for cell in chosen])

@@ -261,6 +261,59 @@ def test_robust_is_the_worst_case_over_the_attacks_that_both_sides_met():
     assert (bare.verdict, left.verdict) == ("holds", "does not hold")
 
 
+def test_robust_is_said_in_the_sup_norm_alone():
+    recording = Recording()
+    for preprocess, share in (("none", 0.3), ("virolbi", 0.6)):
+        for measured_in, left in (("Linf", share), ("L2", 0.0)):
+            recording.attack(left, preprocess=preprocess, norm=measured_in, condition=f"pgd {measured_in}")
+            recording.outcomes[recording.rows[-1]["identity"]] = right(left)
+
+    assert found(recording)[CLAIMS[6].text, "vanilla: with − without"].evidence.startswith("+30.0 [")
+
+
+# Which cells are taken
+
+
+def test_another_preprocessing_is_not_the_papers_claim():
+    """A blur before a network that is no blur defense, beside the paper's and alone."""
+    both, alone = noisy({"vanilla": (0.7, 0.4)}), noisy({})
+    for noise in NOISE:
+        named = {"suite": "corruption", "condition": noise, "severity": 3, "source": "official"}
+        score(both, right(0.9), preprocess="blur", **named)
+        score(alone, right(0.4), **named)
+        score(alone, right(0.9), preprocess="virolbi:nu=16", **named)
+
+    assert found(both)[FIRST, "vanilla: with − without"].evidence.startswith("−30.0 [")
+    assert tables.create("claims").build(alone.cells()) is None
+
+
+@pytest.mark.parametrize("recorded", ["normalized pixel", "pixel"])
+def test_epsilon_is_the_papers_where_it_was_run_and_the_caption_says_which(recorded):
+    recording = Recording()
+    for space, images, gain in (("normalized", N, 0.1), ("pixel", 2 * N, 0.2)):
+        for preprocess, share in (("none", 0.3), ("virolbi", 0.3 + gain)):
+            if space in recorded:
+                recording.attack(0, preprocess=preprocess, epsilon_space=space, n_images=images)
+                recording.outcomes[recording.rows[-1]["identity"]] = np.arange(images) < share * images
+    recording.attack(0.3, epsilon_space="pixel", n_images=4 * N)
+
+    first, images = ("+10.0 [", N) if "normalized" in recorded else ("+20.0 [", 2 * N)
+    caption = recording.table("claims").caption
+    assert found(recording)[CLAIMS[6].text, "vanilla: with − without"].evidence.startswith(first)
+    assert f"ε in {recorded.split()[0]} space." in caption
+    assert f"Test images: cifar10, n = {images}." in caption
+
+
+def test_of_several_numbers_of_images_the_most_are_taken():
+    recording = noisy({"vanilla": (0.4, 0.5)})
+    for preprocess, share in (("none", 0.4), ("virolbi", 0.8)):
+        named = {"suite": "corruption:limit=400", "condition": "shot_noise", "severity": 3, "source": "official"}
+        correct = np.arange(2 * N) < share * 2 * N
+        score(recording, correct, preprocess=preprocess, n_images=2 * N, **named)
+
+    assert found(recording)[FIRST, "vanilla: with − without"].evidence.startswith("+40.0 [")
+
+
 def test_data_sets_and_backbones_have_columns_of_their_own():
     recording = noisy(dict.fromkeys(MODELS, (0.4, 0.7)))
     score(recording, right(0.5), backbone="vit_tiny", suite="low_resolution", condition="scale=1/2")
