@@ -5,9 +5,12 @@ VIROLBI_CIFAR names CIFAR-10 as a folder that `parquet:DIR` reads; without it, i
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +23,13 @@ from harness.registry import datasets as registry
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start; tests run beside each other instead
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CIFAR = Path(os.environ.get("VIROLBI_CIFAR") or SHARED / "cifar10-jpeg")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER_FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
+]
+DESK = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,3 +79,48 @@ def opened(tmp_path: Path) -> Callable[[str], Dataset]:
     """Opens a data set by its text, with the data root `tmp_path / "root"` and a cache of its own."""
     context = {"data_root": tmp_path / "root", "cache": ArrayCache(tmp_path / "cache")}
     return lambda text: registry.create(text, **context)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's browser."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: pip install -e .[test]"
+    )
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser here: looked for {', '.join(BROWSERS)}")
+    started = playwright.sync_playwright()
+    with (
+        started as playing,
+        contextlib.closing(playing.chromium.launch(executable_path=path, args=BROWSER_FLAGS)) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a view of a page's file in a window of its own; when the test ends, nothing may have been complained of
+    or fetched.
+    """
+    complaints, contexts = [], []
+
+    def visit(view: str = "board", *, file: Path, viewport: dict[str, int] = DESK, **options: Any) -> Any:
+        context = browser.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if _leaves(request.url, file) else None)
+        page.goto(f"{file.as_uri()}#{view}")
+        page.wait_for_selector("body.ready")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _leaves(url: str, file: Path) -> bool:
+    return not url.startswith(("data:", file.as_uri()))

@@ -1,8 +1,7 @@
 """The page in a real browser, which is the system's; skipped where there is none or Playwright is not installed."""
 
-import contextlib
+import functools
 import io
-import shutil
 import statistics
 
 import numpy as np
@@ -15,15 +14,9 @@ from reports import build
 from reports.page import write_page
 from reports.page.build import ASSETS
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -e .[test]")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
-]
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PHONE = {"width": 390, "height": 844}
 ROWS = "#board-table tbody tr"
 VIEWS = (
     "board",
@@ -34,16 +27,6 @@ VIEWS = (
     "figures",
     "problems",
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser here: looked for {', '.join(BROWSERS)}")
-    started = playwright.sync_playwright()
-    with started as playing, contextlib.closing(playing.chromium.launch(executable_path=path, args=FLAGS)) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -67,29 +50,9 @@ def report(tmp_path_factory, recorder):
 
 
 @pytest.fixture
-def visit(browser, report):
-    """Opens a view in a window of its own; nothing may have been complained of or fetched when the test ends."""
-    complaints, contexts = [], []
-
-    def visit(view="board", *, file=report, viewport=DESK, **options):
-        context = browser.new_context(viewport=viewport, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if _leaves(request.url, file) else None)
-        page.goto(f"{file.as_uri()}#{view}")
-        page.wait_for_selector("body.ready")
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def _leaves(url, file):
-    return not url.startswith(("data:", file.as_uri()))
+def visit(visit, report):
+    """Opens a view of the report, unless another file is given."""
+    return functools.partial(visit, file=report)
 
 
 def names(page):

@@ -52,12 +52,13 @@ function boardRows() {
   );
 }
 
+const isPreprocessed = (entry) => report.preprocessings[entry[ofPreprocess]] !== "";
+
 function entryIsWanted(entry) {
-  const preprocessed = report.preprocessings[entry[ofPreprocess]] !== "";
   return (
     (state.dataset === ALL || report.datasets[entry[ofDataset]] === state.dataset) &&
     (state.backbone === ALL || report.backbones[entry[ofBackbone]] === state.backbone) &&
-    (state.pre === "both" || preprocessed === (state.pre === "with"))
+    (state.pre === "both" || isPreprocessed(entry) === (state.pre === "with"))
   );
 }
 
@@ -90,20 +91,44 @@ function sorted(rows, column) {
   }
   if (!column) return rows;
   const sign = state.up ? 1 : -1;
-  const value = (row) => row.scores[column.place]?.[VALUE];
-  const [filled, blank] = [rows.filter((row) => row.scores[column.place]), rows.filter((row) => !row.scores[column.place])];
-  return [...filled.sort((one, other) => sign * (value(one) - value(other))), ...blank];
+  const score = (row) => row.scores[column.place];
+  const value = (one, other) => sign * (score(one)[VALUE] - score(other)[VALUE]);
+  const complete = competing(rows, column.place);
+  const incomplete = rows.filter((row) => score(row) && !isComplete(score(row)));
+  return [...complete.sort(value), ...incomplete.sort(value), ...rows.filter((row) => !score(row))];
 }
 
-// By column, the highest value as shown, where complete rows differ.
-function bestValues(rows, columns) {
-  const best = new Map();
+const isComplete = (score) => score[CONDITIONS] === score[EXPECTED];
+const competing = (rows, place) => rows.filter((row) => row.scores[place] && isComplete(row.scores[place]));
+
+// Rows are compared on one data set, backbone and seed, with preprocessing or without it, as the tables do.
+function contests(rows, place) {
+  const key = ({ entry, seed }) => [entry[ofDataset], entry[ofBackbone], isPreprocessed(entry), seed].join("~");
+  return [...grouped(competing(rows, place), key).values()];
+}
+
+// The scores that are the highest of their contest as shown, all that tie; none where the whole contest does.
+function bestScores(rows, columns) {
+  const best = new Set();
   for (const { place } of columns) {
-    const complete = rows.map((row) => row.scores[place]).filter((score) => score && score[CONDITIONS] === score[EXPECTED]);
-    const texts = new Set(complete.map((score) => percent(score[VALUE])));
-    if (texts.size > 1) best.set(place, percent(Math.max(...complete.map((score) => score[VALUE]))));
+    for (const scores of contests(rows, place).map((rivals) => rivals.map((row) => row.scores[place]))) {
+      const top = Math.max(...scores.map((score) => score[VALUE]));
+      const leading = scores.filter((score) => score[VALUE] === top);
+      if (leading.length < scores.length) leading.forEach((score) => best.add(score));
+    }
   }
   return best;
+}
+
+// By row, how many of its contest are better, and one; nothing for incomplete and blank rows, or under no column.
+function ranks(rows, column) {
+  if (!column || state.sort === "defense") return new Map();
+  const value = (row) => row.scores[column.place][VALUE];
+  return new Map(
+    contests(rows, column.place).flatMap((rivals) =>
+      rivals.map((row) => [row, 1 + rivals.filter((other) => value(other) > value(row)).length]),
+    ),
+  );
 }
 
 function showBoard() {
@@ -120,18 +145,19 @@ function showBoardTable() {
   const count = `${rows.length === all.length ? "" : `${rows.length} of `}${plural(all.length, "row")}`;
   byId("board-count").textContent = `${count}, sorted by ${name}, ${state.up ? "lowest" : "highest"} first`;
   announce(byId("board-count").textContent);
-  replace(byId("board-table"), boardTable(rows, columns, by, bestValues(rows, columns)));
+  replace(byId("board-table"), boardTable(rows, columns, by, { best: bestScores(all, columns), rank: ranks(all, by) }));
 }
 
 const nameOf = (row) => report.defenses[row.entry[ofDefense]];
 
-function boardTable(rows, columns, by, best) {
+// standing: {best: the scores in bold, rank: by row}.
+function boardTable(rows, columns, by, standing) {
   return element(
     "table",
     { class: "board" },
     element("caption", { class: "unseen" }, "Accuracy in percent of every defense under every measure"),
     element("thead", {}, element("tr", {}, firstHead(), groupHeads(columns)), element("tr", {}, columns.map((column) => columnHead(column, by)))),
-    element("tbody", {}, rows.length ? rows.map((row, rank) => boardRow(row, rank, columns, best)) : noRows(columns)),
+    element("tbody", {}, rows.length ? rows.map((row) => boardRow(row, columns, standing)) : noRows(columns)),
   );
 }
 
@@ -191,18 +217,15 @@ function columnHead(column, by) {
   );
 }
 
-function boardRow(row, rank, columns, best) {
-  const score = (column) => row.scores[column.place];
-  const wins = (column) => score(column) && percent(score(column)[VALUE]) === best.get(column.place) && isComplete(score(column));
+function boardRow(row, columns, { best, rank }) {
   const cells = columns.map((column) => {
-    const cell = scoreCell(score(column), wins(column));
+    const score = row.scores[column.place];
+    const cell = scoreCell(score, best.has(score));
     cell.classList.toggle("first", column.first);
     return cell;
   });
-  return element("tr", {}, rowHead(row, rank), cells);
+  return element("tr", {}, rowHead(row, rank.get(row)), cells);
 }
-
-const isComplete = (score) => score[CONDITIONS] === score[EXPECTED];
 
 function rowHead(row, rank) {
   const [dataset, backbone, , preprocess] = row.entry;
@@ -216,7 +239,7 @@ function rowHead(row, rank) {
   return element(
     "th",
     { scope: "row", class: "name" },
-    element("span", { class: "rank", "aria-hidden": "true" }, rank + 1),
+    element("span", { class: "rank", "aria-hidden": "true" }, rank ?? ""),
     element("a", { href: addressOf("defense", changes) }, breakable(nameOf(row))),
     words.length ? element("small", {}, breakable(words.join(" · "))) : null,
   );
