@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ from .table import Finding, Table
 
 BASELINE = "vanilla"
 SIGNIFICANT = 0.05
+Attack = tuple[str, str]
+"""An attack as `attack_name` has it."""
 CAPTION = (
     "Difference in accuracy from vanilla of the same seed, in points, on the same images, without and with each "
     "defense's own preprocessing. p: McNemar's exact test, corrected for all comparisons of the table (Holm). "
@@ -91,16 +93,17 @@ def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
         row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), measure, preprocess(cell))
         members[Place(row, cell.group._replace(variant=""), cell.defense)].append(cell)
     attacks = _shared_attacks(members)
-    return {
-        place: robust_correct([cells.correct(cell) for cell in found if attack_name(cell) in attacks[place[:2]]])
-        for place, found in members.items()
-        if attacks[place[:2]]
-    }
+    return {place: survived(cells, found, attacks[place[:2]]) for place, found in members.items() if attacks[place[:2]]}
 
 
-def _shared_attacks(members: Mapping[Place, Sequence[Cell]]) -> dict[tuple[Any, ...], set[tuple[str, str]]]:
+def survived(cells: Cells, members: Sequence[Cell], attacks: Collection[Attack]) -> np.ndarray:
+    """Which images were right under every one of these attacks, by whichever way it took: [N] bool."""
+    return robust_correct([cells.correct(cell) for cell in members if attack_name(cell) in attacks])
+
+
+def _shared_attacks(members: Mapping[Place, Sequence[Cell]]) -> dict[tuple[Any, ...], set[Attack]]:
     """The attacks that every defense of a row was scored under; only these make a fair comparison."""
-    shared: dict[tuple[Any, ...], set[tuple[str, str]]] = {}
+    shared: dict[tuple[Any, ...], set[Attack]] = {}
     for place, found in members.items():
         these = {attack_name(cell) for cell in found}
         shared[place[:2]] = shared.get(place[:2], these) & these

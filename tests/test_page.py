@@ -220,6 +220,27 @@ def test_worst_cases_are_compared_only_under_the_same_attacks():
     assert sorted(len(block["entries"]) for block in worst) == [1, 2]
 
 
+def test_two_under_different_attacks_are_compared_under_those_on_both():
+    recorder = Recorder()
+    attacks = {
+        "vanilla": ("fgsm", "pgd", "autoattack"),
+        "blur": ("fgsm", "autoattack:version=rand"),
+        "pni": ("square",),
+    }
+    for defense, names in attacks.items():
+        for attack in names:
+            recorder.attack(0.4, attack, 8, "bare", defense=defense)
+
+    data = data_of(build_page(recorder.collection(), tables=()))
+
+    (block,) = [each for each in data["blocks"] if data["conditions"][each["condition"]].get("shared")]
+    assert data["conditions"][block["condition"]]["label"] == f"{WORST} of the attacks on both: autoattack, fgsm"
+    assert [data["defenses"][data["entries"][entry][2]] for entry in block["entries"]] == ["vanilla", "blur"]
+    outcomes = list(recorder.outcomes.values())
+    test = mcnemar(outcomes[0] & outcomes[2], outcomes[3] & outcomes[4])
+    assert pair(data, block, 0, 1) == (test.b, test.c)
+
+
 def test_masking_checks_are_not_compared_or_ranked(data):
     masking = [block for block in data["blocks"] if data["conditions"][block["condition"]].get("masking")]
 

@@ -72,3 +72,17 @@ def test_sorted_by_name_nobody_has_a_rank(board):
     recorder = attacked(vanilla=[0.5], blur=[0.6])
 
     assert {rank for _, rank, _ in board(recorder, "board?sort=defense&up=1")} == {""}
+
+
+def test_a_comparison_under_shared_attacks_is_shown_where_two_are_compared_only(visit, tmp_path):
+    recorder = attacked(vanilla=[0.5, 0.1], blur=[0.6])
+    for defense in ("vanilla", "blur"):
+        recorder.attack(0.1, "fgsm", 16, "bare", defense=defense)
+    file = write_page(recorder.collection(), tmp_path / "index.html", tables=())
+
+    compared = visit("compare?a=vanilla~&b=blur~", file=file).locator("#compare-body").inner_text()
+    alone = visit("defense?defense=vanilla", file=file).locator("#defense-body").inner_text()
+
+    assert "worst case of the attacks on both: fgsm" in compared
+    assert "worst case" in alone
+    assert "on both" not in alone

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics import robust_correct, wilson
+from harness.metrics import wilson
 
+from ..attacks import attack_name, furthest
 from ..cells import Cell, Cells, base_name
 from ..layout import threat_label
+from ..paired import Attack, survived
 from ..table import DECIMALS
 from .entries import Entries
 from .measures import attack_text, condition_order, group_title, radius_text, source_text, suite_order
@@ -22,7 +25,10 @@ PAIRS = 150_000
 
 
 class Condition(NamedTuple):
-    """What was done to the images, in order and in words; of masking checks no pairs are compared."""
+    """What was done to the images, in order and in words; of masking checks no pairs are compared.
+
+    shared: that these are the attacks that two entries have in common, and so for comparing only these two.
+    """
 
     order: tuple[Any, ...]
     group: str
@@ -32,6 +38,7 @@ class Condition(NamedTuple):
     radius: str = ""
     epsilon: float | None = None
     masking: bool = False
+    shared: bool = False
 
 
 class Scored(NamedTuple):
@@ -100,15 +107,28 @@ def _scored(cells: Cells, entries: Entries) -> Iterator[Scored]:
 
 
 def _worst_cases(cells: Cells, entries: Entries) -> Iterator[Scored]:
-    """Under all attacks of a threat model and radius, among entries that were scored under the same ones."""
+    """Under all attacks of a threat model and radius; two that were under different ones, under those they share."""
     attacked = [cell for cell in cells if cell.threat and base_name(cell.suite) != "masking"]
     for key, found in _attacked(attacked, entries).items():
-        by_attacks: dict[frozenset[Any], dict[int, np.ndarray]] = defaultdict(dict)
-        for entry, members in sorted(found.items()):
-            attacks = frozenset((cell.attack, cell.stage) for cell in members)
-            by_attacks[attacks][entry] = robust_correct([cells.correct(cell) for cell in members])
-        for outcomes in by_attacks.values():
-            yield Scored(key[0], key[-1][-1], outcomes)
+        last = {entry: furthest(members) for entry, members in sorted(found.items())}
+        by_attacks: dict[frozenset[Attack], list[int]] = defaultdict(list)
+        for entry, members in last.items():
+            by_attacks[frozenset(map(attack_name, members))].append(entry)
+        for attacks, alike in by_attacks.items():
+            yield Scored(key[0], key[-1][-1], {entry: survived(cells, last[entry], attacks) for entry in alike})
+        for (one, some), (other, others) in itertools.combinations(by_attacks.items(), 2):
+            if shared := one & other:
+                right = {entry: survived(cells, last[entry], shared) for entry in (*some, *others)}
+                for pair in itertools.product(some, others):
+                    outcomes = {entry: right[entry] for entry in sorted(pair)}
+                    yield Scored(_under_shared(key[0], shared), key[-1][-1], outcomes)
+
+
+def _under_shared(worst: Condition, attacks: Collection[Attack]) -> Condition:
+    """The condition of two that share these attacks only; of the same place in the order, but behind it."""
+    names = sorted(" ".join(filter(None, attack)) for attack in attacks)
+    label = f"{WORST} of the attacks on both: {', '.join(names)}"
+    return worst._replace(order=(*worst.order, *names), label=label, shared=True)
 
 
 def _attacked(attacked: Sequence[Cell], entries: Entries) -> Mapping[tuple[Any, ...], Mapping[int, list[Cell]]]:

@@ -91,7 +91,7 @@ function measuredCell(score) {
 // The single conditions of the entries at one seed: {condition, entry, value, low, high}.
 function measured(entries, seed) {
   return report.blocks
-    .filter((block) => block.seed === seed)
+    .filter((block) => block.seed === seed && !report.conditions[block.condition].shared)
     .flatMap((block) =>
       block.entries.flatMap((entry, place) => {
         if (!entries.includes(entry)) return [];
