@@ -10,6 +10,7 @@ from .cells import Cell, Cells
 from .layout import Places
 from .paper import explain
 from .table import Estimate
+from .unsmoothed import about_smoothing
 
 DATA = (
     "“data …”: other images under the same name and so not comparable; what follows begins the digest that exported "
@@ -58,13 +59,14 @@ def numbers_text(numbers: Iterable[int]) -> str:
 
 
 def provenance(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
-    """From what a table was made: images, training, seeds, hardware, preprocessing, and what was left out."""
+    """From what a table was made: images, training, seeds, hardware, preprocessing, what that left as it was."""
     return [
         *_images(chosen),
         f"Training: {_training(chosen)}.",
         *_seeds(cells, chosen),
         *_hardware(chosen),
         *_preprocessing(chosen),
+        *about_smoothing(chosen),
         *_left_out(cells.superseded),
     ]
 

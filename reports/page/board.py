@@ -9,6 +9,7 @@ from typing import Any
 from ..cells import Cell, Cells, base_name
 from ..estimates import mean_accuracy, worst_case
 from ..table import DECIMALS, Estimate
+from ..unsmoothed import unchanged
 from .entries import Entries
 from .measures import Measure, measures_of
 
@@ -17,7 +18,8 @@ def board(cells: Cells, entries: Entries) -> dict[str, Any]:
     """columns: the measures · scores: for all seeds (seed null) and each of several, by entry and column, the number.
 
     A number is [value, low, high, std, seeds, images, conditions, expected conditions], in percent, std null for one
-    seed; percentages are rounded as tables show them, so that what looks equal is equal.
+    seed; percentages are rounded as tables show them, so that what looks equal is equal. Where smoothing changed
+    nothing, two more follow: of how many smoothed images it left how many as they were.
     """
     shown = [cell for cell in cells if base_name(cell.suite) != "masking"]
     measures = measures_of(shown)
@@ -63,7 +65,7 @@ def _values(
     for (entry, measure), found in chosen.items():
         combine = worst_case if measure.threat and measure.summary else mean_accuracy
         estimate = combine(cells, found, contests[_contest(entry, measure, entries)])
-        values[entry][place[measure]] = _numbers(estimate)
+        values[entry][place[measure]] = [*_numbers(estimate), *_unchanged(found)]
     return values
 
 
@@ -84,3 +86,8 @@ def _numbers(estimate: Estimate) -> list[float | None]:
     percents = (estimate.value, estimate.low, estimate.high, estimate.std)
     counts = (estimate.seeds, estimate.images, estimate.conditions, estimate.expected)
     return [*(None if percent is None else round(percent, DECIMALS) for percent in percents), *counts]
+
+
+def _unchanged(found: Sequence[Cell]) -> Sequence[int]:
+    counted = unchanged(found)
+    return counted if counted.worth_saying else ()

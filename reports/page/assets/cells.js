@@ -1,6 +1,6 @@
 // Numbers as they are shown: the value, its interval as a bar, and in words for those who do not see the bar.
 
-const VALUE = 0, LOW = 1, HIGH = 2, STD = 3, SEEDS = 4, IMAGES = 5, CONDITIONS = 6, EXPECTED = 7;
+const VALUE = 0, LOW = 1, HIGH = 2, STD = 3, SEEDS = 4, IMAGES = 5, CONDITIONS = 6, EXPECTED = 7, UNCHANGED = 8, SMOOTHED = 9;
 const BLANK = "–";
 
 // As the tables round: a half goes to the even digit.
@@ -16,6 +16,9 @@ function scoreText(score) {
   const parts = [`95 % interval ${percent(score[LOW])} to ${percent(score[HIGH])}`, `n = ${whole(score[IMAGES])}`];
   if (score[SEEDS] > 1) parts.push(`${score[SEEDS]} seeds`);
   if (score[EXPECTED] > 1) parts.push(`${score[CONDITIONS]} of ${score[EXPECTED]} conditions`);
+  if (score[UNCHANGED]) {
+    parts.push(`smoothing returned ${whole(score[UNCHANGED])} of ${whole(score[SMOOTHED])} images unchanged (level unreachable)`);
+  }
   return parts.join(", ");
 }
 
@@ -28,10 +31,12 @@ function scoreCell(score, best) {
   const complete = score[CONDITIONS] === score[EXPECTED];
   const missing = complete ? "" : ` (${score[CONDITIONS]}/${score[EXPECTED]})`;
   const spread = score[STD] !== null ? ` ±${percent(score[STD])}` : "";
+  const mark = score[UNCHANGED] ? element("span", { class: "unchanged", "aria-hidden": "true" }, "†") : null;
   return element(
     "td",
     { class: best ? "number best" : "number", title: scoreText(score) },
     element("span", { class: "value" }, percent(score[VALUE])),
+    mark,
     spread || missing ? element("small", {}, spread + missing) : null,
     bar(score[LOW], score[VALUE], score[HIGH]),
     unseen(`${best ? "best, " : ""}${scoreText(score)}`),
