@@ -26,6 +26,8 @@ from .paper import UNSTATED, Position, paper_number
 from .table import Estimate, PaperNumber, Table
 
 ORDER = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
+HEADLINE = {"high r=6": "high frequencies r=6", "low r=6": "low frequencies r=6"}
+"""The conditions that stand for the frequency suite, in order and in words: a mean over both parts says nothing."""
 _CLEAN = {
     "vanilla": Position((5, 6), "sparsity=1.0"),
     "virolbi_fixed": Position((5,), "sparsity=0.6"),
@@ -36,7 +38,10 @@ _CLEAN = {
 
 @tables.register("summary")
 class Summary:
-    """Clean accuracy, the mean over each suite's conditions, and robust accuracy per threat model and ε."""
+    """Clean accuracy, the mean over each suite's conditions, and robust accuracy per threat model and ε.
+
+    Of the frequency suite, the high and the low part at r = 6; a mean over all only where these were not run.
+    """
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when only attacks were checked."""
@@ -54,8 +59,15 @@ class Summary:
 
 
 def measured(cells: Cells) -> list[Cell]:
-    """The cells that are summed up: all but those that only check attacks."""
-    return [cell for cell in cells if base_name(cell.suite) != "masking"]
+    """The cells that are summed up: all but those that only check attacks, of frequencies the headline's."""
+    shown = [cell for cell in cells if base_name(cell.suite) != "masking"]
+    with_headline = headlined(shown)
+    return [cell for cell in shown if cell.suite not in with_headline or cell.condition in HEADLINE]
+
+
+def headlined(chosen: Sequence[Cell]) -> set[str]:
+    """The suites of which the headline's conditions were run, and which so need no mean."""
+    return {cell.suite for cell in chosen if base_name(cell.suite) == "frequency" and cell.condition in HEADLINE}
 
 
 def measures(
@@ -94,15 +106,25 @@ def _combine(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estim
 
 
 def _mean_label(scored: Sequence[Cell]) -> Callable[[Cell], Label]:
-    size = _size_label(scored)
+    size, headline = _size_label(scored), headlined(scored)
 
     def plain(cell: Cell) -> Label:
-        words = "accuracy" if base_name(cell.suite) == "clean" else "mean"
-        said = size(cell)
-        return Label((*_suite_order(cell), 0, said.order), f"{cell.suite} {words}{said.text}")
+        place = list(HEADLINE).index(cell.condition) if cell.suite in headline else 0
+        said, words = size(cell), (_headline_words if cell.suite in headline else _mean_words)(cell)
+        return Label((*_suite_order(cell), 0, said.order, place), f"{words}{said.text}")
 
     by_suite = {suite: source_label([c for c in scored if c.suite == suite], plain) for suite in _suites(scored)}
     return lambda cell: by_suite[cell.suite](cell)
+
+
+def _mean_words(cell: Cell) -> str:
+    return f"{cell.suite} {'accuracy' if base_name(cell.suite) == 'clean' else 'mean'}"
+
+
+def _headline_words(cell: Cell) -> str:
+    """The condition of the headline, and the suite's parameters."""
+    parameters = cell.suite.partition(":")[2]
+    return HEADLINE[cell.condition] + (f" ({parameters})" if parameters else "")
 
 
 def _robust_label(attacked: Sequence[Cell]) -> Callable[[Cell], Label]:

@@ -10,6 +10,7 @@ from harness.metrics import show_epsilon
 
 from ..cells import Cell, Group, base_name
 from ..layout import THREATS, natural, threat_label
+from ..summary import HEADLINE, headlined
 from ..summary import ORDER as SUITES
 from ..table1 import ORDER as CORRUPTIONS
 
@@ -46,9 +47,12 @@ def dataset_of(cell: Cell) -> Group:
 
 
 def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
-    """From a cell to its columns: its suite's mean or worst case, and its own condition where there are several."""
+    """From a cell to its columns: its suite's mean or worst case, and its own condition where there are several.
+
+    Frequencies have no mean where the headline's were run, which then stand for the suite.
+    """
     group, source = group_title(chosen), source_text(chosen)
-    radius = radius_text(chosen)
+    radius, headline = radius_text(chosen), headlined(chosen)
     conditions: dict[str, set[str]] = defaultdict(set)
     for cell in chosen:
         conditions[cell.suite].add(cell.condition)
@@ -57,11 +61,12 @@ def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
         start, said = (*suite_order(cell), cell.n_images), source(cell)
         if len(conditions[cell.suite]) == 1:
             return [Measure((*start, 0, said), group(cell), cell.condition, said, summary=True)]
+        if cell.suite in headline and cell.condition in HEADLINE:
+            place = list(HEADLINE).index(cell.condition)
+            return [Measure((*start, 0, said, place), group(cell), cell.condition, said, summary=True)]
         own = (*start, 1, said, *condition_order(cell.condition))
-        return [
-            Measure((*start, 0, said), group(cell), "mean", said, summary=True),
-            Measure(own, group(cell), cell.condition, said),
-        ]
+        mean = Measure((*start, 0, said), group(cell), "mean", said, summary=True)
+        return [*([] if cell.suite in headline else [mean]), Measure(own, group(cell), cell.condition, said)]
 
     def attacked(cell: Cell) -> list[Measure]:
         at = radius(cell)
