@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..cells import Cell, Cells
+from ..cells import Cell, Cells, Group
 from ..collection import Collection
 from ..estimates import mean_accuracy
 from ..layout import Label, backbone_label, defense_order, fill
@@ -33,6 +35,9 @@ TITLE_WIDTH = 34
 """Characters of a panel's title in a line."""
 APART, SPREAD = 0.06, 0.4
 """Shares of a step of the axis: between the marks of one place, so that their bars show, and over all of them."""
+USUAL_STEPS = 6
+"""Of an axis; one of fewer, longer steps sets marks apart by as many inches, and so by smaller shares."""
+DODGED = "Marks of one place stand a little apart, so that their bars show."
 
 
 class Curve(NamedTuple):
@@ -55,12 +60,29 @@ class Axis(NamedTuple):
         """Half a step beyond the first and the last tick."""
         return self.moved(min(self.ticks), -0.5), self.moved(max(self.ticks), 0.5)
 
+    @property
+    def step(self) -> float:
+        """The least distance between ticks, on a logarithmic axis their least ratio, zero left out."""
+        pairs = list(itertools.pairwise(sorted(tick for tick in self.ticks if tick or not self.log)))
+        return float(
+            min((b / a for a, b in pairs), default=2.0) if self.log else min((b - a for a, b in pairs), default=1.0)
+        )
+
+    @property
+    def steps(self) -> float:
+        """How many steps long it is."""
+        low, high = self.limits
+        return math.log(high / low, self.step) if self.log else (high - low) / self.step
+
+    def at(self, place: float) -> float:
+        """Where a place is drawn: as it is, but zero, which no logarithmic axis has, a step before the others."""
+        if place or not self.log:
+            return float(place)
+        return float(min(filter(None, self.ticks)) / self.step)
+
     def moved(self, place: float, steps: float) -> float:
-        """A place so many of the least steps between ticks further on."""
-        ordered = sorted(self.ticks)
-        if self.log:
-            return float(place * min((b / a for a, b in itertools.pairwise(ordered)), default=2.0) ** steps)
-        return float(place + steps * min((b - a for a, b in itertools.pairwise(ordered)), default=1.0))
+        """A place so many steps further on."""
+        return self.at(place) * self.step**steps if self.log else place + steps * self.step
 
 
 class Page(NamedTuple):
@@ -97,6 +119,7 @@ def pages(
     *,
     panel: Callable[[Cell], Label],
     x: Callable[[Cell], float],
+    group: Callable[[Cell], Group] = attrgetter("group"),
 ) -> list[Page]:
     """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
     chosen, treatment = treatments(chosen)
@@ -106,8 +129,9 @@ def pages(
         row=lambda cell: (backbone_label(cell), panel(cell), treatment(cell), Label((x(cell),), "")),
         combine=mean_accuracy,
         paper=lambda _: None,
+        group=group,
     )
-    return [page for network in by_network(places, chosen, most=MOST_DEFENSES) for page in _pages(network)]
+    return [page for network in by_network(places, chosen, most=MOST_DEFENSES, group=group) for page in _pages(network)]
 
 
 def _pages(network: Network) -> Iterator[Page]:
@@ -159,7 +183,8 @@ def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -
     """The figure's own sentences, which part of it this page is, and from what it was made."""
     here, network = len(page.panels), page.network
     part = [f"Panels {page.first}–{page.first + here - 1} of {page.total}."] if here < page.total else []
-    return " ".join([*sentences, *part, TREATMENTS, *about(collection, network)])
+    apart = [DODGED] if any(len(curves) > 1 for curves in page.panels.values()) else []
+    return " ".join([*sentences, *part, TREATMENTS, *apart, *about(collection, network)])
 
 
 def treatment_looks(labels: Iterable[Label]) -> dict[Label, Look]:
@@ -190,10 +215,14 @@ def defense_entries(
 def draw_curves(
     axes: Axes, curves: Sequence[Curve], axis: Axis, styles: Mapping[str, Style], looks: Mapping[Label, Look]
 ) -> None:
-    """The lines of one plot, their marks a little apart."""
+    """The lines of one plot, their marks a little apart; zero on a logarithmic axis stands for itself, unjoined."""
     for number, curve in enumerate(curves):
-        places = [dodged(place, number, len(curves), axis) for place in curve.points]
-        style.series(axes, places, list(curve.points.values()), styles[curve.defense], looks[curve.treatment])
+        style_of, look = styles[curve.defense], looks[curve.treatment]
+        alone = {0.0} if axis.log else set()
+        for places, how in ((curve.points.keys() - alone, look), (curve.points.keys() & alone, look._replace(line=""))):
+            x = [dodged(place, number, len(curves), axis) for place in sorted(places)]
+            if x:
+                style.series(axes, x, [curve.points[place] for place in sorted(places)], style_of, how)
 
 
 def _mark(axes: Axes, axis: Axis, *, name: bool) -> None:
@@ -202,11 +231,15 @@ def _mark(axes: Axes, axis: Axis, *, name: bool) -> None:
         axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_xlim(*axis.limits)
-    axes.set_xticks(list(axis.ticks), list(map(style.literal, axis.ticks.values())) if name else [""] * len(axis.ticks))
+    axes.set_xticks(
+        list(map(axis.at, axis.ticks)),
+        list(map(style.literal, axis.ticks.values())) if name else [""] * len(axis.ticks),
+    )
     axes.set_xlabel(axis.name if name else "")
 
 
 def dodged(place: float, number: int, count: int, axis: Axis) -> float:
     """Where the mark of one of several curves goes, so that the bars at one place stand beside each other."""
-    apart = min(APART, SPREAD / count) * (number - (count - 1) / 2)
+    share = min(1.0, axis.steps / USUAL_STEPS)
+    apart = share * min(APART, SPREAD / count) * (number - (count - 1) / 2)
     return axis.moved(place, apart)

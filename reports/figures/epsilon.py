@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.metrics import show_epsilon
 from harness.registry import figures
 
-from ..cells import Cell, Cells
+from ..cells import Cell, Cells, Group
 from ..collection import Collection
 from ..layout import Label, threat_label
 from ..table2 import about_attacks, attack_label
@@ -43,7 +43,10 @@ class Epsilon:
     def caption(self, collection: Collection) -> str:
         """What is shown and from what; "" without a figure."""
         page = self._page(collection.cells)
-        return page_caption(collection, page, about_attacks(page.network.members)) if page else ""
+        if page is None:
+            return ""
+        attacked = [cell for cell in page.network.members if cell.epsilon]
+        return page_caption(collection, page, [*about_attacks(attacked), *_about_zero(page)])
 
     def _page(self, cells: Cells) -> Page | None:
         made = _pages(cells)
@@ -55,7 +58,44 @@ def _pages(cells: Cells) -> list[Page]:
     """All pages; kept, since every page and its caption ask for them."""
     attacked = [*cells.of_suite("adversarial"), *cells.of_suite("masking")]
     chosen = _with_a_curve([cell for cell in attacked if cell.epsilon and cell.attack != "landscape"])
-    return pages(cells, chosen, panel=_panel_label(chosen), x=lambda cell: cell.epsilon or 0.0)
+    clean = _unattacked(cells, chosen)
+    return pages(
+        cells,
+        [*chosen, *clean],
+        panel=_panel_label(chosen),
+        x=lambda cell: cell.epsilon or 0.0,
+        group=lambda cell: clean.get(cell, cell.group),
+    )
+
+
+def _unattacked(cells: Cells, attacked: Sequence[Cell]) -> dict[Cell, Group]:
+    """The clean cells as ε = 0 of every line, each with the line's group: attacks may be on fewer images."""
+    clean = {(_scored(cell), cell.n_images): cell for cell in sorted(cells.of_suite("clean"), key=_size)}
+    largest = {network: cell for (network, _), cell in clean.items()}
+    lines = {(_scored(cell), _attack(cell)): cell for cell in attacked}
+    found: dict[Cell, Group] = {}
+    for (network, _), line in lines.items():
+        cell = clean.get((network, line.n_images), largest.get(network))
+        if cell is not None:
+            scored = line._replace(identity=cell.identity, n_images=cell.n_images, n_correct=cell.n_correct)
+            found[scored._replace(condition=cell.condition, epsilon=0.0, details=cell.details)] = line.group
+    return found
+
+
+def _scored(cell: Cell) -> tuple[object, ...]:
+    return *cell.network, cell.preprocess
+
+
+def _size(cell: Cell) -> int:
+    return cell.n_images
+
+
+def _about_zero(page: Page) -> list[str]:
+    if 0.0 not in page.ticks:
+        return []
+    attacked, clean = ({c.n_images for c in page.network.members if bool(c.epsilon) is kind} for kind in (True, False))
+    images = "" if clean <= attacked else f", on n = {' and '.join(f'{n:,}' for n in sorted(clean))}"
+    return [f"ε = 0: clean accuracy{images}; not joined, since the axis is logarithmic."]
 
 
 def epsilon_axis(attacked: Iterable[Cell]) -> Axis:
@@ -63,7 +103,7 @@ def epsilon_axis(attacked: Iterable[Cell]) -> Axis:
     attacked = list(attacked)
     texts = {radius: show_epsilon(radius) for radius in sorted({cell.epsilon or 0.0 for cell in attacked})}
     spaces = " or ".join(sorted({cell.epsilon_space for cell in attacked if cell.epsilon_space}))
-    levels = all(text.endswith("/255") for text in texts.values())
+    levels = all(text.endswith("/255") for radius, text in texts.items() if radius)
     ticks = {radius: text.removesuffix("/255") if levels else text for radius, text in texts.items()}
     return Axis(f"ε ({spaces}{', of 255' if levels else ''})", ticks, log=True)
 
