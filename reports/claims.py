@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.metrics import holm
@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 CAPTION = (
     "Differences in accuracy on the same images, in points, with the 95 % interval from resampling images (averaged "
     "over conditions and seeds, whose own spread it leaves out). A comparison holds where the whole interval lies on "
-    "the claimed side and does not where none of it does, if the p-value, corrected for all comparisons of the table "
+    "the claimed side and does not where none of it does, if the p-value, corrected for all comparisons of its claim "
     f"(Holm), is under {SIGNIFICANT} too; else it is undecided at this n. A claim holds when all its comparisons do, "
     "and does not when one does not. McNemar: exact test of one condition; bootstrap: paired over images, of a mean, "
     "p by its normal approximation. Noise: Gaussian, shot and impulse, all severities run. Low-frequency: r = 6. "
@@ -80,11 +80,21 @@ def _columns(cells: Cells) -> dict[Networks, list[Cell]]:
 
 
 def _judged(measured: Mapping[tuple[Networks, Comparison], Measured]) -> Results:
-    corrected = holm([each.difference.p_value for each in measured.values()])
+    """The comparisons of one claim in one column are corrected together: a verdict depends on nothing else."""
     return {
-        key: Finding(verdict=_verdict(each, key[1].claimed, p), evidence=_evidence(each, p))
-        for (key, each), p in zip(measured.items(), corrected, strict=True)
+        (column, comparison): finding
+        for column in dict.fromkeys(column for column, _ in measured)
+        for claim in CLAIMS
+        for comparison, finding in _claim_judged(
+            {each: measured[column, each] for each in claim.comparisons if (column, each) in measured}
+        )
     }
+
+
+def _claim_judged(measured: Mapping[Comparison, Measured]) -> Iterator[tuple[Comparison, Finding]]:
+    corrected = holm([each.difference.p_value for each in measured.values()]) if measured else []
+    for (comparison, each), p in zip(measured.items(), corrected, strict=True):
+        yield comparison, Finding(verdict=_verdict(each, comparison.claimed, p), evidence=_evidence(each, p))
 
 
 def _verdict(each: Measured, claimed: tuple[float, float], p: float) -> str:

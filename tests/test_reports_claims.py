@@ -201,6 +201,19 @@ def test_what_would_hold_alone_is_undecided_among_several_comparisons():
     assert finding.evidence.startswith("+3.5 [+1.0, ")
 
 
+def test_a_verdict_depends_on_no_other_claim_and_no_other_column():
+    alone = noisy({"vanilla": (0.5, 0.54)})
+    beside = noisy({"vanilla": (0.5, 0.54)})
+    for backbone, suite in (("resnet18", "low_resolution"), ("vit_tiny", "corruption")):
+        for defense in ("vanilla", "virolbi_fixed", "virolbi_iterative"):
+            score(beside, right(0.5), defense=defense, suite=suite, backbone=backbone, condition="shot_noise")
+
+    name = FIRST, "vanilla: with − without"
+    assert found(beside)[FIFTH, "virolbi_fixed − vanilla"].verdict == "undecided"
+    assert len(beside.table("claims").columns) == 2
+    assert found(beside)[name] == found(alone)[name]
+
+
 def test_conditions_weigh_the_same():
     recording = noisy({"vanilla": (0.5, 0.5)})
     for noise, share in zip(NOISE, (0.5, 0.4, 0.3), strict=True):
