@@ -86,6 +86,23 @@ def mean_and_std(values: Sequence[float]) -> MeanStd:
     return MeanStd(float(np.mean(values)), deviation)
 
 
+def student(shares: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Student's interval of the mean over repetitions, trainings for example, cut off at 0 and 1 (n − 1 degrees).
+
+    A larger `confidence` widens it. Raises: UserError for fewer than two, or a level out of range.
+
+    >>> [round(end, 3) for end in student([0.4, 0.5, 0.6])]
+    [0.252, 0.748]
+    """
+    from scipy.special import stdtrit  # scipy.stats has it by another name, but loads for seconds
+
+    mean, std = mean_and_std(shares)
+    if std is None:
+        raise UserError("expected at least two repetitions for an interval of their mean, got one.")
+    half = float(stdtrit(len(shares) - 1, (1 + _checked(confidence)) / 2)) * std / math.sqrt(len(shares))
+    return Interval(max(0.0, mean - half), min(1.0, mean + half))
+
+
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> PairedTest:
     """Whether two classifiers differ on the same images, by the exact binomial form of McNemar's test (1947).
 

@@ -16,6 +16,11 @@ DATA = (
     "“data …”: other images under the same name and so not comparable; what follows begins the digest that exported "
     "cells have as `data`."
 )
+OVER_SEEDS = (
+    "Accuracy in percent with its 95 % interval, over seeds mean ± standard deviation; the interval there, in the CSV "
+    "file and in the page's tooltips, is at each end the wider of Student's t over the seeds' means and of resampled "
+    "images."
+)
 _NAMES: tuple[Callable[[Cell], str], ...] = (
     lambda cell: cell.defense,
     lambda cell: cell.dataset,
@@ -30,9 +35,7 @@ def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: 
     estimates = [entry for entry in places.values() if isinstance(entry, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
-        "Accuracy in percent with its 95 % interval"
-        + (", over seeds mean ± standard deviation" if several else "")
-        + ".",
+        OVER_SEEDS if several else "Accuracy in percent with its 95 % interval.",
         *provenance(cells, chosen),
         *explain(estimates, paper_note),
     ]

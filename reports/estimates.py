@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
-from harness.metrics import Interval, bootstrap_mean, mean_and_std, robust_correct, wilson
+from harness.metrics import Interval, bootstrap_mean, mean_and_std, robust_correct, student, wilson
 
 from .attacks import covered, furthest
 from .cells import Cell, Cells
@@ -21,7 +21,8 @@ RESAMPLING_SEED = 0
 def mean_accuracy(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estimate:
     """The mean accuracy over the conditions, each weighing the same.
 
-    The interval is Wilson's for one cell, else from resampling images (paired over conditions and seeds).
+    The interval is Wilson's for one cell, else from resampling images (paired over conditions and seeds); over
+    several seeds it reaches at each end as far as Student's over their means, where that is further.
     """
     seeds = _comparable_seeds(chosen)
     shares = [float(np.mean([cell.n_correct / cell.n_images for cell in seed])) for seed in seeds]
@@ -59,11 +60,17 @@ def _resampled(outcomes: Iterable[np.ndarray]) -> Interval:
     return bootstrap_mean(list(outcomes), np.random.default_rng(RESAMPLING_SEED))
 
 
+def _wider(first: Interval, second: Interval) -> Interval:
+    """At each end the further one: images are a sample, and so are the trainings."""
+    return Interval(min(first.low, second.low), max(first.high, second.high))
+
+
 def _estimate(
     shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Cell]], counts: tuple[int, int]
 ) -> Estimate:
-    """counts: how many conditions are in it, and how many should be."""
+    """shares: by seed · interval: over images · counts: how many conditions are in it, and how many should be."""
     mean, std = mean_and_std(shares)
+    interval = interval if std is None else _wider(interval, student(shares))
     return Estimate(
         value=100 * mean,
         low=100 * interval.low,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from html import escape
 
 from .render import BLANK, Entry, difference_text, is_best, narrowed, paper_text, shown_labels, spread_text, value_text
-from .table import Column, Estimate, Finding, Row, Table
+from .table import DECIMALS, Column, Estimate, Finding, Row, Table
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --faint: #5c5c5c; --rule: #b8b8b8; --ground: #ffffff;
@@ -105,10 +105,17 @@ def _place(entry: Entry | None, column: Column) -> str:
     return f"<td {kind} {about}>{_texts(entry)}</td>"
 
 
+def _interval(entry: Entry) -> str:
+    """As a tooltip, where a deviation over seeds stands in its place."""
+    if isinstance(entry, Finding) or entry.std is None:
+        return ""
+    return f' title="95 % interval {entry.low:.{DECIMALS}f} to {entry.high:.{DECIMALS}f}"'
+
+
 def _texts(entry: Entry) -> str:
     texts = f'<span class="value">{escape(value_text(entry))}</span>'
     if spread := spread_text(entry):
-        texts += f' <span class="spread">{escape(spread)}</span>'
+        texts += f' <span class="spread"{_interval(entry)}>{escape(spread)}</span>'
     if isinstance(entry, Estimate) and entry.paper is not None:
         covered = "true" if entry.covered else "false"
         texts += f' <span class="paper">{escape(paper_text(entry))}</span>'

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 from harness import metrics
 from harness.errors import UserError
-from harness.metrics import accuracy, bootstrap_mean, mcnemar, mean_and_std, robust_correct, wilson
+from harness.metrics import accuracy, bootstrap_mean, mcnemar, mean_and_std, robust_correct, student, wilson
 
 
 @given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
@@ -63,6 +64,19 @@ def test_robust_accuracy_is_at_most_that_of_every_attack(attacks, images, seed):
 def test_what_would_silently_give_a_number_is_refused(measure, correct):
     with pytest.raises(UserError, match="expected"):
         measure(correct)
+
+
+@pytest.mark.parametrize("shares", [[0.4, 0.5], [0.41, 0.44, 0.6, 0.52]])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_interval_over_repetitions_is_students(shares, confidence):
+    error = statistics.stdev(shares) / len(shares) ** 0.5
+    expected = student_t.interval(confidence, len(shares) - 1, loc=statistics.mean(shares), scale=error)
+    assert student(shares, confidence) == pytest.approx((max(0, expected[0]), min(1, expected[1])))
+
+
+def test_one_repetition_has_no_interval():
+    with pytest.raises(UserError, match="two repetitions"):
+        student([0.5])
 
 
 def test_mean_and_std_is_the_sample_deviation():

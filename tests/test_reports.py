@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import statistics
 
@@ -9,6 +10,8 @@ from harness.errors import HarnessError, UserError
 from harness.registry import tables as registered
 from reports import Cells, build, write
 from reports.render import to_markdown
+from reports.table import PaperNumber
+from reports.table_html import to_html
 
 N = 200
 DEFAULTS = dict.fromkeys(("threat", "attack", "epsilon_space", "norm", "source"), "") | {
@@ -127,7 +130,31 @@ def test_seeds_give_mean_and_sample_deviation(recording):
     assert estimate.value == pytest.approx(100 * statistics.mean(accuracies))
     assert estimate.std == pytest.approx(100 * statistics.stdev(accuracies))
     assert "56.0 ± 6.6" in to_markdown(table)
+    half = 4.302653 * 100 * statistics.stdev(accuracies) / 3**0.5  # Student's t of two degrees, from a printed table
+    assert (estimate.low, estimate.high) == pytest.approx((estimate.value - half, estimate.value + half))
+    assert f'title="95 % interval {estimate.low:.1f} to {estimate.high:.1f}">± 6.6' in to_html(table)
+    assert "is at each end the wider of Student's t over the seeds' means" in " ".join(table.caption)
     assert "Seeds 0–2." in " ".join(table.caption)
+
+
+def test_seeds_that_agree_leave_the_interval_of_the_images(recording):
+    for seed in range(3):
+        recording.add(0.5, seed=seed, suite="low_resolution", condition="scale=1/2")
+
+    (estimate,) = estimates(recording.table("table3"), "1/2")
+
+    assert estimate.std == 0
+    assert estimate.low < 49 < 51 < estimate.high
+
+
+def test_whether_the_papers_number_is_covered_minds_the_spread_of_trainings(recording):
+    """Three networks of which the paper's might be one, though no resampling of images reaches it."""
+    for seed, accuracy in enumerate((0.80, 0.85, 0.90)):
+        recording.add(accuracy, seed=seed, n_images=10_000, suite="low_resolution", condition="scale=1/2")
+    (estimate,) = estimates(recording.table("table3"), "1/2")
+
+    covering = dataclasses.replace(estimate, paper=PaperNumber(estimate.value - 5))
+    assert covering.covered
 
 
 def test_only_seeds_with_all_conditions_are_averaged(recording):
