@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,9 +68,9 @@ def save_exhibit(run: Path, exhibit: Exhibit) -> Path:
 def read_exhibit(path: Path) -> Exhibit:
     """An exhibit from its file. Raises: UserError when it is not one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        about = json.loads(str(arrays.pop(_ABOUT)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        about = dict(json.loads(str(arrays.pop(_ABOUT))))
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"expected an exhibit in {path}, found something else ({error}). Delete it.") from error
     return Exhibit(path.stem, arrays, about)

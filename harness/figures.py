@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +60,9 @@ def usual_settings() -> Iterator[None]:
     """Matplotlib as it is delivered, whatever the user's own settings are: they would change the bytes."""
     from matplotlib import rc_context, rcdefaults, rcParams
 
-    with rc_context():
+    with rc_context(), warnings.catch_warnings():
+        # a defense may be named in letters that the font lacks: they are drawn as boxes, and nobody can help it
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         rcdefaults()
         rcParams.update(SETTINGS)
         yield

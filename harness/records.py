@@ -303,7 +303,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _connected(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
     connection = _connect(path, write=write)
     try:
-        _check(connection, path)
+        _check(connection, path, write=write)
         yield connection
     except sqlite3.DatabaseError as error:
         if write:
@@ -342,21 +342,22 @@ def _attempt(path: Path, address: str, schema: str | None = None) -> sqlite3.Con
             f"the records file {path} cannot be opened: {error}. Is it readable, and nobody's lock on it?"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise UserError(
-            f"expected a records database at {path}, found something else ({error}). "
-            "Move it away or choose another --out."
-        ) from error
+        advice = DAMAGED if schema is None else "Move it away or choose another --out."
+        raise UserError(f"expected a records database at {path}, found something else ({error}). {advice}") from error
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
+    other = "choose another --out" if write else "leave it out"
     version = _version(connection, _tables(connection))
     if version is None:
-        raise UserError(f"expected a records database at {path}, found an empty one or another program's.")
+        raise UserError(
+            f"expected a records database at {path}, found an empty one or another program's. {other.capitalize()}."
+        )
     if version > SCHEMA_VERSION:
         raise UserError(
             f"the records at {path} are of version {version}, this harness reads up to {SCHEMA_VERSION}. "
-            "Update the harness, or choose another --out."
+            f"Update the harness, or {other}."
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.cache import digest_of
 from harness.errors import UserError
-from harness.exhibits import Exhibits
+from harness.exhibits import Exhibit, Exhibits
 from harness.progress import say
 from harness.recorded import Contents, Failed, Recorded, tidy
 from harness.records import FILE_NAME as RECORDS
@@ -43,6 +43,24 @@ class Conflict(NamedTuple):
     images: int
     correct: Mapping[str, int]
     differing: int
+
+
+class ReadableExhibits(Exhibits):
+    """Exhibits of which one that cannot be read is said once and then as good as not there."""
+
+    def __init__(self, runs: Sequence[Path] = ()) -> None:
+        super().__init__(runs)
+        self._skipped: set[str] = set()
+
+    def __getitem__(self, name: str) -> Exhibit:
+        """Raises: KeyError for one that is not there or cannot be read."""
+        if name not in self._skipped:
+            try:
+                return super().__getitem__(name)
+            except UserError as error:
+                say(f"left out: {error}")
+                self._skipped.add(name)
+        raise KeyError(name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +132,7 @@ def collect(folders: Sequence[Path]) -> Collection:
     kept.sort(key=lambda found: found.cell.used)
     conflicts = tuple(_conflict(found) for found in everywhere.values() if _differ(found))
     environments = {cell.identity: run.contents.environments[cell.environment] for run, cell in kept}
-    exhibits = Exhibits(distinct)
+    exhibits = ReadableExhibits(distinct)
     cells = _cells([cell for _, cell in kept], environments, exhibits)
     again = retrained(cells.recorded, {run.name: [cell.identity for cell in run.contents.cells] for run in runs})
     return Collection(

@@ -262,6 +262,8 @@ def test_records_that_cannot_be_read_are_named_in_one_line_and_left_alone(
     assert expected in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+    assert "eave it out" in str(error.value)
+    assert "--out" not in str(error.value)
     assert path.read_bytes() == before
 
 
@@ -281,6 +283,24 @@ def test_a_folder_with_exhibits_alone_adds_these(tmp_path: Path) -> None:
     assert collection.cells.exhibits["projection"].arrays["seconds"].tolist() == [1, 1]
     with pytest.raises(UserError, match="expected records in"):
         collect([tmp_path / "bench"])
+
+
+@pytest.mark.parametrize("damaged", ["text", "cut off", "garbled"])
+def test_a_damaged_exhibit_is_left_out_and_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture, damaged: str
+) -> None:
+    folder = run(tmp_path / "run", (cell(), [0, 1, 2, 3]))
+    save_exhibit(folder, Exhibit("good", {"x": np.ones(2)}, {}))
+    path = save_exhibit(folder, Exhibit("bad", {"x": np.random.default_rng(0).normal(size=500)}, {}))
+    content = path.read_bytes()
+    path.write_bytes({"text": b"x", "cut off": content[:-50], "garbled": content[:200] + content[210:]}[damaged])
+
+    exhibits = collect([folder]).exhibits
+
+    assert [exhibits.get(name) is None for name in ("bad", "bad", "good")] == [True, True, False]
+    assert "bad" not in exhibits
+    said = capsys.readouterr().err.replace("\n", "")
+    assert said.count("left out: expected an exhibit in") == 1
 
 
 def test_no_folders_are_refused() -> None:
