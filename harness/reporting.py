@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,11 +143,19 @@ def _say_conflicts(conflicts: Sequence[Any]) -> None:
     for each in conflicts[:MOST_LINES]:
         counts = ", ".join(f"{run} {correct}" for run, correct in each.correct.items())
         _say(
-            f"conflict: {each.shown.get('defense')}, {each.shown.get('condition')}: of {each.images} images right in "
-            f"{counts}; {each.differing} predicted differently; the first counts."
+            f"conflict: {_cell_text(each.shown)}: of {each.images} images right in {counts}; {each.differing} "
+            f"predicted differently; that of {next(iter(each.correct))}, recorded first, counts."
         )
     if len(conflicts) > MOST_LINES:
         _say(f"and {len(conflicts) - MOST_LINES} further conflicts; the page shows them all.")
+
+
+def _cell_text(shown: Mapping[str, Any]) -> str:
+    """Which cell it is, in full: “blur (seed 0), cifar10, resnet18, corruption, fog, severity 3, preprocess blur”."""
+    named = {"severity": "severity ", "threat": "threat ", "preprocess": "preprocess "}
+    columns = ("dataset", "backbone", "suite", "condition", *named)
+    known = [f"{named.get(name, '')}{shown[name]}" for name in columns if shown.get(name) not in (None, "")]
+    return ", ".join([f"{shown.get('defense')} (seed {shown.get('seed')})", *known])
 
 
 def _say_retrained(retrained: Iterable[Any]) -> None:

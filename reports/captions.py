@@ -70,6 +70,7 @@ def provenance(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
         *_hardware(chosen),
         *_preprocessing(chosen),
         *about_smoothing(chosen),
+        *_contested(sum(cell.identity in cells.contested for cell in chosen)),
         *_left_out(cells.superseded),
     ]
 
@@ -145,6 +146,14 @@ def _seeds(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
             for defense, seeds in sorted(twins)
         ),
     ]
+
+
+def _contested(count: int) -> list[str]:
+    """How many of a table's cells runs contradict each other in."""
+    if not count:
+        return []
+    which = "1 cell, of which runs recorded" if count == 1 else f"{count:,} cells, of which runs recorded"
+    return [f"Contested: {which} different predictions; those recorded first count."]
 
 
 def _left_out(superseded: int) -> list[str]:

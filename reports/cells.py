@@ -116,7 +116,8 @@ class Cells:
 
     frame: one row per finished cell, in the order of their last use, with at least the columns `REQUIRED`; the
     other fields of `Cell` are used where there are columns of them · correct: an identity to [N] bool, images in
-    the same order for the same data and N · exhibits: what was measured beside them, Table 7's seconds for example.
+    the same order for the same data and N · exhibits: what was measured beside them, Table 7's seconds for example ·
+    contested: the identities of those that several runs recorded with different predictions.
 
     Cells that tables cannot tell apart (a network trained again with other epochs, say) are not mixed: of several
     networks, and of several cells, the one used last counts, and `superseded` says how many were left out;
@@ -130,6 +131,7 @@ class Cells:
         frame: pd.DataFrame,
         correct: Callable[[str], np.ndarray],
         exhibits: Mapping[str, Exhibit] = NO_EXHIBITS,
+        contested: Iterable[str] = (),
     ) -> None:
         missing = [name for name in REQUIRED if name not in frame.columns]
         if missing:
@@ -143,6 +145,7 @@ class Cells:
         self._cells = tuple(sorted(_as_one(latest, self.twins), key=_order))
         self._read_correct = correct
         self.exhibits = exhibits
+        self.contested = frozenset(contested)
 
     def __repr__(self) -> str:
         return f"<Cells: {len(self._cells)} current, {self.superseded} superseded>"

@@ -35,7 +35,8 @@ class Failure(NamedTuple):
 class Conflict(NamedTuple):
     """A cell that runs recorded with different predictions, of which the one recorded first is shown.
 
-    correct: by run, how many images were right · differing: images for which not all runs predicted the same class.
+    correct: by run, how many images were right, first in the run that counts · differing: images for which not all
+    runs predicted the same class.
     """
 
     identity: str
@@ -133,7 +134,7 @@ def collect(folders: Sequence[Path]) -> Collection:
     conflicts = tuple(_conflict(found) for found in everywhere.values() if _differ(found))
     environments = {cell.identity: run.contents.environments[cell.environment] for run, cell in kept}
     exhibits = ReadableExhibits(distinct)
-    cells = _cells([cell for _, cell in kept], environments, exhibits)
+    cells = _cells([cell for _, cell in kept], environments, exhibits, [conflict.identity for conflict in conflicts])
     again = retrained(cells.recorded, {run.name: [cell.identity for cell in run.contents.cells] for run in runs})
     return Collection(
         runs=tuple(run.name for run in runs),
@@ -209,10 +210,15 @@ def _first(found: Sequence[_Found]) -> _Found:
     return first._replace(cell=first.cell._replace(used=max(each.cell.used for each in found)))
 
 
-def _cells(recorded: Sequence[Recorded], environments: Mapping[str, Mapping[str, Any]], exhibits: Exhibits) -> Cells:
+def _cells(
+    recorded: Sequence[Recorded],
+    environments: Mapping[str, Mapping[str, Any]],
+    exhibits: Exhibits,
+    contested: Iterable[str],
+) -> Cells:
     by_identity = {cell.identity: cell for cell in recorded}
     frame = tidy(recorded, lambda cell: str(environments[cell.identity].get("device", "")))
-    return Cells(frame, lambda identity: by_identity[identity].correct(), exhibits)
+    return Cells(frame, lambda identity: by_identity[identity].correct(), exhibits, contested)
 
 
 def _failures(runs: Sequence[_Run], finished: Mapping[str, Any]) -> tuple[Failure, ...]:

@@ -276,7 +276,7 @@ def test_failures_and_conflicts_are_announced_above_everything(page):
 
     assert notice < page.index('<main id="main"')
     assert "out of memory &lt;b&gt;" in page
-    assert "run-a: 120; run-b: 118" in page
+    assert "<td>run-a</td><td>run-a: 120; run-b: 118</td>" in page
     assert "4 of 200" in page
 
 

@@ -198,7 +198,9 @@ def test_several_runs_need_a_folder_of_their_own(run: Path, tmp_path: Path, call
 
 
 def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
-    other = record(tmp_path / "other", "vanilla", "pni", wrong=7)
+    record(run, "vanilla", severity=3)
+    other = record(tmp_path / "other", "pni")
+    record(other, "vanilla", severity=3, wrong=7)
     out = tmp_path / "both"
 
     code, _, said = call(run, other, "--out", out)
@@ -206,7 +208,12 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
     assert code == 0
     assert (out / "index.html").read_text() == "run,other"
     assert "pni" in (out / "tables" / "summary.md").read_text()
-    assert "conflict: vanilla, clean: of 20 images right in run 15, other 13; 2 predicted differently" in said
+    assert (
+        "conflict: vanilla (seed 0), cifar10, resnet18, clean, clean, severity 3, preprocess none: of 20 images right "
+        "in run 15, other 13; 2 predicted differently; that of run, recorded first, counts."
+    ) in said
+    contested = "Contested: 1 cell, of which runs recorded different predictions; those recorded first count."
+    assert contested in (out / "tables" / "summary.md").read_text()
     assert not (run / "tables").exists()
 
 

@@ -107,12 +107,14 @@ def _conflicts(conflicts: Sequence[Conflict]) -> str:
     rows = [
         [
             _cell(conflict.shown),
+            next(iter(conflict.correct)),
             "; ".join(f"{run}: {right:,}" for run, right in conflict.correct.items()),
             f"{conflict.differing:,} of {conflict.images:,}",
         ]
         for conflict in conflicts
     ]
-    return _table("Cells that runs recorded differently", ("cell", "images right, by run", "images that differ"), rows)
+    header = ("cell", "counted: recorded first", "images right, by run", "images that differ")
+    return _table("Cells that runs recorded differently", header, rows)
 
 
 def _retrained(retrained: Sequence[Retrained]) -> str:
