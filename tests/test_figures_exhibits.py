@@ -17,6 +17,7 @@ from harness.exhibits import Exhibit, Exhibits
 from harness.explain.command import complete
 from harness.figures import save_figure
 from harness.registry import exhibits, figures
+from reports import gallery
 from reports.figures.frequency import high_to_low, radial_mean, spread_epochs
 from reports.figures.image_grid import as_heat, broken, gray, picture, spoken
 
@@ -88,6 +89,20 @@ def test_a_defense_without_a_network_is_not_drawn(explained: Any) -> None:
     assert "Network: virolbi_iterative, resnet_small." in figures.create("figure1b:defense=virolbi_iterative").caption(
         explained
     )
+
+
+@pytest.mark.parametrize("name", ["figure1b", "figure3"])
+def test_every_defense_that_was_explained_has_its_page_vanilla_first(name: str, explained: Any) -> None:
+    captions = [each.caption for each in gallery.draw(explained, [name])]
+
+    networks = [caption.rpartition("Network: ")[2] for caption in captions]
+    assert networks == ["vanilla, resnet_small.", "virolbi_iterative, resnet_small."]
+    assert len(gallery.draw(explained, [f"{name}:defense=virolbi_iterative"])) == 1
+
+
+def test_relevance_warns_of_the_networks_own_grid(explained: Any) -> None:
+    assert "A regular grid in it is not the image's" in figures.create("figure3").caption(explained)
+    assert "grid" not in figures.create("figure1b").caption(explained)
 
 
 def test_an_epoch_that_was_not_kept_stays_empty(tmp_path: Path) -> None:

@@ -10,32 +10,36 @@ from harness.exhibits import Exhibit
 from harness.registry import figures
 
 from ..collection import Collection
+from ..layout import defense_order
 from .frequency import check_columns, spread_epochs
 from .image_grid import Tile, as_heat, draw_grid, picture, spoken
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UNDEFENDED = "vanilla"
 LARGEST = 0.99
 """The quantile of a relevance map from which on it is brightest: single pixels stand out too far for a scale."""
 
 
 class _Attributions:
-    """defense: whose network; by default the undefended one, or the first there is · samples: images shown."""
+    """defense: whose network, by default a page each · samples: images shown · page: from 1 on, vanilla's first."""
 
     exhibit: str
     largest = 1.0
 
-    def __init__(self, *, defense: str | None = None, samples: int = 3) -> None:
+    def __init__(self, *, defense: str | None = None, samples: int = 3, page: int = 1) -> None:
         _check_samples(samples)
         self.defense = defense
         self.samples = samples
+        self.page = page
 
     def draw(self, collection: Collection) -> Figure | None:
-        """For each image two columns, as it is and explained; a row for each variant. None without the exhibit."""
+        """For each image two columns, as it is and explained; a row for each variant.
+
+        None without the exhibit or such a page.
+        """
         exhibit = collection.exhibits.get(self.exhibit)
-        model = None if exhibit is None else _place(exhibit, self.defense)
+        model = None if exhibit is None else self._place(exhibit)
         if exhibit is None or model is None:
             return None
         shown = range(min(self.samples, len(exhibit.about["names"])))
@@ -45,12 +49,19 @@ class _Attributions:
         return draw_grid(rows, row_names=exhibit.about["variants"], column_names=names)
 
     def caption(self, collection: Collection) -> str:
-        """What is shown."""
-        exhibit = collection.exhibits[self.exhibit]
-        place = _place(exhibit, self.defense)
-        assert place is not None
+        """What is shown; "" without a figure."""
+        exhibit = collection.exhibits.get(self.exhibit)
+        place = None if exhibit is None else self._place(exhibit)
+        if exhibit is None or place is None:
+            return ""
         model = exhibit.about["models"][place]
         return f"{_method(model)} {_told(exhibit.about)} Network: {model['defense']}, {model['backbone']}."
+
+    def _place(self, exhibit: Exhibit) -> int | None:
+        """The first model of this page's defense, in the tables' order; None where there is none."""
+        names = [model["defense"] for model in exhibit.about["models"]]
+        shown = [name for name in sorted(set(names), key=defense_order) if self.defense in (None, name)]
+        return names.index(shown[self.page - 1]) if 1 <= self.page <= len(shown) else None
 
     def _pair(self, exhibit: Exhibit, model: int, variant: int, sample: int) -> tuple[Tile, Tile]:
         image = picture(exhibit.arrays["images"][variant, sample])
@@ -129,19 +140,12 @@ def _answer(exhibit: Exhibit, model: int, variant: int, sample: int) -> tuple[st
     return f"{'✗' if wrong else '✓'} {spoken(answer)}", wrong
 
 
-def _place(exhibit: Exhibit, defense: str | None) -> int | None:
-    """The first model of a defense, None where there is none."""
-    names = [model["defense"] for model in exhibit.about["models"]]
-    if defense is None:
-        return names.index(UNDEFENDED) if UNDEFENDED in names else 0
-    return names.index(defense) if defense in names else None
-
-
 def _method(model: dict[str, Any]) -> str:
     found = {
         "Grad-CAM": "Grad-CAM at the last feature maps, scaled up, each map to its largest value",
         "LRP": "Relevance by LRP (ε rule, z⁺ rule for convolutions, flat rule for the first), negative relevance as "
-        "none, brightest from each map's 99th percentile",
+        "none, brightest from each map's 99th percentile. A regular grid in it is not the image's: 1×1 shortcuts of "
+        "stride 2 look at every other pixel only",
         "integrated gradients": "Integrated gradients from black, in place of LRP, which has no sound rules for this "
         "network; negative ones as none, brightest from each map's 99th percentile",
     }
