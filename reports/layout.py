@@ -21,6 +21,9 @@ DIGEST_DIGITS = 6
 """How much of a digest is shown where data sets of one name hold different images."""
 
 
+BOLD = "Bold: the highest of its row and data set; whether it leads significantly, `paired` says."
+
+
 class Label(NamedTuple):
     """A row label, and where it stands among the others of its kind."""
 
@@ -91,7 +94,7 @@ def assemble(
     return Table(
         name=name,
         title=title,
-        caption=tuple(caption),
+        caption=(*caption, *([BOLD] if any(_is_best(entry) for entry in places.values()) else [])),
         row_header=row_header,
         column_header=column_header,
         columns=tuple(Column(named[group], defense) for group, defense in columns),
@@ -202,6 +205,10 @@ def _group_name(group: Group, alike: Sequence[Group]) -> str:
     if len({other.variant for other in alike}) > 1:
         parts.append(group.variant or "default")
     return f"{group.dataset} ({', '.join(parts)})" if parts else group.dataset
+
+
+def _is_best(entry: Estimate | Finding) -> bool:
+    return isinstance(entry, Estimate) and entry.best
 
 
 def _with_best(places: Places) -> dict[Place, Estimate | Finding]:
