@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from .attacks import attack_name, furthest
 from .captions import epsilon_spaces, provenance
 from .cells import Cell, Cells, base_name
 from .layout import Label, Place, assemble, backbone_label, epsilon_label, preprocess_label, threat_label
-from .table import Finding, Table
+from .summary import summary_group
+from .table import DECIMALS, Finding, Table
 
 BASELINE = "vanilla"
 SIGNIFICANT = 0.05
@@ -84,16 +85,23 @@ def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
     """By place, which images were right: of the clean suite, and under every attack of a threat model and ε."""
     epsilon, preprocess = epsilon_label([cell for cell in chosen if cell.threat]), preprocess_label(chosen)
     members: dict[Place, list[Cell]] = defaultdict(list)
-    for cell in furthest(chosen):
-        if cell.threat:
-            radius, threat = epsilon(cell), threat_label(cell)
-            measure = Label((1, radius.order, threat.order), f"robust, {threat.text}, {radius.text}")
-        else:
-            measure = Label((0, (), ()), "clean")
-        row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), measure, preprocess(cell))
-        members[Place(row, cell.group._replace(variant=""), cell.defense)].append(cell)
+    last = furthest(chosen)
+    sizes = {(_measure(cell, epsilon).text, cell.n_images) for cell in last}
+    for cell in last:
+        measure = _measure(cell, epsilon)
+        several = sum(text == measure.text for text, _ in sizes) > 1
+        sized = Label((*measure.order, cell.n_images), measure.text + (f", n = {cell.n_images:,}" if several else ""))
+        row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), sized, preprocess(cell))
+        members[Place(row, summary_group(cell), cell.defense)].append(cell)
     attacks = _shared_attacks(members)
     return {place: survived(cells, found, attacks[place[:2]]) for place, found in members.items() if attacks[place[:2]]}
+
+
+def _measure(cell: Cell, epsilon: Callable[[Cell], Label]) -> Label:
+    if not cell.threat:
+        return Label((0, (), ()), "clean")
+    radius, threat = epsilon(cell), threat_label(cell)
+    return Label((1, radius.order, threat.order), f"robust, {threat.text}, {radius.text}")
 
 
 def survived(cells: Cells, members: Sequence[Cell], attacks: Collection[Attack]) -> np.ndarray:
@@ -113,4 +121,5 @@ def _shared_attacks(members: Mapping[Place, Sequence[Cell]]) -> dict[tuple[Any, 
 def _finding(each: _Comparison, p: float) -> Finding:
     star = "*" if p < SIGNIFICANT else ""
     value = "< 0.001" if p < 0.001 else f"= {p:.3f}"
-    return Finding(verdict=f"{each.difference:+.1f}{star}", evidence=f"{each.test.b} : {each.test.c}, p {value}")
+    difference = f"{round(each.difference, DECIMALS) + 0.0:+.{DECIMALS}f}".replace("-", "−")
+    return Finding(verdict=difference + star, evidence=f"{each.test.b} : {each.test.c}, p {value}")

@@ -116,6 +116,15 @@ def test_an_epoch_that_was_not_kept_stays_empty(tmp_path: Path) -> None:
     assert drawn == [0, 1, 1, 1]
 
 
+def test_maps_of_frequencies_rise_upwards_and_name_both_axes(explained: Any) -> None:
+    figure = figures.create("figure2c").draw(explained)
+
+    first = figure.axes[0]
+    assert first.get_ylim()[0] < first.get_ylim()[1]
+    assert first.get_xlabel() == first.get_ylabel() == "periods per image"
+    assert first.images[0].origin == "lower"
+
+
 def test_the_method_behind_a_map_is_said(explained: Any) -> None:
     exhibit = explained.exhibits["relevance"]
     models = [{**one, "method": "integrated gradients"} for one in exhibit.about["models"]]

@@ -37,8 +37,9 @@ def provenance(collection: Collection, chosen: Sequence[Cell], places: Places) -
 
 
 def hardware(collection: Collection, chosen: Sequence[Cell]) -> list[str]:
-    """On what the cells were computed, where the records say it."""
-    devices = {device for cell in chosen if (device := device_of(collection, cell))}
+    """On what the cells were computed, where the records of the environment only say it."""
+    said = {cell.device for cell in chosen}
+    devices = {device for cell in chosen if (device := device_of(collection, cell))} - said
     return [f"Computed on: {'; '.join(sorted(devices))}."] if devices else []
 
 

@@ -94,7 +94,8 @@ class Cost:
         if found is None:
             return ""
         network, times = found
-        where = f"; all on one device, {times.device}." if times.device else "; the device is not recorded."
+        name = f", {times.device}" if times.elsewhere else ""  # the only device is named below
+        where = f"; all on one device{name}." if times.device else "; the device is not recorded."
         others = f"{times.elsewhere} cells timed on other devices do not count." if times.elsewhere else ""
         own = [f"{TIMES}{where}", others, *about_robustness(network.members), DOTS]
         return " ".join(filter(None, [*own, *about(collection, network)]))
@@ -151,10 +152,6 @@ def _milliseconds(cell: Cell) -> float | None:
     seconds = json.loads(cell.details or "{}").get("seconds", {})
     spent = seconds.get("preprocess", 0.0) + seconds.get("predict", 0.0)
     return 1000 * spent / cell.n_images if spent > 0 and "predict" in seconds and not cell.stage else None
-
-
-def _quartiles(spent: Sequence[float]) -> Milliseconds:
-    return Milliseconds(*map(float, np.quantile(spent, (0.25, 0.5, 0.75))))
 
 
 def _draw_points(

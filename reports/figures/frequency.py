@@ -103,6 +103,7 @@ class Figure2c:
         axes = figure.subplots(1, len(levels) + 1, width_ratios=[1] * len(levels) + [1.25])
         for place, values, level in zip(axes, difference, levels, strict=False):
             drawn = _draw_map(place, values, level, norm)
+        axes[0].set_ylabel(FREQUENCY)
         _add_log_scale(figure, drawn, list(axes[:-1]))
         _draw_profiles(axes[-1], difference, levels)
         return figure
@@ -113,7 +114,7 @@ class Figure2c:
         return (
             f"E|F(x) − F(x̂)|: the mean over channels and {about['images']:,} test images of {about['dataset']} of the "
             "amplitude of what smoothing to a level takes away, for images in [0,1] and a Fourier transform without "
-            "normalisation. Zero frequency, in the middle, which smoothing leaves alone, is off the scale. Right: the "
+            "normalisation. White: what smoothing leaves alone, zero frequency in the middle for one. Right: the "
             f"mean over all directions. ν = {about['nu']:g}, scheme {about['scheme']}."
         )
 
@@ -167,8 +168,8 @@ def _add_log_scale(figure: Figure, drawn: Any, axes: list[Axes]) -> None:
 
 def _draw_map(axes: Axes, values: np.ndarray, level: float, norm: Any) -> Any:
     height, width = values.shape
-    reach = (-(width // 2) - 0.5, width - width // 2 - 0.5, height - height // 2 - 0.5, -(height // 2) - 0.5)
-    drawn = axes.imshow(values, cmap=HEAT, norm=norm, extent=reach, interpolation="nearest")
+    reach = (-(width // 2) - 0.5, width - width // 2 - 0.5, -(height // 2) - 0.5, height - height // 2 - 0.5)
+    drawn = axes.imshow(values, cmap=HEAT, norm=norm, extent=reach, interpolation="nearest", origin="lower")
     style.dress(axes, title=f"level {level:g}")
     axes.set_xlabel(FREQUENCY, fontsize=style.TEXT, color=style.INK)
     axes.grid(visible=False)

@@ -74,11 +74,10 @@ def problems_html(collection: Collection) -> str:
 
 
 def _figure(title: str, caption: str, png: bytes | None, paths: Sequence[str]) -> str:
-    image = (
-        '<p class="absent">Not in this page, to keep it small.</p>'
-        if png is None
-        else f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-    )
+    image = '<p class="absent">Not in this page, to keep it small.</p>'
+    if png is not None:
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        image = f'<div class="sheet"><img alt="{escape(title)}" src="{source}"></div>'
     return f"<figure><h3>{escape(title)}</h3>{image}<figcaption>{escape(caption)}</figcaption>{_files(paths)}</figure>"
 
 
