@@ -169,6 +169,7 @@ def _add_log_scale(figure: Figure, drawn: Any, axes: list[Axes]) -> None:
 def _draw_map(axes: Axes, values: np.ndarray, level: float, norm: Any) -> Any:
     height, width = values.shape
     reach = (-(width // 2) - 0.5, width - width // 2 - 0.5, -(height // 2) - 0.5, height - height // 2 - 0.5)
+    values = np.where(values < norm.vmin, np.nan, values)
     drawn = axes.imshow(values, cmap=HEAT, norm=norm, extent=reach, interpolation="nearest", origin="lower")
     style.dress(axes, title=f"level {level:g}")
     axes.set_xlabel(FREQUENCY, fontsize=style.TEXT, color=style.INK)

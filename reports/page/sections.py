@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -41,10 +42,10 @@ def tables_html(tables: Sequence[Table], links: Links) -> str:
 def figures_html(figures: Sequence[Picture], links: Links, budget: int) -> str:
     """The figures in their order; those for which no room is left are named, and linked to."""
     shown = []
-    for name, title, caption, png in figures:
+    for number, (name, title, caption, png) in enumerate(figures):
         fits = len(png) * 4 // 3 <= budget
         budget -= len(png) * 4 // 3 if fits else 0
-        shown.append(_figure(title, caption, png if fits else None, links.get(name, ())))
+        shown.append(_figure(number, (name, title, caption, png if fits else b""), links.get(name, ())))
     return "".join(shown) or "<p>No figure was drawn.</p>"
 
 
@@ -73,12 +74,19 @@ def problems_html(collection: Collection) -> str:
     return _failures(collection.failures) + _conflicts(collection.conflicts) + _retrained(collection.retrained)
 
 
-def _figure(title: str, caption: str, png: bytes | None, paths: Sequence[str]) -> str:
+def _figure(number: int, figure: Picture, paths: Sequence[str]) -> str:
+    """A figure, without its picture where that is empty; `data-network` names the defense that alone is shown."""
+    name, title, caption, png = figure
     image = '<p class="absent">Not in this page, to keep it small.</p>'
-    if png is not None:
+    if png:
         source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         image = f'<div class="sheet"><img alt="{escape(title)}" src="{source}"></div>'
-    return f"<figure><h3>{escape(title)}</h3>{image}<figcaption>{escape(caption)}</figcaption>{_files(paths)}</figure>"
+    page = re.search(r"\bpage=(\d+)", name)
+    about = f' data-page="{page[1]}"' if page else ""
+    if alone := re.search(r"Network: (.+), [^,]+\.$", caption):
+        about += f' data-network="{escape(alone[1])}"'
+    said = f"<figcaption>{escape(caption)}</figcaption>{_files(paths)}"
+    return f'<figure id="figure-{number}"{about}><h3>{escape(title)}</h3>{image}{said}</figure>'
 
 
 def _files(paths: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ function showDefense() {
   const parts = entries.length
     ? [split(accuracies(entries), severityCharts(entries, at.seed), epsilonCharts(entries, at.seed))]
     : [element("p", {}, "Not run on this data set with this backbone.")];
-  byId("defense-body").replaceChildren(...parts, ...[checks(), network(defense, at)].filter(Boolean));
+  byId("defense-body").replaceChildren(...parts, ...[checks(), network(defense, at), figuresOf(state.defense)].filter(Boolean));
   announce(`Defense ${state.defense}`);
 }
 
@@ -215,4 +215,13 @@ function network(defense, { dataset, backbone, seed }) {
 function definitions(values) {
   const pairs = Object.entries(values).map(([name, value]) => [element("dt", {}, name.replaceAll("_", " ")), element("dd", {}, breakable(value))]);
   return pairs.length ? element("dl", { class: "facts" }, pairs) : element("p", {}, "Not recorded.");
+}
+
+// Links to the report's figures but those of another defense's network alone.
+function figuresOf(defense) {
+  const found = [...document.querySelectorAll("#figures figure")].filter(({ dataset }) => (dataset.network ?? defense) === defense);
+  if (!found.length) return null;
+  const words = (figure) => figure.querySelector("h3").textContent + (figure.dataset.page ? `, page ${figure.dataset.page}` : "");
+  const links = found.map((figure) => element("li", {}, element("a", { href: `#${figure.id}` }, words(figure))));
+  return titled("Figures", element("ul", {}, links));
 }
