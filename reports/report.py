@@ -21,6 +21,8 @@ from .table import Table
 from .table_html import to_page
 from .terminal import to_terminal
 
+FIRST = "summary"
+"""The table that is shown before all others."""
 FORMATS = {".md": to_markdown, ".csv": to_csv, ".tex": to_latex, ".html": to_page}
 
 
@@ -33,7 +35,7 @@ class TableMaker(Protocol):
 
 def build(cells: Cells, names: Sequence[str] | None = None) -> list[Table]:
     """The tables of these names ("table4:radius=8" sets a parameter), by default all, that have something to show."""
-    made = [_build(name, cells) for name in (registered.names() if names is None else names)]
+    made = [_build(name, cells) for name in (sorted(registered.names(), key=_place) if names is None else names)]
     return [table for table in made if table is not None]
 
 
@@ -59,6 +61,11 @@ def write(tables: Iterable[Table], folder: Path) -> list[Path]:
 def file_names(tables: Iterable[Table]) -> list[str]:
     """What `write` calls the files of these tables."""
     return [f"{stem(table.name)}{end}" for table in tables for end in FORMATS]
+
+
+def _place(name: str) -> tuple[bool, bool, str]:
+    """The summary first, then the paper's tables, then the others."""
+    return name != FIRST, not name.startswith("table"), name
 
 
 def _build(name: str, cells: Cells) -> Table | None:

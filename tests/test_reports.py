@@ -471,3 +471,10 @@ def test_missing_text_in_the_records_is_as_good_as_empty(recording):
     recording.add(0.5, family=None, threat=None, attack=None, epsilon_space=None, norm=None, source=None)
 
     assert estimates(recording.table("summary"), "clean accuracy")[0].value == pytest.approx(50.0)
+
+
+def test_the_summary_comes_first_then_the_papers_tables():
+    names = [table.name for table in build(full_recording().cells())]
+
+    assert names[:2] == ["summary", "table1"]
+    assert names.index("claims") > max(place for place, name in enumerate(names) if name.startswith("table"))
