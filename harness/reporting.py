@@ -130,6 +130,7 @@ def _collected(runs: Sequence[Path]) -> Any:
     _say_failures(found.failures, several=len(found.runs) > 1)
     _say_conflicts(found.conflicts)
     _say_retrained(found.retrained)
+    _say_unfinished(found.unfinished)
     return found
 
 
@@ -169,6 +170,11 @@ def _say_retrained(retrained: Iterable[Any]) -> None:
             f"{each.shown['backbone']}: runs {' and '.join(runs)} trained it to other weights; those of "
             f"{' and '.join(each.counted)}, used last, count; left out: {left_out}."
         )
+
+
+def _say_unfinished(runs: Mapping[str, tuple[int, int]]) -> None:
+    for run, (done, planned) in runs.items():
+        _say(f"{run} is incomplete: {done:,} of {planned:,} planned cells are recorded.")
 
 
 def _write(target: Path, stamp: Stamp, collection: Any, tables: Sequence[Any], contents: Contents) -> Stamp:

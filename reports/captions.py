@@ -62,8 +62,9 @@ def numbers_text(numbers: Iterable[int]) -> str:
 
 
 def provenance(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
-    """From what a table was made: images, training, seeds, hardware, preprocessing, what that left as it was."""
+    """From what a table was made: what is missing, images, training, seeds, hardware, preprocessing, its failures."""
     return [
+        *_unfinished(cells.unfinished),
         *_images(chosen),
         f"Training: {_training(chosen)}.",
         *_seeds(cells, chosen),
@@ -84,6 +85,12 @@ def corrupted_by(chosen: Sequence[Cell]) -> list[str]:
     """Whose corrupted images these are: the published files' or generated ones."""
     sources = " and ".join(sorted({cell.source for cell in chosen if cell.source}))
     return [f"Corrupted images: {sources}."] if sources else []
+
+
+def _unfinished(runs: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Which runs are not through, so that a worst case may become worse yet."""
+    parts = [f"{done:,} of {planned:,} planned cells of {run}" for run, (done, planned) in runs.items()]
+    return [f"Incomplete: {'; '.join(parts)}."] if parts else []
 
 
 def _images(chosen: Sequence[Cell]) -> list[str]:

@@ -104,6 +104,7 @@ class Cell(NamedTuple):
 
 REQUIRED = tuple(field for field in Cell._fields if field not in Cell._field_defaults)
 NO_EXHIBITS: Mapping[str, Exhibit] = types.MappingProxyType({})
+NONE_UNFINISHED: Mapping[str, tuple[int, int]] = types.MappingProxyType({})
 _KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("seed", "severity", "n_images", "n_correct", "epochs", "train_images", "draws"), int),
     **dict.fromkeys(("amp", "altered"), bool),
@@ -117,7 +118,8 @@ class Cells:
     frame: one row per finished cell, in the order of their last use, with at least the columns `REQUIRED`; the
     other fields of `Cell` are used where there are columns of them · correct: an identity to [N] bool, images in
     the same order for the same data and N · exhibits: what was measured beside them, Table 7's seconds for example ·
-    contested: the identities of those that several runs recorded with different predictions.
+    contested: the identities of those that several runs recorded with different predictions · unfinished: by run, how
+    many of its planned cells are recorded and how many there are.
 
     Cells that tables cannot tell apart (a network trained again with other epochs, say) are not mixed: of several
     networks, and of several cells, the one used last counts, and `superseded` says how many were left out;
@@ -132,6 +134,7 @@ class Cells:
         correct: Callable[[str], np.ndarray],
         exhibits: Mapping[str, Exhibit] = NO_EXHIBITS,
         contested: Iterable[str] = (),
+        unfinished: Mapping[str, tuple[int, int]] = NONE_UNFINISHED,
     ) -> None:
         missing = [name for name in REQUIRED if name not in frame.columns]
         if missing:
@@ -146,6 +149,7 @@ class Cells:
         self._read_correct = correct
         self.exhibits = exhibits
         self.contested = frozenset(contested)
+        self.unfinished = unfinished
 
     def __repr__(self) -> str:
         return f"<Cells: {len(self._cells)} current, {self.superseded} superseded>"

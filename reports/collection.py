@@ -15,6 +15,7 @@ import numpy as np
 from harness.cache import digest_of
 from harness.errors import UserError
 from harness.exhibits import Exhibit, Exhibits
+from harness.plan import read_plan
 from harness.progress import say
 from harness.recorded import Contents, Failed, Recorded, tidy
 from harness.records import FILE_NAME as RECORDS
@@ -70,8 +71,9 @@ class Collection:
 
     runs: the folders' names · retrained: networks that runs trained to other weights · environments: by a cell's
     identity, what it was computed with (versions, device, threads, commit) · recipes: by a cell's identity, how its
-    network was trained, {} where that is not recorded · digest: of all this, save the exhibits; the same records, last
-    used in the same order, have the same.
+    network was trained, {} where that is not recorded · unfinished: by run, how many of the cells it last planned are
+    recorded and how many there are, where some are missing · digest: of all this, save the exhibits; the same records,
+    last used in the same order, have the same.
     """
 
     runs: tuple[str, ...]
@@ -82,6 +84,7 @@ class Collection:
     retrained: tuple[Retrained, ...] = ()
     environments: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    unfinished: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     digest: str = ""
 
 
@@ -97,12 +100,13 @@ class NothingFinishedError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """A run as it was read; recipes: of its cells, by identity."""
+    """A run as it was read; recipes: of its cells, by identity · planned: the cells of its last plan."""
 
     name: str
     folder: Path
     contents: Contents
     recipes: Mapping[str, Mapping[str, Any]]
+    planned: frozenset[str]
 
 
 class _Found(NamedTuple):
@@ -134,7 +138,9 @@ def collect(folders: Sequence[Path]) -> Collection:
     conflicts = tuple(_conflict(found) for found in everywhere.values() if _differ(found))
     environments = {cell.identity: run.contents.environments[cell.environment] for run, cell in kept}
     exhibits = ReadableExhibits(distinct)
-    cells = _cells([cell for _, cell in kept], environments, exhibits, [conflict.identity for conflict in conflicts])
+    unfinished = _unfinished(runs, everywhere)
+    contested = [conflict.identity for conflict in conflicts]
+    cells = _cells([cell for _, cell in kept], environments, exhibits, contested, unfinished)
     again = retrained(cells.recorded, {run.name: [cell.identity for cell in run.contents.cells] for run in runs})
     return Collection(
         runs=tuple(run.name for run in runs),
@@ -145,7 +151,8 @@ def collect(folders: Sequence[Path]) -> Collection:
         retrained=again,
         environments=environments,
         recipes={cell.identity: run.recipes[cell.identity] for run, cell in kept},
-        digest=_digest(runs, kept, failures, conflicts, again),
+        unfinished=unfinished,
+        digest=_digest(runs, kept, failures, conflicts, again, list(unfinished.items())),
     )
 
 
@@ -191,11 +198,18 @@ def _read(folders: Sequence[Path]) -> list[_Run]:
         with Records.open(folder) as records:
             contents = records.contents()
         recipes = {cell.identity: _recipe(cell, shared) for cell in contents.cells}
-        runs.append(_Run(name, folder, contents, recipes))
+        runs.append(_Run(name, folder, contents, recipes, _planned(folder)))
     for run in runs:
         if len(runs) > 1 and not run.contents.cells:
             say(f"{run.folder} has no finished cells.")
     return runs
+
+
+def _planned(folder: Path) -> frozenset[str]:
+    """The cells of a run's plan; none where that is not there, or not made yet."""
+    plan = read_plan(folder)
+    pieces = plan.pieces if plan is not None and plan.pieces is not None else ()
+    return frozenset(name for piece in pieces for name in piece.cells)
 
 
 def _recipe(cell: Recorded, shared: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -215,10 +229,17 @@ def _cells(
     environments: Mapping[str, Mapping[str, Any]],
     exhibits: Exhibits,
     contested: Iterable[str],
+    unfinished: Mapping[str, tuple[int, int]],
 ) -> Cells:
     by_identity = {cell.identity: cell for cell in recorded}
     frame = tidy(recorded, lambda cell: str(environments[cell.identity].get("device", "")))
-    return Cells(frame, lambda identity: by_identity[identity].correct(), exhibits, contested)
+    return Cells(frame, lambda identity: by_identity[identity].correct(), exhibits, contested, unfinished)
+
+
+def _unfinished(runs: Sequence[_Run], finished: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Of every run with planned cells that no run recorded, how many were and how many are planned."""
+    done = {run.name: len(run.planned & finished.keys()) for run in runs}
+    return {run.name: (done[run.name], len(run.planned)) for run in runs if done[run.name] < len(run.planned)}
 
 
 def _failures(runs: Sequence[_Run], finished: Mapping[str, Any]) -> tuple[Failure, ...]:

@@ -280,6 +280,13 @@ def test_failures_and_conflicts_are_announced_above_everything(page):
     assert "4 of 200" in page
 
 
+def test_an_incomplete_run_is_announced_and_leads_to_no_failures(recorder):
+    page = build_page(recorder.collection(unfinished={"<demo>": (44, 72)}), tables=())
+
+    said = "&lt;demo&gt; is incomplete: 44 of 72 planned cells are recorded."
+    assert f'<p class="notice"><strong>{said}</strong></p>' in page
+
+
 def test_without_problems_there_is_no_notice(recorder):
     assert 'class="notice"><strong>' not in build_page(recorder.collection(), tables=())
 

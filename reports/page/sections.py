@@ -56,17 +56,21 @@ def files_html(links: Links, elsewhere: Container[str]) -> str:
 
 
 def notice_html(collection: Collection) -> str:
-    """One line above everything where cells failed or runs contradict each other."""
+    """One line above everything where a run is incomplete, cells failed or runs contradict each other."""
+    waiting = [
+        f"{run} is incomplete: {done:,} of {planned:,} planned cells are recorded"
+        for run, (done, planned) in collection.unfinished.items()
+    ]
     counted = (
         (len(collection.failures), "cell", "failed"),
         (len(collection.conflicts), "cell", "in conflict"),
         (len(collection.retrained), "network", "trained to other weights by other runs"),
     )
-    said = [f"{count:,} {what}{'' if count == 1 else 's'} {how}" for count, what, how in counted if count]
-    if not said:
+    wrong = [f"{count:,} {what}{'' if count == 1 else 's'} {how}" for count, what, how in counted if count]
+    if not waiting and not wrong:
         return ""
-    which = '<a href="#problems">See which and why</a>'
-    return f'<p class="notice"><strong>{escape(" · ".join(said))}.</strong> {which}</p>'
+    which = ' <a href="#problems">See which and why</a>' if wrong else ""
+    return f'<p class="notice"><strong>{escape(" · ".join([*waiting, *wrong]))}.</strong>{which}</p>'
 
 
 def problems_html(collection: Collection) -> str:
