@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 from harness.pieces import Piece
@@ -16,7 +15,9 @@ class Planner:
     """Makes pieces of suites and models."""
 
     def __init__(self, workshop: Workshop) -> None:
+        """Raises: UserError for a `--transfer-from` that holds no model for this run."""
         self.workshop = workshop
+        self._given_source = workshop.transfer_source()
 
     def check(self, suite: Suite, labels: list[str]) -> None:
         """See whether a suite can be planned for the defenses of these labels, none of which is trained yet.
@@ -77,10 +78,6 @@ class Planner:
             say(f"{target.label} (seed {target.seed}) is the model of --transfer-from itself: no transfer to it.")
             return None
         return given
-
-    @functools.cached_property
-    def _given_source(self) -> Subject | None:
-        return self.workshop.transfer_source()
 
 
 def other_model(subjects: list[Subject], target: Subject) -> Subject | None:

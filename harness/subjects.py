@@ -103,7 +103,7 @@ class Workshop:
         """The run's defenses, each under its one label; without any named, the checkpoint's."""
         named = defenses.names() if self.config.defenses == ("all",) else self.config.defenses
         if not named and self.config.checkpoint is not None:
-            return [self._held_defense(self.config.checkpoint)]
+            return [self._held_defense(self.config.checkpoint, "Name it with --defense.")]
         return list(dict.fromkeys(defenses.canonical(name, **self.smoothing) for name in named))
 
     def pairs(self) -> list[tuple[str, int]]:
@@ -173,15 +173,16 @@ class Workshop:
         zoo = ZooName.parse(str(path))
         if zoo is not None:
             return self._from_zoo(zoo, UNDEFENDED)
-        return self._loaded(path, self._held_defense(path), checkpoints.load(path).about["seed"])
+        held = self._held_defense(path, "--transfer-from takes those that `train` and `run` keep.")
+        return self._loaded(path, held, checkpoints.load(path).about["seed"])
 
-    def _held_defense(self, path: Path) -> str:
-        """The defense that a checkpoint holds. Raises: UserError when it does not say."""
+    def _held_defense(self, path: Path, advice: str) -> str:
+        """The defense that a checkpoint holds. Raises: UserError with this advice when it does not say."""
         if ZooName.parse(str(path)) is not None:
             return UNDEFENDED
         about = checkpoints.load(path).about
         if "defense" not in about:
-            raise UserError(f"the checkpoint {path} does not name its defense. Name it with --defense.")
+            raise UserError(f"the checkpoint {path} does not name its defense. {advice}")
         label: str = about["defense"]
         return label
 

@@ -177,11 +177,24 @@ def test_the_ball_is_the_targets_and_the_draws_are_the_sources(small: RunConfig,
     }  # fmt: skip
 
 
-def test_a_source_without_a_name_is_refused(small: RunConfig, cache: ArrayCache, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("bare.pt", "does not name its defense. --transfer-from takes those that `train` and `run` keep"),
+        ("README.md", "is not a plain file of weights"),
+        ("nowhere.pt", "expected a checkpoint file, found none"),
+    ],
+)
+def test_a_source_that_is_none_is_refused_before_anything_is_trained(
+    small: RunConfig, cache: ArrayCache, tmp_path: Path, source: str, expected: str
+) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "bare.pt")
+    (tmp_path / "README.md").write_text("words")
 
-    with pytest.raises(UserError, match="does not name its defense"):
-        run(dataclasses.replace(small, transfer_from=tmp_path / "bare.pt"), cache)
+    with pytest.raises(UserError, match=expected):
+        run(dataclasses.replace(small, transfer_from=tmp_path / source), cache)
+
+    assert not list(small.out.rglob("*.pt"))
 
 
 def test_a_model_is_not_its_own_source(small: RunConfig, cache: ArrayCache) -> None:
