@@ -134,8 +134,17 @@ class Workshop:
     def _check(self, defense: Defense) -> None:
         """Let the untrained model and the preprocessor answer a few images. Raises: UserError for what cannot be."""
         if self.config.checkpoint is None:
+            self._check_keep_epochs(defense)
             self._check_model(defense.label, defense, self._untrained(defense, self.backbone, seed=0))
         check_preprocessor(self._preprocessor(defense).eval(), self._probes)
+
+    def _check_keep_epochs(self, defense: Defense) -> None:
+        epochs, last = self._recipe(defense).epochs, max(self.config.keep_epochs, default=0)
+        if last > epochs:
+            raise UserError(
+                f"--keep-epochs: {last} is beyond the {epochs} epochs trained ({defense.label}). "
+                "Leave it out, or train longer with --epochs."
+            )
 
     def _check_model(self, name: str, defense: Defense, model: nn.Module) -> None:
         classes = len(self.dataset.classes)

@@ -261,6 +261,24 @@ def trained(small: RunConfig, cache: ArrayCache, **change: object) -> Path:
     return runner.open_workshop(dataclasses.replace(small, **change), cache).subject(small.defenses[0], 0).path
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"epochs": 2, "keep_epochs": (1, 3)}, "3 is beyond the 2 epochs trained (vanilla)"),
+        ({"epochs": None, "keep_epochs": (99,)}, "99 is beyond the 12 epochs trained (vanilla)"),
+        (
+            {"epochs": None, "keep_epochs": (160,), "preset": "paper", "defenses": ("vanilla", "sat")},
+            "160 is beyond the 100 epochs trained (sat)",
+        ),
+    ],
+)
+def test_epochs_to_keep_that_are_never_trained_are_refused(
+    small: RunConfig, cache: ArrayCache, change: dict, expected: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(f"--keep-epochs: {expected}")):
+        run(dataclasses.replace(small, **change), cache)
+
+
 def test_a_checkpoint_keeps_its_own_preset_and_epochs(small: RunConfig, cache: ArrayCache, tmp_path: Path) -> None:
     path = trained(small, cache)
     run(dataclasses.replace(small, preset="paper", epochs=None, checkpoint=path, out=tmp_path / "scored"), cache)
