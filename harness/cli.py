@@ -277,7 +277,7 @@ def list_(kind: str | None, plugin: tuple[Path, ...]) -> int:
     for each in registry.ALL:
         if kind in (None, each.plural):
             table = Table(title=each.plural, title_justify="left", title_style="bold", show_header=False, box=None)
-            for entry in each:
+            for entry in each.offered():
                 table.add_row(entry.name, entry.summary, style=None)
             console.print(table)
     return 0

@@ -30,11 +30,12 @@ ENTRY_POINT_PREFIX = "virolbi_harness"
 
 
 class Entry(NamedTuple):
-    """One registered thing and where it was registered."""
+    """One registered thing and where it was registered; internal: no user's to ask for, so that nothing offers it."""
 
     name: str
     factory: Callable[..., Any]
     place: str
+    internal: bool = False
 
     @property
     def summary(self) -> str:
@@ -57,14 +58,14 @@ class Registry:
     def __repr__(self) -> str:
         return f"Registry({self.kind!r}, {self.plural!r}, *{self.packages!r}, provided={self.provided!r})"
 
-    def register(self, name: str) -> Callable[[Factory], Factory]:
+    def register(self, name: str, *, internal: bool = False) -> Callable[[Factory], Factory]:
         """Decorator: `name` now stands for this class or function, called with keyword arguments.
 
         Raises: UserError when the name is taken by something registered elsewhere; both places are named.
         """
 
         def decorate(factory: Factory) -> Factory:
-            entry = Entry(name, factory, _calling_line())
+            entry = Entry(name, factory, _calling_line(), internal)
             taken = self._entries.get(name)
             if taken is not None and taken.place != entry.place:
                 raise UserError(
@@ -81,6 +82,10 @@ class Registry:
         self._discover()
         return sorted(self._entries)
 
+    def offered(self) -> list[Entry]:
+        """What a user may ask for, by name."""
+        return [entry for entry in self if not entry.internal]
+
     def __iter__(self) -> Iterator[Entry]:
         return iter([self._entries[name] for name in self.names()])
 
@@ -88,7 +93,7 @@ class Registry:
         """The entry of a bare name. Raises: UserError with near names and all names when there is none."""
         self._discover()
         if name not in self._entries:
-            raise unknown_name(self.kind, name, self._entries)
+            raise unknown_name(self.kind, name, [entry.name for entry in self.offered()])
         return self._entries[name]
 
     def canonical(self, text: str, **defaults: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness import cli
 from harness.errors import UserError
 from harness.models import NormalizedModel, Pipeline
-from harness.registry import suites
+from harness.registry import attacks, suites
 from harness.suites.adversarial import Adversarial, inner_normalization, show_epsilon
 from harness.suites.base import SuiteContext
 from harness.types import Condition, Split
@@ -125,6 +127,18 @@ def test_an_attack_without_a_gradient_goes_through_once_whatever_the_ways() -> N
 def test_what_only_measures_is_no_attack() -> None:
     with pytest.raises(UserError, match=r"landscape only measures a model and fools none. The suite masking runs it"):
         Adversarial(attacks=("pgd", "landscape")).conditions(context())
+
+
+def test_what_only_measures_is_not_offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "list", "attacks"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    with pytest.raises(UserError, match=r"Known: .*fgsm") as refused:
+        attacks.entry("landscap")
+
+    listed = capsys.readouterr().out
+    assert "fgsm" in listed
+    assert "landscape" not in listed + str(refused.value)
 
 
 def test_an_attack_named_twice_is_one_condition() -> None:

@@ -15,7 +15,7 @@ DIRECTIONS = 5
 """Random directions that the gradient's is compared with."""
 
 
-@attacks.register("landscape")
+@attacks.register("landscape", internal=True)
 class Landscape(Attack):
     """One step along the gradient, measured against steps of the same length in random directions.
 
