@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,7 +47,8 @@ class Progress(NamedTuple):
 
     cells: how many are recorded, of the plan where there is one · planned: how many there will be, None where that
     is not known yet · left: how many of them were not tried yet · failed: cells and trainings, in this run ·
-    per_minute: how fast cells were recorded lately · working_on: "" where that is not known · accuracies, failures:
+    per_minute: how fast cells were recorded lately, None
+    before the run's first and after its end · working_on: "" where that is not known · accuracies, failures:
     the last ones, the very last first.
     """
 
@@ -56,7 +59,7 @@ class Progress(NamedTuple):
     planned: int | None
     left: int | None
     failed: int
-    per_minute: float
+    per_minute: float | None
     working_on: str
     accuracies: tuple[Accuracy, ...]
     failures: tuple[str, ...]
@@ -64,7 +67,14 @@ class Progress(NamedTuple):
     @property
     def minutes_left(self) -> float | None:
         """At the speed of late; None where that cannot be told."""
-        return None if self.left is None or self.per_minute <= 0 else self.left / self.per_minute
+        return None if self.left is None or not self.per_minute else self.left / self.per_minute
+
+    @property
+    def state(self) -> str:
+        """Preparing is before the first training begins, and between the last one and the first cell."""
+        if not self.running:
+            return "not running"
+        return "preparing" if self.planned is None and not self.in_training else "running"
 
     @property
     def trained(self) -> int:
@@ -84,11 +94,15 @@ class Progress(NamedTuple):
 @click.option("--once", is_flag=True, help="Print how far it is, and end.")
 @click.option("--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks.")
 def watch(run: Path, once: bool, every: float) -> int:
-    """Show how far a running job is, until it ends or Ctrl-C; nothing is written and nothing is disturbed."""
+    """Show how far a running job is, until it ends or Ctrl-C; nothing is written and nothing is disturbed.
+
+    Where the output is no terminal, a line for every change.
+    """
     if once:
         click.echo("\n".join(lines(look(run))))
-    else:
-        _follow(run, every)
+        return 0
+    with contextlib.suppress(KeyboardInterrupt):
+        (_draw if sys.stdout.isatty() else _tell)(_looks(run, every))
     return 0
 
 
@@ -101,7 +115,7 @@ def look(run: Path) -> Progress:
 
     plan, running = read_plan(run), is_locked(run)
     has_records = (run / FILE_NAME).is_file()
-    if plan is None and not has_records:
+    if plan is None and not has_records and not running:
         raise UserError(f"expected a run in {run}, found neither a plan nor records. Give it the --out of the run.")
     if not has_records:
         return _progress(run, running, plan, [], [])
@@ -131,7 +145,7 @@ def _progress(
         planned=None if planned is None else len(planned),
         left=None if planned is None else len(planned - tried),
         failed=len(failed),
-        per_minute=_speed(states, since) if running else 0.0,
+        per_minute=_speed(states, since) if running else None,
         working_on=_working_on(plan, tried) if running else "",
         accuracies=tuple(accuracies),
         failures=tuple(f"{_text(state)}: {state.reason}" for state in reversed(failed[-SHOWN:])),
@@ -149,10 +163,13 @@ def _training(run: Path, planned: PlannedTraining) -> Training:
     return Training(planned.what, min(epochs_done(checkpoint), planned.epochs - 1), planned.epochs)
 
 
-def _speed(states: Sequence[State], since: float) -> float:
-    """Cells a minute, from the first one recorded lately until now."""
+def _speed(states: Sequence[State], since: float) -> float | None:
+    """Cells a minute, from the first one recorded lately until now; None where none was since the run began."""
     now = time.time()
-    recent = [state.recorded for state in states if state.done and state.recorded >= max(since - 1, now - WINDOW)]
+    scored = [state.recorded for state in states if state.done and state.recorded >= since - 1]
+    if not scored:
+        return None
+    recent = [recorded for recorded in scored if recorded >= now - WINDOW]
     return 60 * len(recent) / max(1.0, now - min(recent)) if recent else 0.0
 
 
@@ -170,14 +187,14 @@ def _text(state: State) -> str:
 def lines(progress: Progress) -> Iterator[str]:
     """What is known, a line each, "name: value"."""
     yield f"run: {progress.run}"
-    yield f"state: {'running' if progress.running else 'not running'}"
+    yield f"state: {progress.state}"
     if progress.trainings:
         yield f"trained: {progress.trained} of {len(progress.trainings)}"
     for training in progress.in_training:
-        yield f"training: {training.what}, {training.done} of {training.epochs} epochs"
-    yield f"cells: {progress.cells}{'' if progress.planned is None else f' of {progress.planned}'}"
+        yield _epochs(training)
+    yield _counted(progress)
     yield f"failed: {progress.failed}"
-    if progress.running:
+    if progress.per_minute is not None:
         yield f"speed: {progress.per_minute:.1f} cells a minute"
     if progress.working_on:
         yield f"working on: {progress.working_on}"
@@ -189,24 +206,51 @@ def lines(progress: Progress) -> Iterator[str]:
         yield f"failure: {failure}"
 
 
+def in_short(progress: Progress) -> str:
+    """One line: how many cells are there and what is being worked on."""
+    failed = [f"failed: {progress.failed}"] if progress.failed else []
+    training = [_epochs(training) for training in progress.in_training] if progress.running else []
+    scoring = [f"working on: {progress.working_on}"] if progress.working_on else []
+    return ", ".join([_counted(progress), *failed, *(training or scoring or [progress.state])])
+
+
+def _counted(progress: Progress) -> str:
+    return f"cells: {progress.cells}{'' if progress.planned is None else f' of {progress.planned}'}"
+
+
+def _epochs(training: Training) -> str:
+    return f"training: {training.what}, {training.done} of {training.epochs} epochs"
+
+
 def _duration(minutes: float) -> str:
     whole = max(1, round(minutes))
     return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60} min"
 
 
-def _follow(run: Path, every: float) -> None:
-    """Show the progress over and over until the run ends or is interrupted."""
+def _looks(run: Path, every: float) -> Iterator[Progress]:
+    """The progress over and over, the last time when the run has ended."""
+    yield (progress := look(run))
+    while progress.running:
+        time.sleep(every)
+        yield (progress := look(run))
+
+
+def _tell(looks: Iterator[Progress]) -> None:
+    """A line for every change, for a file or another program."""
+    told = ""
+    for progress in looks:
+        if (line := in_short(progress)) != told:
+            click.echo(line)
+            told = line
+
+
+def _draw(looks: Iterator[Progress]) -> None:
+    """A bar and what is known, drawn over what was there before."""
     from rich.live import Live
 
-    progress = look(run)
-    with Live(_panel(progress), auto_refresh=False) as live:
-        try:
-            while progress.running:
-                time.sleep(every)
-                progress = look(run)
-                live.update(_panel(progress), refresh=True)
-        except KeyboardInterrupt:
-            return
+    with Live(_panel(next(looks)), auto_refresh=False) as live:
+        for progress in looks:
+            live.update(_panel(progress), refresh=True)
 
 
 def _panel(progress: Progress) -> RenderableType:

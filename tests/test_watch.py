@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.plan import FILE_NAME, Plan, PlannedPiece, PlannedTraining, note_plan, read_plan
 from harness.records import Cell, Records, is_locked, locked
 from harness.runner import run
-from harness.watch import lines, look
+from harness.watch import in_short, lines, look
 
 LABELS = np.arange(10)
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
@@ -108,6 +108,66 @@ def test_the_first_training_is_shown_from_its_first_epoch_on(tmp_path: Path) -> 
     note_plan(tmp_path, Plan(time.time(), TRAININGS))
     with locked(tmp_path):
         assert "training: vanilla (seed 0), 0 of 4 epochs" in shown(tmp_path)
+
+
+def test_before_the_first_training_a_run_is_preparing_and_has_no_speed(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        told = shown(tmp_path)
+        assert told == [f"run: {tmp_path}", "state: preparing", "cells: 0", "failed: 0"]
+        assert in_short(look(tmp_path)) == "cells: 0, preparing"
+
+
+def test_a_speed_of_nothing_is_shown_only_after_something_was_scored(
+    scoring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1000)
+
+    assert "speed: 0.0 cells a minute" in shown(scoring)
+
+    note_plan(scoring, Plan(now + 999, TRAININGS, PIECES))
+    assert not any(line.startswith("speed") for line in shown(scoring))
+
+
+def test_without_a_terminal_every_change_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    note_plan(tmp_path, Plan(time.time() - 60, TRAININGS))
+    running = locked(tmp_path)
+    running.__enter__()
+    changes = iter(
+        [
+            lambda: None,
+            lambda: note_plan(tmp_path, Plan(time.time() - 60, (), PIECES)),
+            lambda: running.__exit__(None, None, None),
+        ]
+    )
+    monkeypatch.setattr(time, "sleep", lambda _: next(changes)())
+    monkeypatch.setattr(sys, "argv", ["harness", "watch", str(tmp_path)])
+
+    with pytest.raises(SystemExit):
+        cli.main()
+
+    assert capsys.readouterr().out == (
+        "cells: 0, training: vanilla (seed 0), 0 of 4 epochs\n"
+        "cells: 0 of 4, working on: clean (a)\n"
+        "cells: 0 of 4, not running\n"
+    )
+
+
+def test_on_a_terminal_there_is_a_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    note_plan(tmp_path, Plan(time.time(), (), PIECES))
+    monkeypatch.setattr(sys, "argv", ["harness", "watch", str(tmp_path)])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    with pytest.raises(SystemExit):
+        cli.main()
+
+    out = capsys.readouterr().out
+    assert "━" in out
+    assert "cells: 0 of 4" in out
 
 
 def test_records_without_a_plan_are_shown_for_what_they_are(tmp_path: Path) -> None:
