@@ -89,9 +89,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"--device expects auto, cpu or an available device such as cuda:0, got {name!r}: {reason}"
+            f"--device expects auto, cpu or an available device such as cuda:0, got {name!r}. Use --device cpu."
         ) from error
     return device
 
