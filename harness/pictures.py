@@ -235,6 +235,7 @@ def smooth_file(source: Path, target: Path, smoother: Smoother, ledger: Ledger |
     Raises: UserError when it cannot be read as a picture, or the target cannot be written or is the source.
     """
     picture, color_format = _read(source)
+    _check_ending(target)
     if target.exists() and target.samefile(source):
         raise UserError(f"{source} and {target} are the same file; the original would be lost. Name another OUT.")
     try:
@@ -249,10 +250,19 @@ def smooth_file(source: Path, target: Path, smoother: Smoother, ledger: Ledger |
             ledger.note(source, temporary, outcome)
         os.replace(temporary, target)
     except (OSError, ValueError) as error:
-        raise UserError(f"{target} cannot be written: {error}. OUT needs an ending such as .png or .jpg.") from error
+        reason = getattr(error, "strerror", None) or error  # without the name of the temporary file
+        raise UserError(f"{target} cannot be written: {reason}. OUT needs an ending such as .png or .jpg.") from error
     finally:
         temporary.unlink(missing_ok=True)
     return outcome
+
+
+def _check_ending(target: Path) -> None:
+    """Raises: UserError for an ending that names no format in which pictures can be written."""
+    ending = target.suffix.lower()
+    if Image.registered_extensions().get(ending) not in Image.SAVE:
+        reason = f"{ending} is the ending of no picture that can be written" if ending else "it has no ending"
+        raise UserError(f"{target} cannot be written: {reason}. OUT needs an ending such as .png or .jpg.")
 
 
 def _read(path: Path) -> tuple[Image.Image, bytes | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -285,11 +286,20 @@ def test_no_damage_escapes_as_another_error(tmp_path: Path, ending: str, monkeyp
     assert outcomes == {"refused"}
 
 
-def test_an_ending_nobody_knows_is_refused_with_advice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("out.xyz", ".xyz is the ending of no picture that can be written"),
+        ("out.psd", ".psd is the ending of no picture that can be written"),
+        ("nosuffix", "it has no ending"),
+    ],
+)
+def test_an_ending_nobody_knows_is_refused_with_advice(tmp_path: Path, name: str, reason: str) -> None:
     source = saved(tmp_path, "RGB")
+    expected = f"{tmp_path / name} cannot be written: {reason}. OUT needs an ending such as .png or .jpg."
 
-    with pytest.raises(UserError, match=r"out.xyz cannot be written: .*OUT needs an ending such as .png or .jpg"):
-        smooth_file(source, tmp_path / "out.xyz", Recorder())
+    with pytest.raises(UserError, match=re.escape(expected)):
+        smooth_file(source, tmp_path / name, Recorder())
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
@@ -305,11 +315,11 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pyte
     source, target = saved(tmp_path, "RGB"), tmp_path / "out.png"
     target.write_text("what was there")
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(temporary: Path, *_: object) -> None:
+        raise OSError(28, "No space left on device", str(temporary))
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(UserError, match="No space left on device"):
+    with pytest.raises(UserError, match=r"out\.png cannot be written: No space left on device\. OUT"):
         smooth_file(source, target, Recorder())
 
     assert target.read_text() == "what was there"
