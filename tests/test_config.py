@@ -134,7 +134,7 @@ def test_radii_are_fractions_or_decimals(text: str, expected: tuple[float, ...])
     assert parse_epsilons(text) == expected
 
 
-@pytest.mark.parametrize("text", ["eight", "8/0", "8/255;16/255", "nan", "8 255"])
+@pytest.mark.parametrize("text", ["eight", "8/0", "8/255;16/255", "8 255"])
 def test_radii_that_are_no_numbers_are_quoted(text: str) -> None:
     with pytest.raises(UserError) as error:
         parse_epsilons(text)
