@@ -271,6 +271,12 @@ def test_recipe_environment_flags_and_checks_are_there(data):
     assert any("nothing left at large ε" in check for each in data["masking"] for check in each["checks"])
 
 
+def test_masking_checks_are_taken_from_no_other_table(recorder, data):
+    tables = build(recorder.cells(), ["summary", "paired", "masking"])
+
+    assert data_of(build_page(recorder.collection(), tables=tables))["masking"] == data["masking"]
+
+
 def test_failures_and_conflicts_are_announced_above_everything(page):
     notice = page.index('class="notice"><strong>1 cell failed · 1 cell in conflict.')
 
