@@ -106,7 +106,7 @@ def _combine(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estim
 
 
 def _mean_label(scored: Sequence[Cell]) -> Callable[[Cell], Label]:
-    size, headline = _size_label(scored), headlined(scored)
+    size, headline = size_label(scored), headlined(scored)
 
     def plain(cell: Cell) -> Label:
         place = list(HEADLINE).index(cell.condition) if cell.suite in headline else 0
@@ -128,7 +128,7 @@ def _headline_words(cell: Cell) -> str:
 
 
 def _robust_label(attacked: Sequence[Cell]) -> Callable[[Cell], Label]:
-    size, epsilon = _size_label(attacked), epsilon_label(attacked)
+    size, epsilon = size_label(attacked), epsilon_label(attacked)
     variants = len(_suites(attacked)) > 1
 
     def label(cell: Cell) -> Label:
@@ -140,7 +140,7 @@ def _robust_label(attacked: Sequence[Cell]) -> Callable[[Cell], Label]:
     return label
 
 
-def _size_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+def size_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
     """The number of images, said where a suite was run on several numbers of them."""
     sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
     for cell in chosen:

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from ..cells import Cell, Group
 from ..layout import backbone_label, defense_order, group_names, group_order
-from .measures import dataset_of
+from ..summary import summary_group
 
 Name = TypeVar("Name")
 
@@ -26,7 +26,7 @@ class Entries:
 
     def __init__(self, cells: Iterable[Cell]) -> None:
         cells = list(cells)
-        names = group_names(dataset_of(cell) for cell in cells)
+        names = group_names(summary_group(cell) for cell in cells)
         groups = sorted(names, key=group_order)
         self.datasets = [names[group] for group in groups]
         self.backbones = [label.text for label in sorted({backbone_label(cell) for cell in cells})]
@@ -41,7 +41,7 @@ class Entries:
         """The row that a cell's number stands in."""
         backbones, defenses, preprocessings = self._names
         return Entry(
-            self._groups[dataset_of(cell)],
+            self._groups[summary_group(cell)],
             backbones[cell.backbone],
             defenses[cell.defense],
             preprocessings[_preprocess(cell)],

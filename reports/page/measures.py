@@ -6,11 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from harness.metrics import show_epsilon
-
 from ..cells import Cell, Group, base_name
-from ..layout import THREATS, natural, threat_label
-from ..summary import HEADLINE, headlined
+from ..layout import THREATS, Label, epsilon_label, natural, threat_label
+from ..summary import HEADLINE, headlined, size_label, summary_group
 from ..summary import ORDER as SUITES
 from ..table1 import ORDER as CORRUPTIONS
 
@@ -32,18 +30,6 @@ class Measure(NamedTuple):
     detail: str = ""
     threat: str = ""
     summary: bool = False
-
-
-class Radius(NamedTuple):
-    """How strong an attack may be, in an order and in words."""
-
-    order: tuple[str, str, float]
-    text: str
-
-
-def dataset_of(cell: Cell) -> Group:
-    """What stands in one leaderboard: suites may be run on different numbers of images, see `group_names`."""
-    return cell.group._replace(images=0, variant="")
 
 
 def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
@@ -82,17 +68,15 @@ def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
 
 def group_title(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
     """The suite in words; its parameters and its number of images where it was run with several."""
-    sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
+    size = size_label(chosen)
     suites: dict[tuple[Group, str], set[str]] = defaultdict(set)
     for cell in chosen:
-        sizes[dataset_of(cell), cell.suite].add(cell.n_images)
-        suites[dataset_of(cell), base_name(cell.suite)].add(cell.suite)
+        suites[summary_group(cell), base_name(cell.suite)].add(cell.suite)
 
     def title(cell: Cell) -> str:
         base, _, parameters = cell.suite.partition(":")
-        variant = f" ({parameters or 'default'})" if len(suites[dataset_of(cell), base]) > 1 else ""
-        size = f", n = {cell.n_images:,}" if len(sizes[dataset_of(cell), cell.suite]) > 1 else ""
-        return TITLES.get(base, base) + variant + size
+        variant = f" ({parameters or 'default'})" if len(suites[summary_group(cell), base]) > 1 else ""
+        return TITLES.get(base, base) + variant + size(cell).text
 
     return title
 
@@ -105,14 +89,13 @@ def source_text(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
     return lambda cell: (cell.source or "unnamed source") if len(sources[cell.suite]) > 1 else ""
 
 
-def radius_text(chosen: Sequence[Cell]) -> Callable[[Cell], Radius]:
-    """The radius, with its norm where there are several."""
-    several = len({cell.norm for cell in chosen if cell.threat}) > 1
+def radius_text(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+    """The radius as tables have it, behind the sign that stands in a row's words there."""
+    label = epsilon_label([cell for cell in chosen if cell.threat])
 
-    def radius(cell: Cell) -> Radius:
-        epsilon = cell.epsilon or 0.0
-        words = [f"ε {show_epsilon(epsilon)}", cell.epsilon_space, cell.norm if several else ""]
-        return Radius((cell.norm, cell.epsilon_space, epsilon), " ".join(filter(None, words)))
+    def radius(cell: Cell) -> Label:
+        plain = label(cell)
+        return plain._replace(text=f"ε {plain.text}")
 
     return radius
 
