@@ -392,16 +392,3 @@ def test_two_thousand_cells_make_a_small_page_in_seconds(defenses, conditions):
 
     assert len(page.encode()) < MEGABYTE
     assert taken < 15  # 2 s on two idle cores
-
-
-def test_a_suites_parameters_are_said_only_where_it_was_run_with_several():
-    recorder = Recorder()
-    recorder.add(0.5, suite="clean:limit=200")
-    assert _groups(recorder) == ["Clean"]
-
-    recorder.add(0.5, suite="clean", n_images=100)
-    assert _groups(recorder) == ["Clean (default)", "Clean (limit=200)"]
-
-
-def _groups(recorder):
-    return sorted(column["group"] for column in data_of(build_page(recorder.collection(), tables=()))["columns"])
