@@ -6,7 +6,6 @@ An exhibit is computed once, by `harness.explain`, and drawn by `reports.figures
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.errors import UserError
+from harness.files import replacing
 
 FOLDER = "exhibits"
 _ABOUT = "about"
@@ -53,13 +53,11 @@ class Exhibits(Mapping[str, Exhibit]):
 def save_exhibit(run: Path, exhibit: Exhibit) -> Path:
     """Write RUN/exhibits/NAME.npz, whole or not at all. Raises: UserError when it cannot be written."""
     path = Path(run) / FOLDER / f"{exhibit.name}.npz"
-    temporary = path.with_name(f".{path.name}.tmp")
     about = np.array(json.dumps(exhibit.about, sort_keys=True))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **exhibit.arrays, **{_ABOUT: about})
-        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"the exhibit {path} cannot be written: {error.strerror}. Choose another --out.") from error
     return path

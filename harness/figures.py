@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,9 +31,8 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         _settle(figure)
         for ending, print_to in _printers(figure).items():
             path = stem.with_name(stem.name + ending)
-            temporary = path.with_name(f".{path.name}.tmp")
-            print_to(temporary)
-            os.replace(temporary, path)
+            with replacing(path) as temporary:
+                print_to(temporary)
             written.append(path)
     return written
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import UserError
+from harness.files import replacing
 
 FILE_NAME = "plan.json"
 
@@ -42,10 +42,9 @@ class Plan(NamedTuple):
 def note_plan(folder: Path, plan: Plan) -> None:
     """Write OUT/plan.json, whole or not at all. Raises: UserError when it cannot be written."""
     path = Path(folder) / FILE_NAME
-    temporary = path.with_name(f".{FILE_NAME}.tmp")
     try:
-        temporary.write_text(json.dumps(plan._asdict()) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(plan._asdict()) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}. Choose another --out.") from error
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from harness.errors import UserError
+from harness.files import replacing
 
 FILE_NAME = "report.json"
 
@@ -43,11 +44,10 @@ def read_stamp(folder: Path) -> Stamp | None:
 def save_stamp(folder: Path, stamp: Stamp) -> None:
     """Write the stamp, whole or not at all. Raises: UserError when the folder cannot be written."""
     path = folder / FILE_NAME
-    temporary = path.with_name(f".{FILE_NAME}.tmp")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(dataclasses.asdict(stamp), indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(stamp), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"the report cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
 

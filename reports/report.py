@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Protocol
 from rich.console import Console
 
 from harness.errors import UserError
+from harness.files import replacing
 from harness.registry import tables as registered
 
 from .cells import Cells
@@ -82,7 +82,6 @@ def stem(name: str) -> str:
 
 def replace_file(path: Path, text: str) -> Path:
     """Write a text file, whole or not at all; returns its path. Raises: OSError when it cannot be written."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
     return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Collection as Container
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -16,6 +15,7 @@ from typing import Any
 from harness.errors import UserError
 
 from ..collection import Collection
+from ..report import replace_file
 from ..table import Table
 from .data import page_data
 from .sections import Links, Picture, figures_html, files_html, notice_html, problems_html, tables_html
@@ -62,11 +62,9 @@ def write_page(
 ) -> Path:
     """Write the page, whole or not at all. Raises: UserError when it cannot be written."""
     text = build_page(collection, tables=tables, figures=figures, links=links)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
+        replace_file(path, text)
     except OSError as error:
         raise UserError(f"the page {path} cannot be written: {error.strerror}. Choose another --out.") from error
     return path
