@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from harness.models import inner_normalization
 from harness.pieces import Piece
 from harness.progress import say
 from harness.subjects import Subject, Workshop
@@ -31,15 +32,30 @@ class Planner:
     def plan(self, suite: Suite, subjects: list[Subject]) -> Iterator[Piece]:
         """Every condition of a suite; models share the images where these do not depend on the model."""
         context = self._context(suite)
-        if not suite.needs_model:
-            for condition in suite.conditions(context):
-                yield Piece(suite, condition, context, subjects)
+        if suite.needs_model:
+            yield from self._plan_attacks(suite, context, subjects)
             return
+        for condition in suite.conditions(context):
+            yield Piece(suite, condition, context, subjects)
+
+    def _plan_attacks(self, suite: Suite, context: SuiteContext, subjects: list[Subject]) -> list[Piece]:
+        """Model by model, but for a transfer: what is made on one source is shown to every model it is meant for."""
+        pieces: list[Piece] = []
+        transfers: dict[tuple[str, str, int, bytes], Piece] = {}
         for subject in subjects:
             source = self._source(subjects, subject)
             own = self._own(context, subject, source)
             for condition in suite.conditions(own):
-                yield Piece(suite, condition, own, [subject], source if condition.threat == "transfer" else None)
+                if source is None or condition.threat != "transfer":
+                    pieces.append(Piece(suite, condition, own, [subject]))
+                    continue
+                key = (condition.name, source.digest, subject.seed, _measure(subject))
+                if key in transfers:
+                    transfers[key].subjects.append(subject)
+                    continue
+                transfers[key] = Piece(suite, condition, own, [subject], source)
+                pieces.append(transfers[key])
+        return pieces
 
     def _context(self, suite: Suite) -> SuiteContext:
         """What a suite may know of the run, whatever the model."""
@@ -78,6 +94,11 @@ class Planner:
             say(f"{target.label} (seed {target.seed}) is the model of --transfer-from itself: no transfer to it.")
             return None
         return given
+
+
+def _measure(subject: Subject) -> bytes:
+    """What a ball in normalised space is measured by: the target's own standard deviations."""
+    return inner_normalization(subject.model).std.cpu().numpy().tobytes()
 
 
 def other_model(subjects: list[Subject], target: Subject) -> Subject | None:

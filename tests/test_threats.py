@@ -118,6 +118,27 @@ def test_a_transfer_is_scored_on_the_target_and_known_by_its_source(small: RunCo
     assert sources == {"vanilla": "blur", "blur": "vanilla"}
 
 
+def test_what_is_made_on_one_source_is_shown_to_all_it_is_meant_for(
+    small: RunConfig, cache: ArrayCache, tmp_path: Path, spy
+) -> None:
+    run(dataclasses.replace(small, suites=("clean",), out=tmp_path / "source"), cache)
+    source = next((tmp_path / "source" / "checkpoints").glob("*.pt"))
+    for_one = dataclasses.replace(
+        small, defenses=("blur",), attacks=("pgd",), suites=("adversarial:threats=transfer",), transfer_from=source
+    )
+    for_three = dataclasses.replace(for_one, defenses=("blur", "pni", "tv_layer"), out=tmp_path / "three")
+
+    run(for_one, cache)
+    outcome = run(for_three, cache)
+    run(dataclasses.replace(for_three, attacks=("spy",)), cache)
+
+    assert outcome == Outcome(evaluated=6, skipped=0, failed=0)
+    together, alone = recorded(for_three.out), recorded(for_one.out)
+    for key, predictions in alone.items():  # who else is scored on the examples does not change them
+        np.testing.assert_array_equal(together[key], predictions)
+    assert len(spy) == 1
+
+
 def test_the_source_may_be_a_checkpoint(small: RunConfig, cache: ArrayCache, tmp_path: Path) -> None:
     run(dataclasses.replace(small, defenses=("blur",), suites=("clean",), out=tmp_path / "source"), cache)
     checkpoint = next((tmp_path / "source" / "checkpoints").glob("*.pt"))
