@@ -21,11 +21,6 @@ from harness.options import DEFAULT_OUT, FILE, FOLDER, SCHEMES
 from harness.reporting import Contents, make_report, report
 from harness.watch import watch
 
-KINDS = (
-    *("defenses", "preprocessors", "suites", "datasets", "backbones", "attacks", "corruptions"),
-    *("tables", "figures", "exhibits"),
-)
-
 
 def main() -> None:
     """Entry point: exit code 0 when all went well, 1 for a failed cell, 2 for a user's mistake."""
@@ -262,24 +257,16 @@ def diagnose(**options: Any) -> int:
 
 
 @commands.command("list")
-@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.argument("what", metavar="[KIND|NAME]", default="")
 @click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers further names.")
-def list_(kind: str | None, plugin: tuple[Path, ...]) -> int:
-    """What there is: defenses, suites, datasets, backbones, attacks, corruptions, tables."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from harness import registry
+def list_(what: str, plugin: tuple[Path, ...]) -> int:
+    """What there is: defenses, suites, attacks, …; of one NAME all about it, with its parameters."""
+    from harness.listing import print_names
+    from harness.registry import load_plugin
 
     for path in plugin:
-        registry.load_plugin(path)
-    console = Console()
-    for each in registry.ALL:
-        if kind in (None, each.plural):
-            table = Table(title=each.plural, title_justify="left", title_style="bold", show_header=False, box=None)
-            for entry in each.offered():
-                table.add_row(entry.name, entry.summary, style=None)
-            console.print(table)
+        load_plugin(path)
+    print_names(what)
     return 0
 
 

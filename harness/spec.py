@@ -78,13 +78,11 @@ def bind(
     provided: Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> Bound:
-    """Turn a spec's texts into typed keyword arguments of `factory`.
+    """Turn a spec's texts into typed keyword arguments of `factory`; `defaults` fill in what the spec leaves open.
 
-    The parameters a user may set are the annotated ones of type int, float, bool, str, or tuples and optionals
-    of these; others, and those in `provided`, are the harness's own business. `defaults` fill in what the spec
-    leaves open. Raises: UserError naming the right parameters.
+    Raises: UserError naming the right parameters.
     """
-    settable = {name: parameter for name, parameter in _settable(factory).items() if name not in provided}
+    settable = parameters_of(factory, provided)
     texts = dict(spec.parameters)
     if spec.positional is not None:
         key = _positional_name(kind, spec, settable)
@@ -103,11 +101,17 @@ def bind(
     return Bound(arguments, _label(spec.name, arguments, settable))
 
 
-def _settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters_of(factory: Callable[..., Any], provided: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
+    """What a user may set: the parameters annotated as int, float, bool, str, or tuples and optionals of these.
+
+    Others, and those in `provided`, are the harness's own business.
+    """
     target = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(target)
     found = {}
     for name, parameter in inspect.signature(factory).parameters.items():
+        if name in provided:
+            continue
         if name in hints and _scalar_types(hints[name]) and parameter.kind is not parameter.VAR_KEYWORD:
             found[name] = parameter.replace(annotation=hints[name])
     return found
@@ -163,7 +167,7 @@ def _parse(target: type, text: str) -> Any:
 
 def _label(name: str, arguments: Mapping[str, Any], settable: Mapping[str, inspect.Parameter]) -> str:
     texts = {
-        key: _show(arguments[key])
+        key: show_value(arguments[key])
         for key, parameter in settable.items()
         if key in arguments and arguments[key] != parameter.default
     }
@@ -173,9 +177,10 @@ def _label(name: str, arguments: Mapping[str, Any], settable: Mapping[str, inspe
     return f"{name}:{','.join(shown)}" if shown else name
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """A parameter's value as a user would write it."""
     if isinstance(value, tuple):
-        return "/".join(_show(part) for part in value)
+        return "/".join(show_value(part) for part in value)
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.12g}" if isinstance(value, float) else str(value)

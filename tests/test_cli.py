@@ -265,6 +265,19 @@ def test_list_shows_every_kind() -> None:
         assert name in done.stdout
 
 
+def test_list_tells_all_about_one_name() -> None:
+    done = harness("list", "pgd")
+    kind = harness("list", "attacks")
+    typo = harness("list", "pdg")
+
+    assert "In full: pgd:steps=20,relative_step=0.25,restarts=1,loss=ce,targets=0,early_stop=false" in done.stdout
+    assert "Madry et al. 2018" in done.stdout
+    assert "autoattack" in kind.stdout
+    assert "vanilla" not in kind.stdout
+    assert typo.returncode == 2
+    assert "unknown kind or name 'pdg'. Did you mean pgd" in typo.stderr
+
+
 MISTAKES = {
     "unknown defense": (["--defense", "virolbi_fixd"], r"unknown defense 'virolbi_fixd'\. Did you mean virolbi_fixed"),
     "unknown parameter": (["--defense", "virolbi_fixed:mu=1"], r"has no parameter 'mu'\. Its parameters: nu, level"),
