@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 Item = TypeVar("Item")
 LOG_SECONDS = 30.0
@@ -17,11 +18,20 @@ console = Console(stderr=True)
 _active: list[Progress] = []
 
 
-def track(items: Sequence[Item] | Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
-    """Iterate while a bar labelled `what` shows how far it is; bars nest, and vanish when done."""
+def track(
+    items: Sequence[Item] | Iterable[Item],
+    what: str,
+    *,
+    total: int | None = None,
+    name: Callable[[Item], str] | None = None,
+) -> Iterator[Item]:
+    """Iterate while a bar labelled `what` shows how far it is; bars nest, and vanish when done.
+
+    name: what an item is called while it is worked on.
+    """
     count = total if total is not None else len(items) if isinstance(items, Sequence) else None
     if not sys.stderr.isatty():
-        yield from _logged(items, what, count)
+        yield from _logged(items, what, count, name)
         return
     outermost = not _active
     if outermost:
@@ -31,6 +41,8 @@ def track(items: Sequence[Item] | Iterable[Item], what: str, *, total: int | Non
     task = bar.add_task(what, total=count)
     try:
         for item in items:
+            if name is not None:
+                bar.update(task, description=f"{what} {name(item)}")
             yield item
             bar.advance(task)
     finally:
@@ -44,16 +56,18 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _logged(items: Iterable[Item], what: str, count: int | None) -> Iterator[Item]:
+def _logged(items: Iterable[Item], what: str, count: int | None, name: Callable[[Item], str] | None) -> Iterator[Item]:
     last = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        if time.monotonic() - last >= LOG_SECONDS and done != count:
-            say(f"{what}: {done} of {count or '?'}")
+    for done, item in enumerate(items):
+        if done and time.monotonic() - last >= LOG_SECONDS:
+            say(f"{what}: {done} of {count or '?'} done" + (f", now {name(item)}" if name else ""))
             last = time.monotonic()
+        yield item
 
 
 def _new_bar() -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        *(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        console=console,
     )

@@ -60,7 +60,7 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
         subjects = [subject for pair in pairs if (subject := runner.prepare(*pair)) is not None]
         pieces = [piece for suite in chosen if subjects for piece in runner.planner.plan(suite, subjects)]
         note_plan(config.out, plan._replace(pieces=[_planned(piece, workshop) for piece in pieces]))
-        for piece in track(pieces, "score"):
+        for piece in track(pieces, "score", name=_name):
             runner.evaluate(piece)
     return runner.outcome()
 
@@ -269,10 +269,14 @@ def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: in
 
 
 def _planned(piece: Piece, workshop: Workshop) -> PlannedPiece:
+    return PlannedPiece(_name(piece), tuple(score.cell.identity for score in scores_of(piece, workshop)))
+
+
+def _name(piece: Piece) -> str:
+    """What is scored on whom."""
     names = ", ".join(dict.fromkeys(subject.label for subject in piece.subjects))
     words = [piece.suite.label, piece.condition.name, str(piece.condition.severity or ""), piece.condition.threat or ""]
-    what = " ".join(dict.fromkeys(filter(None, words)))
-    return PlannedPiece(f"{what} ({names})", tuple(score.cell.identity for score in scores_of(piece, workshop)))
+    return f"{' '.join(dict.fromkeys(filter(None, words)))} ({names})"
 
 
 def _blocks(split: Split) -> Iterator[np.ndarray]:
