@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -46,17 +47,22 @@ class Entry(NamedTuple):
 class Registry:
     """Names of one kind of thing; modules of `packages` are imported the first time a name is asked for."""
 
-    def __init__(self, kind: str, plural: str, *packages: str, provided: tuple[str, ...] = ()) -> None:
-        """`provided`: the parameters that the harness itself gives, which no name may set."""
+    def __init__(self, kind: str, plural: str, *packages: str, provided: tuple[str, ...] = (), base: str = "") -> None:
+        """`provided`: the parameters that the harness itself gives, which no name may set.
+
+        `base`: the class that what is made must be of, as module:class; imported when something is made.
+        """
         self.kind = kind
         self.plural = plural
         self.packages = packages
         self.provided = provided
+        self.base = base
         self._entries: dict[str, Entry] = {}
         self._discovered = False
 
     def __repr__(self) -> str:
-        return f"Registry({self.kind!r}, {self.plural!r}, *{self.packages!r}, provided={self.provided!r})"
+        given = f"*{self.packages!r}, provided={self.provided!r}, base={self.base!r}"
+        return f"Registry({self.kind!r}, {self.plural!r}, {given})"
 
     def register(self, name: str, *, internal: bool = False) -> Callable[[Factory], Factory]:
         """Decorator: `name` now stands for this class or function, called with keyword arguments.
@@ -116,10 +122,22 @@ class Registry:
         bound = bind(self.kind, spec, factory, self.provided)
         wanted = inspect.signature(factory).parameters
         made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
+        self._check(spec.name, made)
         if not isinstance(made, type):
             with contextlib.suppress(AttributeError):  # a tuple, say, or something frozen
                 made.label = bound.label
         return made
+
+    def _check(self, name: str, made: Any) -> None:
+        """Raises: UserError for a thing that is not of the base class."""
+        if not self.base:
+            return
+        module, _, wanted = self.base.partition(":")
+        if not isinstance(made, getattr(importlib.import_module(module), wanted)):
+            raise UserError(
+                f"the {self.kind} {name!r} ({self.entry(name).place}) must be a {module}.{wanted}, "
+                f"got a {type(made).__name__}. Derive its class from that one."
+            )
 
     def fingerprint(self, text: str) -> str:
         """Which code stands behind a name: its declared `version`, and for code from outside a digest of its file.
@@ -191,12 +209,14 @@ def _calling_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-defenses = Registry("defense", "defenses", "defenses")
-preprocessors = Registry("preprocessor", "preprocessors", "defenses")
-suites = Registry("suite", "suites", "harness.suites")
-datasets = Registry("dataset", "datasets", "datasets", provided=("data_root", "cache"))
-backbones = Registry("backbone", "backbones", "harness.backbones", provided=("classes", "image_shape"))
-attacks = Registry("attack", "attacks", "harness.attacks")
+defenses = Registry("defense", "defenses", "defenses", base="defenses.base:Defense")
+preprocessors = Registry("preprocessor", "preprocessors", "defenses", base="defenses.base:Preprocessor")
+suites = Registry("suite", "suites", "harness.suites", base="harness.suites.base:Suite")
+datasets = Registry("dataset", "datasets", "datasets", provided=("data_root", "cache"), base="datasets.base:Dataset")
+backbones = Registry(
+    "backbone", "backbones", "harness.backbones", provided=("classes", "image_shape"), base="torch.nn:Module"
+)
+attacks = Registry("attack", "attacks", "harness.attacks", base="harness.attacks.base:Attack")
 corruptions = Registry("corruption", "corruptions", "harness.corruptions")
 tables = Registry("table", "tables", "reports")
 exhibits = Registry("exhibit", "exhibits", "harness.explain")

@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,16 @@ def test_a_wrong_parameter_is_refused_with_the_right_ones(things: Registry) -> N
         things.create("blur:sigm=2")
     with pytest.raises(UserError, match="kernel must be of type int, got 'wide'"):
         things.canonical("blur:kernel=wide")
+
+
+def test_what_is_not_of_the_base_class_is_refused_with_its_place() -> None:
+    numbers = Registry("number", "numbers", base="decimal:Decimal")
+    numbers.register("right")(Decimal)
+    numbers.register("wrong")(float)
+
+    assert numbers.create("right") == 0
+    with pytest.raises(UserError, match=rf"'wrong' \({__file__}:\d+\) must be a decimal.Decimal, got a float. Derive"):
+        numbers.create("wrong")
 
 
 def test_a_factory_gets_only_the_context_it_asks_for(things: Registry) -> None:
