@@ -260,7 +260,10 @@ def diagnose(**options: Any) -> int:
 @click.argument("what", metavar="[KIND|NAME]", default="")
 @click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers further names.")
 def list_(what: str, plugin: tuple[Path, ...]) -> int:
-    """What there is: defenses, suites, attacks, …; of one NAME all about it, with its parameters."""
+    """Show every name, those of one KIND, or all about one NAME: what it does and its parameters.
+
+    Kinds: defenses, preprocessors, suites, datasets, backbones, attacks, corruptions, tables, figures, exhibits.
+    """
     from harness.listing import print_names
     from harness.registry import load_plugin
 

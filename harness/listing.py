@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from harness.errors import unknown_name
+from harness.errors import UserError
 from harness.registry import ALL, Entry, Registry, corruptions
 from harness.spec import parameters_of, show_value
 
 
-def print_names(asked: str = "", console: Console | None = None) -> None:
-    """Every name with a line on each; of `asked`, a kind's plural, that kind's, and of a name all that it takes.
+def print_names(asked: str = "") -> None:
+    """Every name with a line on each; those of one kind where its plural is asked for; else all about one name.
 
-    Raises: UserError for what is neither.
+    Raises: UserError for what is neither a kind nor a name.
     """
-    console = console or Console()
+    console = Console()
+    name = asked.partition(":")[0]
+    if about := [_about(kind, entry) for kind in ALL for entry in kind.offered() if entry.name == name]:
+        console.out("\n\n".join(about), highlight=False)
+        return
     kinds = [kind for kind in ALL if asked in ("", kind.plural)]
+    if not kinds:
+        raise _unknown(asked)
     for kind in kinds:
         console.print(_table(kind))
-    if not asked:
-        console.print("More on one of them, with its parameters: python -m harness list NAME", highlight=False)
-    if kinds:
-        return
-    found = [(kind, entry) for kind in ALL for entry in kind.offered() if entry.name == asked]
-    if not found:
-        known = [name for kind in ALL for name in (kind.plural, *(entry.name for entry in kind.offered()))]
-        raise unknown_name("kind or name", asked, set(known))
-    console.out("\n\n".join(_about(kind, entry) for kind, entry in found), highlight=False)
+    console.print("More on one of them, with its parameters: python -m harness list NAME", highlight=False)
+
+
+def _unknown(asked: str) -> UserError:
+    near = difflib.get_close_matches(asked, {entry.name for kind in ALL for entry in kind.offered()}, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    kinds = ", ".join(kind.plural for kind in ALL)
+    return UserError(f"unknown kind or name {asked!r}.{hint} Kinds: {kinds}. Without one, `list` shows every name.")
 
 
 def _table(kind: Registry) -> Table:
@@ -42,14 +47,14 @@ def _table(kind: Registry) -> Table:
 
 def _about(kind: Registry, entry: Entry) -> str:
     """What its author says of it, and every parameter with its default; a corruption's are set by its severity."""
-    parameters = [] if kind is corruptions else parameters_of(entry.factory, kind.provided).items()
-    said = f"{kind.kind} {entry.name}\n\n{inspect.getdoc(entry.factory) or ''}".rstrip()
-    if not parameters:
-        return said
-    shown = [f"{name}={_default(parameter.default)}" for name, parameter in parameters]
-    return f"{said}\n\nIn full: {entry.name}:{','.join(shown)}"
-
-
-def _default(value: Any) -> str:
-    """As a user would write it; an ellipsis for none."""
-    return "…" if value in (inspect.Parameter.empty, None, "", ()) else show_value(value)
+    parameters = {} if kind is corruptions else parameters_of(entry.factory, kind.provided)
+    needed = [f"{name}={name.upper()}" for name, each in parameters.items() if each.default is inspect.Parameter.empty]
+    defaults = {name: each.default for name, each in parameters.items() if each.default is not inspect.Parameter.empty}
+    unset = [name for name, default in defaults.items() if default in (None, "", ())]
+    shown = needed + [f"{name}={show_value(default)}" for name, default in defaults.items() if name not in unset]
+    lines = [f"{kind.kind} {entry.name}", entry.doc]
+    if shown:
+        lines.append(f"In full: {entry.name}:{','.join(shown)}")
+    if unset:
+        lines.append(f"{'Further parameters' if shown else 'Parameters'}, unset: {', '.join(unset)}")
+    return "\n\n".join(filter(None, lines))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from harness.cache import digest_of
+from harness.errors import UserError
 from harness.models import inner_normalization
 from harness.pieces import Piece
 from harness.progress import say
 from harness.subjects import Subject, Workshop
 from harness.suites.base import Suite, SuiteContext
+from harness.types import Condition
 
 
 class Planner:
@@ -39,22 +42,20 @@ class Planner:
             yield Piece(suite, condition, context, subjects)
 
     def _plan_attacks(self, suite: Suite, context: SuiteContext, subjects: list[Subject]) -> list[Piece]:
-        """Model by model, but for a transfer: what is made on one source is shown to every model it is meant for."""
+        """Model by model; what is made on one source for a transfer is shown to every model that it is the same for."""
         pieces: list[Piece] = []
-        transfers: dict[tuple[str, str, int, bytes], Piece] = {}
+        transfers: dict[tuple[str, ...], Piece] = {}
         for subject in subjects:
             source = self._source(subjects, subject)
             own = self._own(context, subject, source)
             for condition in suite.conditions(own):
                 if source is None or condition.threat != "transfer":
                     pieces.append(Piece(suite, condition, own, [subject]))
-                    continue
-                key = (condition.name, source.digest, subject.seed, _measure(subject))
-                if key in transfers:
+                elif (key := _same_transfer(condition, source, subject)) in transfers:
                     transfers[key].subjects.append(subject)
-                    continue
-                transfers[key] = Piece(suite, condition, own, [subject], source)
-                pieces.append(transfers[key])
+                else:
+                    transfers[key] = Piece(suite, condition, own, [subject], source)
+                    pieces.append(transfers[key])
         return pieces
 
     def _context(self, suite: Suite) -> SuiteContext:
@@ -96,9 +97,18 @@ class Planner:
         return given
 
 
-def _measure(subject: Subject) -> bytes:
-    """What a ball in normalised space is measured by: the target's own standard deviations."""
-    return inner_normalization(subject.model).std.cpu().numpy().tobytes()
+def _same_transfer(condition: Condition, source: Subject, target: Subject) -> tuple[str, ...]:
+    """Equal for targets that are shown the same examples: these depend on the target's seed and normalisation.
+
+    A target that holds no normalisation, or an attack's later stage, shares with nobody.
+    """
+    try:
+        measure = inner_normalization(target.model).std.cpu().numpy().tobytes().hex()
+    except UserError:
+        measure = target.digest
+    alone = target.digest if condition.after is not None else ""
+    what = digest_of({"severity": condition.severity, **condition.parameters})
+    return condition.name, what, source.digest, str(target.seed), measure, alone
 
 
 def other_model(subjects: list[Subject], target: Subject) -> Subject | None:

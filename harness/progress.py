@@ -65,9 +65,13 @@ def _logged(items: Iterable[Item], what: str, count: int | None, name: Callable[
         yield item
 
 
-def _new_bar() -> Progress:
+def _new_bar(console: Console = console) -> Progress:
+    """The label takes what the other columns leave, and is cut there."""
     return Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-        *(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
         console=console,
+        expand=True,
     )

@@ -12,6 +12,7 @@ A thing registers itself by decorator; its module is found by discovery, an entr
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from harness.errors import UserError, unknown_name
-from harness.packages import ROOT, load_modules
+from harness.packages import ROOT, load_modules, load_package
 from harness.spec import Spec, bind
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -39,18 +40,33 @@ class Entry(NamedTuple):
     internal: bool = False
 
     @property
+    def doc(self) -> str:
+        """Its own docstring, none that it inherits."""
+        factory = self.factory.func if isinstance(self.factory, functools.partial) else self.factory
+        return inspect.cleandoc(
+            vars(factory).get("__doc__") or "" if inspect.isclass(factory) else factory.__doc__ or ""
+        )
+
+    @property
     def summary(self) -> str:
         """The first line of its docstring."""
-        return (inspect.getdoc(self.factory) or "").strip().split("\n")[0]
+        return self.doc.split("\n")[0]
 
 
 class Registry:
     """Names of one kind of thing; modules of `packages` are imported the first time a name is asked for."""
 
-    def __init__(self, kind: str, plural: str, *packages: str, provided: tuple[str, ...] = (), base: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        plural: str,
+        *packages: str,
+        provided: tuple[str, ...] = (),
+        base: Callable[[], type] | None = None,
+    ) -> None:
         """`provided`: the parameters that the harness itself gives, which no name may set.
 
-        `base`: the class that what is made must be of, as module:class; imported when something is made.
+        `base`: gives the class that what is made must be of; asked when something is made.
         """
         self.kind = kind
         self.plural = plural
@@ -61,8 +77,7 @@ class Registry:
         self._discovered = False
 
     def __repr__(self) -> str:
-        given = f"*{self.packages!r}, provided={self.provided!r}, base={self.base!r}"
-        return f"Registry({self.kind!r}, {self.plural!r}, {given})"
+        return f"Registry({self.kind!r}, {self.plural!r}, *{self.packages!r}, provided={self.provided!r})"
 
     def register(self, name: str, *, internal: bool = False) -> Callable[[Factory], Factory]:
         """Decorator: `name` now stands for this class or function, called with keyword arguments.
@@ -115,7 +130,8 @@ class Registry:
 
         `context` holds what the harness provides (data_root and the like): a factory gets those of them that
         it has keyword parameters for. The object's label is stored as `.label` where it takes attributes.
-        Raises: UserError for an unknown name, an unknown parameter or a value of the wrong type.
+        Raises: UserError for an unknown name, an unknown parameter, a value of the wrong type, and a thing that is
+        not of the kind's base class.
         """
         spec = Spec.parse(text)
         factory = self.entry(spec.name).factory
@@ -130,13 +146,11 @@ class Registry:
 
     def _check(self, name: str, made: Any) -> None:
         """Raises: UserError for a thing that is not of the base class."""
-        if not self.base:
-            return
-        module, _, wanted = self.base.partition(":")
-        if not isinstance(made, getattr(importlib.import_module(module), wanted)):
+        wanted = object if self.base is None else self.base()
+        if not isinstance(made, wanted):
             raise UserError(
-                f"the {self.kind} {name!r} ({self.entry(name).place}) must be a {module}.{wanted}, "
-                f"got a {type(made).__name__}. Derive its class from that one."
+                f"the {self.kind} {name!r} ({self.entry(name).place}) must be a {wanted.__module__}.{wanted.__name__}, "
+                f"got a {type(made).__name__}. Derive it from that class."
             )
 
     def fingerprint(self, text: str) -> str:
@@ -209,14 +223,27 @@ def _calling_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-defenses = Registry("defense", "defenses", "defenses", base="defenses.base:Defense")
-preprocessors = Registry("preprocessor", "preprocessors", "defenses", base="defenses.base:Preprocessor")
-suites = Registry("suite", "suites", "harness.suites", base="harness.suites.base:Suite")
-datasets = Registry("dataset", "datasets", "datasets", provided=("data_root", "cache"), base="datasets.base:Dataset")
-backbones = Registry(
-    "backbone", "backbones", "harness.backbones", provided=("classes", "image_shape"), base="torch.nn:Module"
+def _base(module: str, name: str) -> Callable[[], type]:
+    """A class of ours, imported when it is asked for: its module imports this one."""
+    return lambda: getattr(load_package(module), name)
+
+
+def _any_network() -> type:
+    from torch import nn
+
+    return nn.Module
+
+
+defenses = Registry("defense", "defenses", "defenses", base=_base("defenses.base", "Defense"))
+preprocessors = Registry("preprocessor", "preprocessors", "defenses", base=_base("defenses.base", "Preprocessor"))
+suites = Registry("suite", "suites", "harness.suites", base=_base("harness.suites.base", "Suite"))
+datasets = Registry(
+    "dataset", "datasets", "datasets", provided=("data_root", "cache"), base=_base("datasets.base", "Dataset")
 )
-attacks = Registry("attack", "attacks", "harness.attacks", base="harness.attacks.base:Attack")
+backbones = Registry(
+    "backbone", "backbones", "harness.backbones", provided=("classes", "image_shape"), base=_any_network
+)
+attacks = Registry("attack", "attacks", "harness.attacks", base=_base("harness.attacks.base", "Attack"))
 corruptions = Registry("corruption", "corruptions", "harness.corruptions")
 tables = Registry("table", "tables", "reports")
 exhibits = Registry("exhibit", "exhibits", "harness.explain")

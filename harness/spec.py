@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import types
@@ -104,17 +105,32 @@ def bind(
 def parameters_of(factory: Callable[..., Any], provided: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
     """What a user may set: the parameters annotated as int, float, bool, str, or tuples and optionals of these.
 
-    Others, and those in `provided`, are the harness's own business.
+    Others, and those in `provided`, are the harness's own business. Raises: UserError for annotations that name
+    something unknown.
     """
-    target = factory.__init__ if inspect.isclass(factory) else factory
-    hints = typing.get_type_hints(target)
     found = {}
+    hints = _hints(factory)
     for name, parameter in inspect.signature(factory).parameters.items():
-        if name in provided:
+        if name in provided or parameter.kind is parameter.VAR_KEYWORD:
             continue
-        if name in hints and _scalar_types(hints[name]) and parameter.kind is not parameter.VAR_KEYWORD:
+        if name in hints and _scalar_types(hints[name]):
             found[name] = parameter.replace(annotation=hints[name])
     return found
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    target = factory.func if isinstance(factory, functools.partial) else factory
+    if inspect.isclass(target):
+        target = target.__init__
+    elif not inspect.isroutine(target):
+        target = type(target).__call__
+    try:
+        return typing.get_type_hints(target)
+    except NameError as error:
+        raise UserError(
+            f"the parameters of {getattr(factory, '__qualname__', factory)} cannot be read: {error}. Import what its "
+            "annotations name at run time, not only for type checking."
+        ) from error
 
 
 def _scalar_types(hint: Any) -> tuple[type, ...]:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from defenses.virolbi import settings
 from harness import cli
+from harness.listing import print_names
 from harness.records import FILE_NAME, Records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -265,17 +266,22 @@ def test_list_shows_every_kind() -> None:
         assert name in done.stdout
 
 
-def test_list_tells_all_about_one_name() -> None:
-    done = harness("list", "pgd")
-    kind = harness("list", "attacks")
+def test_list_tells_all_about_one_name(capsys: pytest.CaptureFixture) -> None:
+    print_names("pgd:steps=3")
+    about = capsys.readouterr().out
+    print_names("parquet")
+    needed = capsys.readouterr().out
+    print_names("attacks")
+    kind = capsys.readouterr().out
     typo = harness("list", "pdg")
 
-    assert "In full: pgd:steps=20,relative_step=0.25,restarts=1,loss=ce,targets=0,early_stop=false" in done.stdout
-    assert "Madry et al. 2018" in done.stdout
-    assert "autoattack" in kind.stdout
-    assert "vanilla" not in kind.stdout
+    assert "In full: pgd:steps=20,relative_step=0.25,restarts=1,loss=ce,targets=0,early_stop=false" in about
+    assert "Madry et al. 2018" in about
+    assert "In full: parquet:folder=FOLDER\n\nFurther parameters, unset: name, size" in needed
+    assert "autoattack" in kind
+    assert "vanilla" not in kind
     assert typo.returncode == 2
-    assert "unknown kind or name 'pdg'. Did you mean pgd" in typo.stderr
+    assert "unknown kind or name 'pdg'. Did you mean pgd?" in typo.stderr
 
 
 MISTAKES = {

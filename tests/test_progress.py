@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from harness import progress
 
@@ -27,3 +30,13 @@ def test_a_log_says_how_far_it_is_and_what_is_being_done(told: list[str], monkey
 def test_short_work_leaves_no_line(told: list[str]) -> None:
     assert list(progress.track(iter(range(3)), "score")) == [0, 1, 2]
     assert told == []
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_long_name_leaves_room_for_the_counts(columns: int) -> None:
+    shown = io.StringIO()
+    with progress._new_bar(Console(file=shown, width=columns, force_terminal=True)) as bar:
+        bar.add_task("score transfer [/x] " + "virolbi_fixed, " * 12, total=72, completed=10)
+
+    assert "10/72" in shown.getvalue()
+    assert "score transfer [/x]" in shown.getvalue()

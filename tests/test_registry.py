@@ -136,13 +136,29 @@ def test_a_wrong_parameter_is_refused_with_the_right_ones(things: Registry) -> N
 
 
 def test_what_is_not_of_the_base_class_is_refused_with_its_place() -> None:
-    numbers = Registry("number", "numbers", base="decimal:Decimal")
+    numbers = Registry("number", "numbers", base=lambda: Decimal)
     numbers.register("right")(Decimal)
     numbers.register("wrong")(float)
 
     assert numbers.create("right") == 0
-    with pytest.raises(UserError, match=rf"'wrong' \({__file__}:\d+\) must be a decimal.Decimal, got a float. Derive"):
+    with pytest.raises(
+        UserError, match=rf"'wrong' \({__file__}:\d+\) must be a decimal.Decimal, got a float. Derive it"
+    ):
         numbers.create("wrong")
+
+
+def test_a_docstring_that_is_inherited_is_nobodys_own(things: Registry) -> None:
+    class Described:
+        """Something general."""
+
+    class Plain(Described):
+        pass
+
+    things.register("plain")(Plain)
+    things.register("partial")(functools.partial(Described))
+
+    assert things.entry("plain").doc == things.entry("plain").summary == ""
+    assert things.entry("partial").doc == "Something general."
 
 
 def test_a_factory_gets_only_the_context_it_asks_for(things: Registry) -> None:

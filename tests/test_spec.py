@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.spec import Bound, Spec, bind, split_list
+from harness.spec import Bound, Spec, bind, parameters_of, split_list
 
 
 class Everything:
@@ -244,3 +245,24 @@ def test_a_label_with_a_path_names_the_same_thing(text: str) -> None:
     first = from_text(text, needs_path)
 
     assert from_text(first.label, needs_path) == first
+
+
+def test_parameters_are_read_of_whatever_can_be_called() -> None:
+    class Maker:
+        def __call__(self, *, size: int = 3) -> int:
+            return size
+
+    def make(*, size: int = 3, place: str) -> str:
+        return place * size
+
+    assert list(parameters_of(Maker())) == ["size"]
+    assert list(parameters_of(functools.partial(make, size=4))) == ["size", "place"]
+    assert list(parameters_of(make, ("place",))) == ["size"]
+
+
+def test_an_annotation_that_names_nothing_is_refused() -> None:
+    def make(*, size: Nowhere = 3) -> None:  # noqa: F821 (that is the point)
+        """As of an import that is made for type checking only."""
+
+    with pytest.raises(UserError, match=r"the parameters of .*make cannot be read: name 'Nowhere' is not defined"):
+        parameters_of(make)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from harness.attacks.base import Attack
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.errors import UserError
+from harness.models import NormalizedModel
 from harness.pieces import cell_of
-from harness.planning import other_model
+from harness.planning import _same_transfer, other_model
 from harness.records import Records
 from harness.registry import Entry, Registry, attacks, defenses, preprocessors
 from harness.runner import Outcome, Runner, open_workshop, run
+from harness.subjects import Subject
 from harness.suites.base import SuiteContext
+from harness.types import Condition
 
 
 @pytest.fixture
@@ -123,20 +127,38 @@ def test_what_is_made_on_one_source_is_shown_to_all_it_is_meant_for(
 ) -> None:
     run(dataclasses.replace(small, suites=("clean",), out=tmp_path / "source"), cache)
     source = next((tmp_path / "source" / "checkpoints").glob("*.pt"))
-    for_one = dataclasses.replace(
-        small, defenses=("blur",), attacks=("pgd",), suites=("adversarial:threats=transfer",), transfer_from=source
+    chosen = dataclasses.replace(
+        small, attacks=("pgd",), suites=("adversarial:threats=transfer",), transfer_from=source
     )
-    for_three = dataclasses.replace(for_one, defenses=("blur", "pni", "tv_layer"), out=tmp_path / "three")
+    last_alone = dataclasses.replace(chosen, defenses=("tv_layer",))
+    together = dataclasses.replace(chosen, defenses=("blur", "pni", "tv_layer"), out=tmp_path / "three")
 
-    run(for_one, cache)
-    outcome = run(for_three, cache)
-    run(dataclasses.replace(for_three, attacks=("spy",)), cache)
+    run(last_alone, cache)
+    outcome = run(together, cache)
+    run(dataclasses.replace(together, attacks=("spy",)), cache)
 
     assert outcome == Outcome(evaluated=6, skipped=0, failed=0)
-    together, alone = recorded(for_three.out), recorded(for_one.out)
-    for key, predictions in alone.items():  # who else is scored on the examples does not change them
-        np.testing.assert_array_equal(together[key], predictions)
+    found, expected = recorded(together.out), recorded(last_alone.out)
+    for key, predictions in expected.items():  # who else is scored on the examples does not change them
+        np.testing.assert_array_equal(found[key], predictions)
     assert len(spy) == 1
+    assert run(dataclasses.replace(together, out=last_alone.out), cache) == Outcome(evaluated=4, skipped=2, failed=0)
+
+
+def test_only_targets_of_one_seed_and_one_measure_share_a_transfer() -> None:
+    def target(seed: int = 0, std: float = 0.25, digest: str = "a") -> Subject:
+        return SimpleNamespace(seed=seed, model=NormalizedModel(nn.Identity(), (0.5,), (std,)), digest=digest)
+
+    def key(subject: Subject, after: Condition | None = None, **parameters: object) -> tuple[str, ...]:
+        condition = Condition("fgsm", parameters={"epsilon": 0.1, **parameters}, threat="transfer", after=after)
+        return _same_transfer(condition, target(digest="source"), subject)
+
+    plain, bare = target(), SimpleNamespace(seed=0, model=nn.Identity(), digest="bare")
+    assert key(plain) == key(target(digest="b"))
+    others = [key(target(seed=1)), key(target(std=0.2)), key(plain, epsilon=0.2), key(bare)]
+    assert len({key(plain), *others}) == 5
+    first = Condition("first")
+    assert key(plain, first) != key(target(digest="b"), first)  # what a stage left is known of one target alone
 
 
 def test_the_source_may_be_a_checkpoint(small: RunConfig, cache: ArrayCache, tmp_path: Path) -> None:

@@ -58,7 +58,11 @@ class Suite:
     in_all: bool = True
     """Whether `--suite all` includes it; costly ones may have to be asked for."""
     needs_model: bool = False
-    """Whether the disturbed images depend on the model; where not, they are shared between defenses."""
+    """Whether the disturbed images depend on the model; where not, they are shared between defenses.
+
+    Under the threat `transfer` they depend on the source, and are shared by targets of one seed and normalisation: the
+    context is then that of any of them.
+    """
     limit: int | None = None
     """At most this many test images, where a suite is costly."""
     last_flags: tuple[str, ...] = ()
