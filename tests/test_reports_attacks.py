@@ -16,7 +16,7 @@ from reports.latex import to_latex
 from reports.render import to_csv, to_markdown
 from reports.table import Finding
 
-from .test_reports import N, Recording, estimates, labels
+from .report_samples import N, Recording, estimates, labels
 
 MASKING = {"suite": "masking", "threat": "adaptive", "preprocess": "virolbi", "epsilon_space": "pixel"}
 HONEST = {

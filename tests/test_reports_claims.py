@@ -14,7 +14,7 @@ from harness.registry import tables
 from reports.claimed import CLAIMS, MODELS, NOISE
 from reports.table import Finding
 
-from .test_reports import N, Recording
+from .report_samples import N, Recording
 
 FIRST, THIRD, FOURTH, FIFTH, SIXTH = (CLAIMS[place].text for place in (0, 2, 3, 4, 5))
 

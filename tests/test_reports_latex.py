@@ -13,7 +13,7 @@ from reports import build
 from reports.latex import MOST_COLUMNS, to_latex
 from reports.render import to_csv
 
-from .test_reports import full_recording
+from .report_samples import full_recording
 from .test_reports_shown import DEFENSES, NASTY, number, single, table
 
 needs_pdflatex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -11,7 +11,7 @@ from harness.config import DEFAULT_SUITES
 from reports import Cells, build, summary, table2
 from reports.render import to_markdown
 
-from .test_reports import full_recording
+from .report_samples import full_recording
 
 PLAIN = {
     **dict.fromkeys(("threat", "attack", "epsilon_space", "norm", "source"), ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .test_reports import N, Recording
+from .report_samples import N, Recording
 from .test_reports_attacks import masking
 
 BEHIND = ("none", "blur", "virolbi")

@@ -10,7 +10,7 @@ from harness.registry import tables
 from reports import Cells
 from reports.table import Finding
 
-from .test_reports import Recording
+from .report_samples import Recording
 
 ABOUT = {
     "image": "astronaut of scikit-image",

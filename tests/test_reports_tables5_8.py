@@ -7,7 +7,7 @@ import pytest
 
 from harness.registry import tables
 
-from .test_reports import N, Recording, estimates, labels
+from .report_samples import N, Recording, estimates, labels
 
 IMAGENET = {"dataset": "imagenet100", "family": "imagenet100", "backbone": "resnet50:pretrained=true"}
 

@@ -10,7 +10,7 @@ import pytest
 from harness.attacks.autoattack import VERSIONS
 from reports import attacks, build
 
-from .test_reports import N, Recording, estimates, labels
+from .report_samples import N, Recording, estimates, labels
 
 ADAPTIVE = {"threat": "adaptive", "defense": "virolbi_fixed", "preprocess": "virolbi", "gradient": "bpda"}
 EXACT = {**ADAPTIVE, "defense": "blur", "preprocess": "blur", "gradient": "exact"}

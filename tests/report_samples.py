@@ -1,0 +1,87 @@
+"""Records that never were, for tests of reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reports import Cells, build
+
+N = 200
+DEFAULTS = dict.fromkeys(("threat", "attack", "epsilon_space", "norm", "source"), "") | {
+    "dataset": "cifar10",
+    "family": "cifar10",
+    "backbone": "resnet18",
+    "defense": "vanilla",
+    "seed": 0,
+    "suite": "clean",
+    "condition": "clean",
+    "severity": None,
+    "epsilon": float("nan"),
+    "preprocess": "none",
+    "preset": "paper",
+    "n_images": N,
+}
+
+
+class Recording:
+    """Cells as a run would record them, with outcomes drawn from a generator of their own."""
+
+    def __init__(self):
+        self.rows, self.outcomes = [], {}
+
+    def add(self, accuracy=0.5, **given):
+        row = {**DEFAULTS, **given}
+        identity = f"{len(self.rows):04d}"
+        n_correct = round(accuracy * row["n_images"])
+        shuffled = np.random.default_rng(len(self.rows)).permutation(row["n_images"])
+        self.outcomes[identity] = shuffled < n_correct
+        self.rows.append({**row, "identity": identity, "n_correct": n_correct})
+
+    def noise(self, accuracy=0.5, severities=(1, 2, 3, 4, 5), condition="gaussian_noise", **given):
+        for severity in severities:
+            given.setdefault("source", "official")
+            self.add(accuracy - 0.02 * severity, suite="corruption", condition=condition, severity=severity, **given)
+
+    def attack(self, accuracy=0.3, attack="pgd", epsilon=8, threat="bare", **given):
+        base = {"suite": "adversarial", "epsilon_space": "normalized", "norm": "Linf"}
+        named = {"condition": f"{attack} eps={epsilon}/255", "attack": attack, "epsilon": epsilon / 255}
+        self.add(accuracy, threat=threat, **{**base, **named, **given})
+
+    def frame(self):
+        return pd.DataFrame(self.rows).astype({"severity": "Int64"})
+
+    def cells(self, frame=None):
+        return Cells(self.frame() if frame is None else frame, self.outcomes.__getitem__)
+
+    def table(self, name):
+        (table,) = build(self.cells(), [name])
+        return table
+
+
+def full_recording(defenses=("vanilla", "blur", "virolbi_fixed"), **given):
+    recording = Recording()
+    for place, defense in enumerate(defenses):
+        for preprocess in ("none", "blur" if defense == "blur" else "virolbi"):
+            common = {"defense": defense, "preprocess": preprocess, **given}
+            recording.add(0.8 - 0.01 * place, **common)
+            for condition in ("gaussian_noise", "shot_noise"):
+                recording.noise(0.6 + 0.01 * place, condition=condition, **common)
+            for attack in ("fgsm", "pgd"):
+                recording.attack(0.3, attack=attack, **common)
+            for scale in ("1/2", "1/4"):
+                recording.add(0.4, suite="low_resolution", condition=f"scale={scale}", **common)
+            for radius in (4, 6, 16):
+                for part in ("low", "high"):
+                    recording.add(0.5, suite="frequency", condition=f"{part} r={radius}", **common)
+    return recording
+
+
+def labels(table):
+    return [row.labels for row in table.rows]
+
+
+def estimates(table, *wanted):
+    """The estimates of the rows that hold all the wanted labels."""
+    (row,) = [row for row in table.rows if set(wanted) <= set(row.labels)]
+    return row.estimates
