@@ -21,6 +21,10 @@ class UserError(HarnessError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name nobody registered: near names first, then all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return UserError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
+    return UserError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}.")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known names near to this one, as a sentence with a space before it; "" where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 
 from rich.console import Console
 from rich.table import Table
 
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean
 from harness.registry import ALL, Entry, Registry, corruptions
 from harness.spec import parameters_of, show_value
 
@@ -32,8 +31,7 @@ def print_names(asked: str = "") -> None:
 
 
 def _unknown(asked: str) -> UserError:
-    near = difflib.get_close_matches(asked, {entry.name for kind in ALL for entry in kind.offered()}, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(asked, {entry.name for kind in ALL for entry in kind.offered()})
     kinds = ", ".join(kind.plural for kind in ALL)
     return UserError(f"unknown kind or name {asked!r}.{hint} Kinds: {kinds}. Without one, `list` shows every name.")
 

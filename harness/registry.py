@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -43,9 +42,7 @@ class Entry(NamedTuple):
     def doc(self) -> str:
         """Its own docstring, none that it inherits."""
         factory = self.factory.func if isinstance(self.factory, functools.partial) else self.factory
-        return inspect.cleandoc(
-            vars(factory).get("__doc__") or "" if inspect.isclass(factory) else factory.__doc__ or ""
-        )
+        return inspect.cleandoc(factory.__doc__ or "")
 
     @property
     def summary(self) -> str:
