@@ -16,7 +16,7 @@ from harness.cache import ArrayCache
 from harness.errors import UserError
 from harness.progress import track
 
-from .base import CIFAR10_MEAN, CIFAR10_STD, CIFAR100_MEAN, CIFAR100_STD
+from ._normalization import CIFAR10_MEAN, CIFAR10_STD, CIFAR100_MEAN, CIFAR100_STD
 
 DATA = Path(__file__).parent / "data"
 _SETTLED_SECONDS = 2.0

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from harness.contracts.dataset import Dataset, SplitName, digest_of_arrays
 from harness.errors import UserError
 from harness.registry import datasets
 from harness.types import Split
 
 from ._files import CIFAR10, CIFAR100, Family
 from ._official import CIFAR_FOLDERS, CifarC
-from .base import Dataset, SplitName, digest_of_arrays
 
 
 class _Cifar(Dataset):

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from harness.cache import ArrayCache, digest_of
+from harness.contracts.dataset import Dataset, SplitName
 from harness.errors import UserError
 from harness.registry import datasets
 from harness.types import Split
 
 from ._decode import BLOCK, DECODER, Picture, decode_all, resize_and_crop
 from ._files import DATA, content_digest, read_names
+from ._normalization import IMAGENET_MEAN, IMAGENET_STD
 from ._official import ImageNetC
-from .base import IMAGENET_MEAN, IMAGENET_STD, Dataset, SplitName
 
 SHIPPED_LISTS = ("imagenet100-kaggle", "imagenet100-cmc")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})

@@ -14,14 +14,15 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from harness.cache import ArrayCache, digest_of
+from harness.contracts.dataset import Dataset, SplitName
 from harness.errors import UserError
 from harness.registry import datasets
 from harness.types import SMALL_IMAGE, Split
 
 from ._decode import DECODER, Picture, decode_all, read_size, resize_and_crop
 from ._files import cifar_family, content_digest
+from ._normalization import IMAGENET_MEAN, IMAGENET_STD
 from ._official import CIFAR_FOLDERS, CifarC
-from .base import IMAGENET_MEAN, IMAGENET_STD, Dataset, SplitName
 
 LABEL_COLUMNS = ("label", "fine_label", "labels")
 _PATTERNS: dict[SplitName, tuple[str, ...]] = {

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.contracts.dataset import Dataset, SplitName, digest_of_arrays
 from harness.errors import UserError
 from harness.registry import datasets
 from harness.types import Split
-
-from .base import Dataset, SplitName, digest_of_arrays
 
 SIDE = 32
 PER_CLASS = {"train": 400, "test": 100}

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.contracts.defense import Defense
 from harness.registry import defenses
 from harness.types import Batch, Preset, Recipe, TrainingState
 
 from ._adversarial import check_attack, held_still, pgd, stepped_recipe
-from .base import Defense
 
 
 @defenses.register("adversarial_training")

@@ -6,10 +6,9 @@ import dataclasses
 
 import torch
 
+from harness.contracts.defense import Defense, Preprocessor, bpda_identity
 from harness.errors import UserError
 from harness.registry import defenses, preprocessors
-
-from .base import Defense, Preprocessor, bpda_identity
 
 
 @preprocessors.register("bit_depth")

@@ -6,11 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.contracts.defense import Defense, Preprocessor
 from harness.errors import UserError
 from harness.registry import defenses, preprocessors
 from harness.types import SMALL_IMAGE, Batch, TrainingState
-
-from .base import Defense, Preprocessor
 
 
 @preprocessors.register("blur")

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from harness.contracts.defense import Defense, Preprocessor, bpda_identity
 from harness.errors import UserError
 from harness.registry import defenses, preprocessors
 
 from ._per_image import each_picture
-from .base import Defense, Preprocessor, bpda_identity
 
 
 @preprocessors.register("jpeg")

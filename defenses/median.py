@@ -7,10 +7,9 @@ import dataclasses
 import torch
 from torch.nn import functional
 
+from harness.contracts.defense import Defense, Preprocessor
 from harness.errors import UserError
 from harness.registry import defenses, preprocessors
-
-from .base import Defense, Preprocessor
 
 
 @preprocessors.register("median")

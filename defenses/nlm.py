@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import torch
 
+from harness.contracts.defense import Defense, Preprocessor, bpda_identity
 from harness.errors import UserError
 from harness.registry import defenses, preprocessors
 
 from ._per_image import each_picture
-from .base import Defense, Preprocessor, bpda_identity
 
 
 @preprocessors.register("nlm")

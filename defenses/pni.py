@@ -13,12 +13,12 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from harness.contracts.defense import Defense
 from harness.errors import UserError
 from harness.registry import defenses
 from harness.types import Batch, Preset, Recipe, TrainingState
 
 from ._adversarial import held_still, pgd
-from .base import Defense
 
 EPSILON, STEP, STEPS = 0.031, 0.01, 7
 """The published training attack, in pixels of [0,1]."""

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.contracts.defense import Defense
 from harness.errors import UserError
 from harness.registry import defenses
 from harness.types import Batch, Preset, Recipe, TrainingState
 
 from ._adversarial import check_attack, close_start, held_still, pgd, stepped_recipe, summed_divergence
-from .base import Defense
 
 TARGETS = "targets"
 """The training memory's name for the soft targets [N,classes]; a row of zeros is an image not met yet."""

@@ -11,10 +11,9 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from harness.contracts.defense import Defense
 from harness.errors import UserError
 from harness.registry import defenses
-
-from .base import Defense
 
 Mode = Literal["smooth", "sharp"]
 

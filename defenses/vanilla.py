@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from harness.contracts.defense import Defense
 from harness.registry import defenses
-
-from .base import Defense
 
 
 @defenses.register("vanilla")

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 
 from harness.cache import ArrayCache
+from harness.contracts.defense import Defense
 from harness.registry import defenses
 from harness.types import Split
 
-from .base import Defense
 from .virolbi.training import check_parameters, preprocessor_label, smoothed_images
 
 

@@ -14,6 +14,8 @@ from harness.spec import split_list
 from harness.types import SMALL_IMAGE, EpsilonSpace, Norm, Preset, Recipe
 
 DEFAULT_SUITES = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
+PREPROCESSOR = "virolbi"
+"""What the protocol does to test images unless a defense or the user says otherwise."""
 QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
 
 

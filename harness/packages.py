@@ -1,7 +1,7 @@
-"""Finds the project's own top-level packages by where they lie, not by who is first on the path.
+"""Finds the packages whose modules register things: `harness`, `defenses`, `datasets` and `reports`, where they lie.
 
-`datasets` is also the name of Hugging Face's library. Where that one comes first on `sys.path`, ours is
-imported under a private name (`harness_datasets`) and the public name stays theirs.
+`datasets` is also the name of Hugging Face's library. Ours is imported under a private name, `harness_datasets`, where
+that one comes first on `sys.path`, and always where the harness was installed from a wheel, in which it has that name.
 """
 
 from __future__ import annotations
@@ -10,32 +10,50 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def load_package(name: str) -> ModuleType:
-    """Import `name` (dotted, such as "harness.suites") from beside the harness.
+def load_modules(pattern: str) -> list[ModuleType]:
+    """Import the module that `pattern` names, or of a package every public module directly inside it, in order.
 
-    >>> load_package("harness.suites").__name__
-    'harness.suites'
+    A `*` stands for every package at its place: "defenses.*.commands". Those that lack what follows are passed over.
     """
-    top, _, rest = name.partition(".")
-    own = ROOT / top / "__init__.py"
-    if _resolves_to(top, own):
+    modules = []
+    for found in _matching(pattern):
+        modules += [importlib.import_module(f"{found.__name__}.{name}") for name in _inside(found)] or [found]
+    return modules
+
+
+def _matching(pattern: str) -> list[ModuleType]:
+    """The packages and modules that a pattern names."""
+    top, *rest = pattern.split(".")
+    found = [_top(top)]
+    for part in rest:
+        wanted = [(parent, name) for parent in found for name in _inside(parent, packages=part == "*")]
+        found = [importlib.import_module(f"{up.__name__}.{name}") for up, name in wanted if part in ("*", name)]
+    return found
+
+
+def _inside(package: ModuleType, *, packages: bool = False) -> Iterator[str]:
+    """The public modules directly inside a package, sorted by name; its packages alone where these are asked for."""
+    inside = sorted(pkgutil.iter_modules(getattr(package, "__path__", [])), key=lambda module: module.name)
+    return (module.name for module in inside if not module.name.startswith("_") and (module.ispkg or not packages))
+
+
+def _top(name: str) -> ModuleType:
+    """Our package of this name, whoever else's comes first on the path."""
+    private = f"harness_{name}"
+    if (ROOT / private).is_dir():
+        return importlib.import_module(private)
+    own = ROOT / name / "__init__.py"
+    if _resolves_to(name, own):
         return importlib.import_module(name)
-    _import_as(f"harness_{top}", own)
-    return importlib.import_module(f"harness_{name}") if rest else sys.modules[f"harness_{top}"]
-
-
-def load_modules(name: str) -> list[ModuleType]:
-    """Import the package or module `name` and every public module directly inside it, in alphabetical order."""
-    package = load_package(name)
-    found = sorted(module.name for module in pkgutil.iter_modules(getattr(package, "__path__", [])))
-    public = [module for module in found if not module.startswith("_")]
-    return [importlib.import_module(f"{package.__name__}.{module}") for module in public]
+    _import_as(private, own)
+    return sys.modules[private]
 
 
 def _resolves_to(top: str, own: Path) -> bool:

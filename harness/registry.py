@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from harness.errors import UserError, unknown_name
-from harness.packages import ROOT, load_modules, load_package
+from harness.packages import ROOT, load_modules
 from harness.spec import Spec, bind
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+Base = TypeVar("Base", bound=type)
 ENTRY_POINT_PREFIX = "virolbi_harness"
 
 
@@ -53,23 +54,13 @@ class Entry(NamedTuple):
 class Registry:
     """Names of one kind of thing; modules of `packages` are imported the first time a name is asked for."""
 
-    def __init__(
-        self,
-        kind: str,
-        plural: str,
-        *packages: str,
-        provided: tuple[str, ...] = (),
-        base: Callable[[], type] | None = None,
-    ) -> None:
-        """`provided`: the parameters that the harness itself gives, which no name may set.
-
-        `base`: gives the class that what is made must be of; asked when something is made.
-        """
+    def __init__(self, kind: str, plural: str, *packages: str, provided: tuple[str, ...] = ()) -> None:
+        """`packages`: as for `load_modules` · `provided`: what the harness itself gives, which no name may set."""
         self.kind = kind
         self.plural = plural
         self.packages = packages
         self.provided = provided
-        self.base = base
+        self.base: type = object
         self._entries: dict[str, Entry] = {}
         self._discovered = False
 
@@ -83,7 +74,7 @@ class Registry:
         """
 
         def decorate(factory: Factory) -> Factory:
-            entry = Entry(name, factory, _calling_line(), internal)
+            entry = Entry(name, factory, _line_above(2), internal)
             taken = self._entries.get(name)
             if taken is not None and taken.place != entry.place:
                 raise UserError(
@@ -94,6 +85,22 @@ class Registry:
             return factory
 
         return decorate
+
+    def base_class(self, base: Base) -> Base:
+        """Decorator: what a registered factory makes must be of this class."""
+        self.base = base
+        return base
+
+    @contextlib.contextmanager
+    def temporarily(self, name: str, factory: Callable[..., Any]) -> Iterator[None]:
+        """Within the block `name` stands for this factory, whatever it stood for before; for tests and notebooks."""
+        self._discover()
+        before = dict(self._entries)
+        self._entries[name] = Entry(name, factory, _line_above(3))
+        try:
+            yield
+        finally:
+            self._entries = before
 
     def names(self) -> list[str]:
         """Every registered name, sorted."""
@@ -143,10 +150,10 @@ class Registry:
 
     def _check(self, name: str, made: Any) -> None:
         """Raises: UserError for a thing that is not of the base class."""
-        wanted = object if self.base is None else self.base()
-        if not isinstance(made, wanted):
+        if not isinstance(made, self.base):
             raise UserError(
-                f"the {self.kind} {name!r} ({self.entry(name).place}) must be a {wanted.__module__}.{wanted.__name__}, "
+                f"the {self.kind} {name!r} ({self.entry(name).place}) must be a "
+                f"{self.base.__module__}.{self.base.__name__}, "
                 f"got a {type(made).__name__}. Derive it from that class."
             )
 
@@ -214,36 +221,23 @@ def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
         ) from error
 
 
-def _calling_line() -> str:
-    """Where a thing is being registered, as file:line."""
-    frame = sys._getframe(2)
+def _line_above(depth: int) -> str:
+    """The line of code that called the function so many calls up, as file:line."""
+    frame = sys._getframe(depth)
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def _base(module: str, name: str) -> Callable[[], type]:
-    """A class of ours, imported when it is asked for: its module imports this one."""
-    return lambda: getattr(load_package(module), name)
-
-
-def _any_network() -> type:
-    from torch import nn
-
-    return nn.Module
-
-
-defenses = Registry("defense", "defenses", "defenses", base=_base("defenses.base", "Defense"))
-preprocessors = Registry("preprocessor", "preprocessors", "defenses", base=_base("defenses.base", "Preprocessor"))
-suites = Registry("suite", "suites", "harness.suites", base=_base("harness.suites.base", "Suite"))
-datasets = Registry(
-    "dataset", "datasets", "datasets", provided=("data_root", "cache"), base=_base("datasets.base", "Dataset")
-)
-backbones = Registry(
-    "backbone", "backbones", "harness.backbones", provided=("classes", "image_shape"), base=_any_network
-)
-attacks = Registry("attack", "attacks", "harness.attacks", base=_base("harness.attacks.base", "Attack"))
+commands = Registry("command", "commands", "harness.commands", "defenses.*.commands")
+defenses = Registry("defense", "defenses", "defenses", "defenses.*")
+preprocessors = Registry("preprocessor", "preprocessors", "defenses", "defenses.*")
+suites = Registry("suite", "suites", "harness.suites")
+datasets = Registry("dataset", "datasets", "datasets", provided=("data_root", "cache"))
+backbones = Registry("backbone", "backbones", "harness.models.backbones", provided=("classes", "image_shape"))
+attacks = Registry("attack", "attacks", "harness.attacks")
 corruptions = Registry("corruption", "corruptions", "harness.corruptions")
-tables = Registry("table", "tables", "reports")
-exhibits = Registry("exhibit", "exhibits", "harness.explain")
+tables = Registry("table", "tables", "reports.tables")
+exhibits = Registry("exhibit", "exhibits", "harness.explain", "defenses.*.explain")
 figures = Registry("figure", "figures", "reports.figures")
 
 ALL = (defenses, preprocessors, suites, datasets, backbones, attacks, corruptions, tables, exhibits, figures)
+"""The kinds that `list` shows: those whose names a user may give."""

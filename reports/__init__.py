@@ -1,7 +1,7 @@
 """Tables made from records; nothing here opens a model."""
 
-from .cells import Cells
-from .report import build, file_names, show, write
-from .table import Table
+from .collect.cells import Cells
+from .tables.base import Table
+from .tables.build import build, file_names, show, write
 
 __all__ = ["Cells", "Table", "build", "file_names", "show", "write"]

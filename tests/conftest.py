@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from datasets.base import Dataset
-from harness.bench.images import from_dataset
+from defenses.virolbi.bench.images import from_dataset
 from harness.cache import ArrayCache, default_cache
+from harness.contracts.dataset import Dataset
 from harness.registry import datasets as registry
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start; tests run beside each other instead

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cached_rows import KEY, SHAPE, Source, fetch, only_file
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cached_rows import KEY, SHAPE, Source, fetch, only_file
 
 from harness import cache
 from harness.cache import ArrayCache, default_cache, digest_of

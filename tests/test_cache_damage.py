@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cached_rows import SHAPE, Source, fetch, only_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.cached_rows import SHAPE, Source, fetch, only_file
 
 
 def sums_file(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from harness import registry
 from harness.attacks.base import Budget
 from harness.cache import ArrayCache
 from harness.corruptions import corrupt
-from harness.models import NormalizedModel
+from harness.models.modules import NormalizedModel
 from harness.suites.base import SuiteContext
 from harness.types import Batch, Recipe, Split, TrainingState
 

@@ -6,18 +6,27 @@ smoothed = smooth(images, level=0.6)  # [B,C,H,W] in [0,1]
 smoothed.images, smoothed.level, smoothed.iterations, smoothed.outcome, smoothed.labels
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .cross_validation import Choice, choose_level
-from .gradient import smooth_bpda
-from .preprocessor import ViRoLBI
-from .projection import component_means, project
-from .settings import Scheme, hessian_norm
-from .smoothing import Path, PathState, Smoothed, path, smooth
-
 if TYPE_CHECKING:
-    from .transform import InverseScaleSmoothing
+    from .apps.choose_level import Choice, choose_level
+    from .apps.transform import InverseScaleSmoothing
+    from .gradient.frozen import smooth_bpda
+    from .method.projection import component_means, project
+    from .method.settings import Scheme, hessian_norm
+    from .preprocessor import ViRoLBI
+    from .smoothing import Path, PathState, Smoothed, path, smooth
 
+_WHERE = {
+    ".apps.choose_level": ("Choice", "choose_level"),
+    ".apps.transform": ("InverseScaleSmoothing",),
+    ".gradient.frozen": ("smooth_bpda",),
+    ".method.projection": ("component_means", "project"),
+    ".method.settings": ("Scheme", "hessian_norm"),
+    ".preprocessor": ("ViRoLBI",),
+    ".smoothing": ("Path", "PathState", "Smoothed", "path", "smooth"),
+}
 __all__ = [
     "Choice",
     "InverseScaleSmoothing",
@@ -37,9 +46,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The transform, imported when it is asked for: torchvision takes as long to import as all the rest."""
-    if name == "InverseScaleSmoothing":
-        from .transform import InverseScaleSmoothing
-
-        return InverseScaleSmoothing
+    """Each is imported when it is asked for: PyTorch takes seconds to import, and the commands' help needs none."""
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(import_module(module, __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

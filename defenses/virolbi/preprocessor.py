@@ -7,14 +7,14 @@ from collections import Counter
 
 import torch
 
+from harness.contracts.defense import Preprocessor, bpda_identity
 from harness.errors import unknown_name
 from harness.registry import preprocessors
 
-from ..base import Preprocessor, bpda_identity
-from .gradient import attach_gradient
-from .settings import Scheme, checked_level, checked_scheme, positive, whole_number
+from .gradient.frozen import attach_gradient
+from .gradient.unrolled import STEPS, attach_unrolled
+from .method.settings import Scheme, checked_level, checked_scheme, positive, whole_number
 from .smoothing import smooth
-from .unrolled import STEPS, attach_unrolled
 
 
 @preprocessors.register("virolbi")

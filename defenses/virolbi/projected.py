@@ -11,11 +11,11 @@ from numba import njit
 
 from harness.errors import UserError
 
-from . import kernels
-from .cpu import kernel_constants, solver_tables
-from .kernels_projection import average, component_sizes, label_components
-from .settings import Settings
-from .trace import State
+from .backends import kernels
+from .backends.cpu import kernel_constants, solver_tables
+from .backends.kernels_projection import average, component_sizes, label_components
+from .method.settings import Settings
+from .method.trace import State
 
 Array = np.ndarray
 

@@ -14,9 +14,9 @@ import torch
 from harness.errors import UserError
 
 from .backends import backend_for
-from .images import Kind, like, to_batch
-from .reference import Edges, difference, support, support_size
-from .settings import (
+from .method.inputs import Kind, like, to_batch
+from .method.reference import Edges, difference, support, support_size
+from .method.settings import (
     Scheme,
     Settings,
     checked_counts,
@@ -27,7 +27,7 @@ from .settings import (
     required_edges,
     whole_number,
 )
-from .trace import Backend, State, Trace
+from .method.trace import Backend, State, Trace
 
 MAX_ITERATIONS = 200_000
 DEFAULT_LEVEL = 0.6

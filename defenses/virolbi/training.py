@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.registry import preprocessors
 from harness.types import Split
 
-from .settings import checked_level, checked_scheme, positive, whole_number
+from .method.settings import checked_level, checked_scheme, positive, whole_number
 from .smoothing import path
 
 _VERSION = 1

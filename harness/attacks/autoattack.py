@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from harness.attacks.base import Attack, Budget
-from harness.attacks.tried import Tried
+from harness.attacks.best_points import Tried
 from harness.errors import UserError, unknown_name
 from harness.registry import attacks
 

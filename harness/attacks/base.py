@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from harness.errors import UserError
-from harness.models import Pipeline
+from harness.models.modules import Pipeline
+from harness.registry import attacks
 from harness.seeding import uniform_rows
 from harness.types import EpsilonSpace, Norm
 
@@ -77,6 +78,7 @@ def _lengths(vectors: torch.Tensor) -> torch.Tensor:
     return vectors.flatten(1).norm(dim=1).clamp(min=smallest)[:, None, None, None]
 
 
+@attacks.base_class
 class Attack:
     """Makes adversarial examples for any module from images in [0,1] to logits; it does not grade itself.
 

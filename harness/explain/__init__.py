@@ -1,1 +1,1 @@
-"""Computes what figures show and records do not hold: paths of images, attributions, spectra."""
+"""Computes what figures show and records do not hold: attributions and spectra."""

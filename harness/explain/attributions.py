@@ -8,19 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.config import RunConfig
+from harness.config import PREPROCESSOR, RunConfig
 from harness.errors import UserError
-from harness.exhibits import Exhibit
-from harness.packages import load_package
 from harness.progress import track
+from harness.records.exhibits import Exhibit
 from harness.registry import exhibits, preprocessors
 from harness.suites.clean import as_float
 from harness.suites.frequency import HEADLINE_RADIUS, frequency_part
 
 from .attribution import grad_cam, library_versions, relevance, relevance_method
-from .base import Explanation, Held, Material, described, digest_of_images
+from .base import Explanation, Held, Material, as_bytes, described, digest_of_images
 from .frequency import in_training
-from .paths import as_bytes, smoothing_version
 
 
 class Variant(NamedTuple):
@@ -60,7 +58,7 @@ class _Attribution(Explanation):
         return {
             "images": digest_of_images(*material.samples(self.count)),
             "weights": [one.digest for one in held],
-            "smoothing": smoothing_version(),
+            "smoothing": preprocessors.fingerprint(PREPROCESSOR),
             "libraries": library_versions(),
         }
 
@@ -104,8 +102,8 @@ class _Smoothing(_Attribution):
     def smoothed(self, images: torch.Tensor) -> Variant:
         """The images without what is small in scale."""
         level = RunConfig(level=self.level).test_level(max(images.shape[2:]))
-        smooth = load_package("defenses.virolbi").smooth
-        found = smooth(images, level=level, nu=self.nu, scheme=self.scheme).images
+        smoothing = preprocessors.create(f"{PREPROCESSOR}:nu={self.nu!r},level={level!r},scheme={self.scheme}")
+        found = smoothing(images)
         return Variant(f"large scale, level {level:g}", found)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import checkpoints
 from harness.errors import UserError
-from harness.exhibits import Exhibit
-from harness.loading import load
-from harness.models import inner_normalization
+from harness.models import checkpoints
+from harness.models.load import load
+from harness.models.modules import inner_normalization
 from harness.progress import say
+from harness.records.exhibits import Exhibit
 from harness.registry import defenses
 from harness.seeding import derive, generator
 from harness.types import Split
@@ -26,7 +26,7 @@ from harness.types import Split
 from .photographs import read_photograph
 
 if TYPE_CHECKING:
-    from datasets.base import Dataset
+    from harness.contracts.dataset import Dataset
 
 
 class Explanation:
@@ -203,3 +203,8 @@ def _read(path: Path) -> Held | None:
         return None
     with path.open("rb") as file:
         return Held(path, about, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """Images in [0,1], what leads beyond cut off, as uint8."""
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)

@@ -9,17 +9,15 @@ import torch
 from torch import nn
 
 from harness.errors import UserError
-from harness.exhibits import Exhibit
-from harness.models import inner_normalization
-from harness.packages import load_package
+from harness.models.modules import inner_normalization
+from harness.models.sources import UNDEFENDED
 from harness.progress import track
+from harness.records.exhibits import Exhibit
 from harness.registry import exhibits
-from harness.subjects import UNDEFENDED
 from harness.suites.clean import as_float
 from harness.suites.frequency import HEADLINE_RADIUS, frequency_part
 
 from .base import Explanation, Held, Material, described, digest_of_images
-from .paths import smoothing_version
 
 BATCH = 256
 
@@ -52,38 +50,6 @@ class FrequencyParts(Explanation):
             {"originals": chosen.images, "low": low, "high": high},
             {"radius": self.radius, "names": names, "dataset": material.opened.name},
         )
-
-
-@exhibits.register("spectral_difference")
-class SpectralDifference(Explanation):
-    """What smoothing takes away, by frequency: E|F(x) − F(x̂)| over test images (Fig. 2 c).
-
-    levels: shares of the edges, ascending · nu, scheme: as for `smooth`
-    """
-
-    def __init__(self, *, levels: tuple[float, ...] = (0.6, 0.8), nu: float = 1.0, scheme: str = "paper") -> None:
-        self.levels = levels
-        self.nu = nu
-        self.scheme = scheme
-
-    def sources(self, material: Material) -> dict[str, Any]:
-        """The images."""
-        split = material.test_images()
-        return {"images": digest_of_images(split.images, split.indices), "smoothing": smoothing_version()}
-
-    def compute(self, material: Material) -> Exhibit:
-        """difference [L,H,W] float64, zero frequency in the middle: the mean over images and channels."""
-        split = material.test_images()
-        total = np.zeros((len(self.levels), *split.images.shape[2:]))
-        for start in track(range(0, len(split), BATCH), "spectral difference"):
-            total += self._sums(np.asarray(split.images[start : start + BATCH]))
-        about = {"levels": list(self.levels), "nu": self.nu, "scheme": self.scheme, "images": len(split)}
-        return Exhibit(self.name, {"difference": total / len(split)}, {**about, "dataset": material.opened.name})
-
-    def _sums(self, images: np.ndarray) -> np.ndarray:
-        stages = load_package("defenses.virolbi").path(images, levels=self.levels, nu=self.nu, scheme=self.scheme)
-        plain = as_float(images).numpy()
-        return np.stack([amplitude(plain - stage.images).mean(1).sum(0) for stage in stages])
 
 
 @exhibits.register("feature_spectra")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from defenses.virolbi.apps.pictures import ENDINGS
 from harness.errors import UserError
-from harness.pictures import ENDINGS
 from harness.progress import say
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from harness.attacks.base import Attack, Budget
 from harness.errors import UserError, unknown_name
 from harness.metrics import show_epsilon
-from harness.models import inner_normalization
+from harness.models.modules import inner_normalization
 from harness.registry import attacks as registered
 from harness.registry import suites
 from harness.seeding import derive

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.registry import preprocessors
+from harness.registry import preprocessors, suites
 from harness.types import Condition, EpsilonSpace, Norm, Split
 
 if TYPE_CHECKING:
-    from datasets.base import Dataset
+    from harness.contracts.dataset import Dataset
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class SuiteContext:
     batch_size: int = 256
 
 
+@suites.base_class
 class Suite:
     """Conditions and how to make them. A suite never looks at predictions and never grades.
 

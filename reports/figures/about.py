@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ..captions import common
-from ..cells import Cell
-from ..collection import Collection
-from ..layout import Places
-from ..table import Estimate
+from ..collect.cells import Cell
+from ..collect.collection import Collection
+from ..tables.base import Estimate
+from ..tables.captions import common
+from ..tables.layout import Places
 from .networks import Network
 
 BARS = "Bars: 95 % interval, of a mean over seeds its standard deviation."

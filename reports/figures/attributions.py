@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.exhibits import Exhibit
+from harness.records.exhibits import Exhibit
 from harness.registry import figures
 
-from ..collection import Collection
-from ..layout import defense_order
+from ..collect.collection import Collection
+from ..tables.layout import defense_order
 from .frequency import check_columns, spread_epochs
 from .image_grid import Tile, as_heat, draw_grid, picture, spoken
 

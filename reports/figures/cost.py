@@ -13,11 +13,11 @@ import numpy as np
 
 from harness.registry import figures
 
-from ..cells import Cell, Cells, Group, base_name
-from ..collection import Collection
-from ..layout import Label, Place, backbone_label
-from ..summary import about_robustness, measures, summary_group
-from ..table import Estimate
+from ..collect.cells import Cell, Cells, Group, base_name
+from ..collect.collection import Collection
+from ..tables.base import Estimate
+from ..tables.layout import Label, Place, backbone_label
+from ..tables.summary import about_robustness, measures, summary_group
 from . import style
 from .about import DOTS, about, device_of
 from .curves import Axis, defense_entries, panel_grid, treatment_entries, treatment_looks

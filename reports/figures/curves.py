@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..cells import Cell, Cells, Group
-from ..collection import Collection
-from ..estimates import mean_accuracy
-from ..layout import Label, backbone_label, defense_order, fill
-from ..render import fold
-from ..table import Estimate
+from ..collect.cells import Cell, Cells, Group
+from ..collect.collection import Collection
+from ..formats.render import fold
+from ..statistics.estimates import mean_accuracy
+from ..tables.base import Estimate
+from ..tables.layout import Label, backbone_label, defense_order, fill
 from . import style
 from .about import TREATMENTS, about
 from .networks import Network, by_network, treatments

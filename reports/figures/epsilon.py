@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from harness.metrics import show_epsilon
 from harness.registry import figures
 
-from ..cells import Cell, Cells, Group
-from ..collection import Collection
-from ..layout import Label, threat_label
-from ..table2 import about_attacks, attack_label
+from ..collect.cells import Cell, Cells, Group
+from ..collect.collection import Collection
+from ..tables.layout import Label, threat_label
+from ..tables.table2 import about_attacks, attack_label
 from . import style
 from .curves import Axis, Page, draw_page, page_caption, pages
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.exhibits import Exhibit
+from harness.records.exhibits import Exhibit
 from harness.registry import figures
 
-from ..collection import Collection
+from ..collect.collection import Collection
 from . import style
 from .image_grid import HEAT, Tile, draw_grid, picture, spoken
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.registry import figures
 from harness.spec import Spec
 
-from ..cells import Cell, Cells, base_name
-from ..collection import Collection
-from ..estimates import mean_accuracy
-from ..layout import Label, Place, backbone_label, defense_order, fill, source_label
-from ..paper import SOURCE, clean_accuracies
-from ..table import Estimate
+from ..collect.cells import Cell, Cells, base_name
+from ..collect.collection import Collection
+from ..paper.numbers import SOURCE, clean_accuracies
+from ..statistics.estimates import mean_accuracy
+from ..tables.base import Estimate
+from ..tables.layout import Label, Place, backbone_label, defense_order, fill, source_label
 from . import style
 from .about import TREATMENTS, about
 from .curves import Axis, Page, defense_entries, draw_curves, panel_grid, treatment_entries, treatment_looks

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from harness.metrics import wilson
 from harness.registry import figures
 
-from ..cells import Cell, Cells, base_name
-from ..collection import Collection
-from ..layout import defense_order, group_order, natural
-from ..table import Estimate
-from ..table2 import about_attacks
+from ..collect.cells import Cell, Cells, base_name
+from ..collect.collection import Collection
+from ..tables.base import Estimate
+from ..tables.layout import defense_order, group_order, natural
+from ..tables.table2 import about_attacks
 from . import style
 from .about import provenance
 from .curves import Axis, dodged, panel_grid

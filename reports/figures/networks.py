@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
-from ..cells import Cell, Group
-from ..layout import Label, Place, backbone_label, defense_order, group_names, group_order, natural
-from ..table import Estimate
+from ..collect.cells import Cell, Group
+from ..tables.base import Estimate
+from ..tables.layout import Label, Place, backbone_label, defense_order, group_names, group_order, natural
 
 MOST_KINDS = 2
 """Of preprocessing that a figure names beside each defense's only one."""

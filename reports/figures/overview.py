@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from harness.registry import figures
 
-from ..cells import Cells
-from ..collection import Collection
-from ..layout import Label
-from ..render import fold
-from ..summary import about_robustness, measured, measures, summary_group
+from ..collect.cells import Cells
+from ..collect.collection import Collection
+from ..formats.render import fold
+from ..tables.layout import Label
+from ..tables.summary import about_robustness, measured, measures, summary_group
 from . import style
 from .about import DOTS, about
 from .curves import defense_entries, treatment_entries, treatment_looks

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.exhibits import Exhibit
+from harness.records.exhibits import Exhibit
 from harness.registry import figures
 
-from ..collection import Collection
+from ..collect.collection import Collection
 from .image_grid import Tile, draw_grid, picture, spoken
 
 if TYPE_CHECKING:

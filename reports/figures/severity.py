@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from harness.registry import figures
 
-from ..cells import Cell, Cells
-from ..collection import Collection
-from ..layout import source_label
-from ..table1 import corruption_label
+from ..collect.cells import Cell, Cells
+from ..collect.collection import Collection
+from ..tables.layout import source_label
+from ..tables.table1 import corruption_label
 from . import style
 from .curves import Axis, Page, draw_page, page_caption, pages
 

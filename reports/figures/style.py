@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..layout import defense_order
-from ..paper import DEFENSES
-from ..table import Estimate
+from ..paper.numbers import DEFENSES
+from ..tables.base import Estimate
+from ..tables.layout import defense_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

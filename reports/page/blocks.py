@@ -11,11 +11,11 @@ import numpy as np
 
 from harness.metrics import wilson
 
-from ..attacks import attack_name, furthest
-from ..cells import Cell, Cells, base_name
-from ..layout import threat_label
-from ..paired import Attack, survived
-from ..table import DECIMALS
+from ..collect.cells import Cell, Cells, base_name
+from ..statistics.attacks import attack_name, furthest
+from ..tables.base import DECIMALS
+from ..tables.layout import threat_label
+from ..tables.paired import Attack, survived
 from .entries import Entries
 from .measures import attack_text, condition_order, group_title, radius_text, source_text, suite_order
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from ..cells import Cell, Cells, base_name
-from ..estimates import mean_accuracy, worst_case
-from ..table import DECIMALS, Estimate
-from ..unsmoothed import unchanged
+from ..collect.cells import Cell, Cells, base_name
+from ..statistics.estimates import mean_accuracy, worst_case
+from ..statistics.unsmoothed import unchanged
+from ..tables.base import DECIMALS, Estimate
 from .entries import Entries
 from .measures import Measure, measures_of
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from harness.errors import UserError
 
-from ..collection import Collection
-from ..report import replace_file
-from ..table import Table
+from ..collect.collection import Collection
+from ..tables.base import Table
+from ..tables.build import replace_file
 from .data import page_data
 from .sections import Links, Picture, figures_html, files_html, notice_html, problems_html, tables_html
 

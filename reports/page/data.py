@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..collection import Collection
-from ..table import Table
+from ..collect.collection import Collection
+from ..tables.base import Table
 from .blocks import blocks_of
 from .board import board
 from .entries import Entries

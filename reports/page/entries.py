@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
-from ..cells import Cell, Group
-from ..layout import backbone_label, defense_order, group_names, group_order
-from ..summary import summary_group
+from ..collect.cells import Cell, Group
+from ..tables.layout import backbone_label, defense_order, group_names, group_order
+from ..tables.summary import summary_group
 
 Name = TypeVar("Name")
 

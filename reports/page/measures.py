@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..cells import Cell, Group, base_name
-from ..layout import THREATS, Label, epsilon_label, natural, threat_label
-from ..summary import HEADLINE, headlined, size_label, summary_group
-from ..summary import ORDER as SUITES
-from ..table1 import ORDER as CORRUPTIONS
+from ..collect.cells import Cell, Group, base_name
+from ..tables.layout import THREATS, Label, epsilon_label, natural, threat_label
+from ..tables.summary import HEADLINE, headlined, size_label, summary_group
+from ..tables.summary import ORDER as SUITES
+from ..tables.table1 import ORDER as CORRUPTIONS
 
 TITLES = {
     "clean": "Clean",

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..cells import Cell
-from ..collection import Collection
-from ..table import Finding, Table
+from ..collect.cells import Cell
+from ..collect.collection import Collection
+from ..tables.base import Finding, Table
 from .entries import Entries
 
 

@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from ..collection import Collection, Conflict, Failure
-from ..retrained import Retrained
-from ..table import Table
-from ..table_html import to_html
+from ..collect.collection import Collection, Conflict, Failure
+from ..collect.retrained import Retrained
+from ..formats.html import to_html
+from ..tables.base import Table
 
 Picture = tuple[str, str, str, bytes]
 """A figure's name, title, caption and PNG bytes."""

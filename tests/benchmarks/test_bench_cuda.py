@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from defenses.virolbi import Smoothed, cuda_driver, project, smooth
+from defenses.virolbi import Smoothed, project, smooth
+from defenses.virolbi.backends import cuda_driver
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from defenses.virolbi import project, projected, smooth
-from defenses.virolbi.settings import hessian_norm, make_settings
-from harness.bench.images import gray_picture
-from harness.bench.rivals import by_csgraph, by_label
-from harness.bench.timing import spread
+from defenses.virolbi.bench.images import gray_picture
+from defenses.virolbi.bench.rivals import by_csgraph, by_label
+from defenses.virolbi.bench.timing import spread
+from defenses.virolbi.method.settings import hessian_norm, make_settings
 
 EVERY = "15,000 iterations, 84×84×1, a projection in each"
 ONE = "one projection, 84×84×1"

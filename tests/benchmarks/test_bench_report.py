@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.records import Cell, Records
+from harness.records.database import Cell, Records
 from reports import build
-from reports.collection import collect
+from reports.collect.collection import collect
 
 DEFENSES = ("vanilla", "blur", "tv_layer", "pni", "virolbi_fixed", "virolbi_iterative")
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "fog", "contrast")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.backbones import resnet_mid
-from harness.models import NormalizedModel
-from harness.records import Cell, Records
-from harness.runner import predict
+from harness.evaluation.runner import predict
+from harness.models.backbones import resnet_mid
+from harness.models.modules import NormalizedModel
+from harness.records.database import Cell, Records
 from harness.suites.base import SuiteContext
 from harness.suites.clean import Clean
 from harness.types import Split

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from defenses.virolbi import cpu as cpu_backend
-from defenses.virolbi import reference, smooth
-from defenses.virolbi.settings import edge_count, hessian_norm, make_settings, required_edges
-from defenses.virolbi.trace import State
-from harness.bench.images import generated, gray_picture
+from defenses.virolbi import smooth
+from defenses.virolbi.backends import cpu as cpu_backend
+from defenses.virolbi.bench.images import generated, gray_picture
+from defenses.virolbi.method import reference
+from defenses.virolbi.method.settings import edge_count, hessian_norm, make_settings, required_edges
+from defenses.virolbi.method.trace import State
 
 KAPPA = 5.0
 ITERATION = "an iteration, 32×32×3, {} thread{}"

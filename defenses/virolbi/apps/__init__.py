@@ -1,0 +1,1 @@
+"""The method in use: transforms, pictures, and the choice of a level."""

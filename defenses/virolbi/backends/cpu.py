@@ -1,0 +1,143 @@
+"""The CPU backend: Numba kernels, images shared out over as many threads as PyTorch uses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from ..method.reference import cosines, path_eigenvalues
+from ..method.settings import Settings
+from ..method.trace import State, Trace
+from . import kernels
+from .kernels_projection import fill_images, label_images
+
+_CALL = 8
+"""Images given to a kernel at a time: enough to make the call cheap, few enough to keep all threads busy."""
+_PIECE = 2**29
+"""Values updated, about, between two looks at whether somebody wants to stop: a quarter of a second's work."""
+_interrupted = 0
+"""How often `interrupt` was called."""
+_NO_TABLES = kernels.Solver(*(np.empty((0, 0), np.float32),) * 3)
+
+
+def trace(
+    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
+) -> Trace:
+    """As `reference.trace`; each image is worked on alone, so neither threads nor batch-mates change a bit of it."""
+    found = Trace.empty(images, stops.shape[1])
+    constants, solver = kernel_constants(settings, images), solver_tables(settings, *images.shape[-2:])
+    piece, begun = _PIECE // images[0].numel(), _interrupted
+
+    def follow(x: np.ndarray, targets: np.ndarray, at: kernels.State, result: kernels.Found) -> None:
+        if piece >= max_iterations:
+            kernels.trace_images(x, targets, max_iterations, constants, solver, at, result)
+            return
+        for stop in range(targets.shape[1]):  # of a single image, some iterations at a time
+            there = kernels.Found(*(part[:, stop : stop + 1].copy() for part in result))
+            limit = -1
+            while limit < max_iterations and (limit < 0 or there.counts[0, 0] < targets[0, stop]):
+                if _interrupted != begun:
+                    raise KeyboardInterrupt
+                limit = min(max_iterations, int(at.iterations[0]) + piece)
+                kernels.trace_images(x, targets[:, stop : stop + 1].copy(), limit, constants, solver, at, there)
+            for whole, part in zip(result, there, strict=True):
+                whole[:, stop : stop + 1] = part
+
+    def some(rows: slice) -> None:
+        x = images[rows]
+        smoothed, labels, counts, iterations = _rows(found, rows)
+        at = kernels.State(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
+        cut_right, cut_down = np.empty(labels.shape, bool), np.empty(labels.shape, bool)
+        result = kernels.Found(smoothed, cut_right, cut_down, counts, iterations)
+        follow(x.numpy(), stops[rows].numpy(), at, result)
+        stages, parts = smoothed.reshape(-1, *x.shape[1:]), labels.reshape(-1, *x.shape[2:])
+        label_images(cut_right.reshape(parts.shape), cut_down.reshape(parts.shape), parts)
+        fill_images(stages, parts, stages)
+
+    _for_each(some, len(images), _CALL if piece >= max_iterations else 1)
+    return found
+
+
+def components(cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torch.Tensor:
+    """As `reference.components`, by union-find."""
+    count, height, width = len(cut_vertical), cut_horizontal.shape[1], cut_vertical.shape[2]
+    labels = torch.empty((count, height, width), dtype=torch.int32)
+    right, down, out = cut_horizontal.contiguous().numpy(), cut_vertical.contiguous().numpy(), labels.numpy()
+    _for_each(lambda rows: label_images(right[rows], down[rows], out[rows]), count)
+    return labels
+
+
+def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """As `reference.component_means`."""
+    out = torch.empty_like(values, memory_format=torch.contiguous_format)
+    parts = [part.numpy() for part in (values.contiguous(), labels.contiguous(), out)]
+    _for_each(lambda rows: fill_images(*(part[rows] for part in parts)), len(values))
+    return out
+
+
+def kernel_constants(settings: Settings, images: torch.Tensor) -> kernels.Constants:
+    """The settings as the kernels take them."""
+    return kernels.Constants(
+        np.float32(settings.kappa),
+        np.float32(settings.nu),
+        np.float32(settings.u_step),
+        np.float32(settings.z_step),
+        np.float32(settings.inertia),
+        gray=images.shape[1] == 1,
+        exact=settings.scheme == "exact",
+    )
+
+
+def solver_tables(settings: Settings, height: int, width: int) -> kernels.Solver:
+    """What the kernels need to solve (I + νDᵀD)u = b; empty unless they do."""
+    return _tables(settings.nu, height, width) if settings.scheme == "exact" else _NO_TABLES
+
+
+@functools.lru_cache(maxsize=4)
+def _tables(nu: float, height: int, width: int) -> kernels.Solver:
+    waves = cosines(width).numpy()
+    diagonal = 1 + nu * path_eigenvalues(width).numpy()
+    pivots = np.empty((height, width))
+    carried = np.zeros(width)
+    for i in range(height):
+        neighbours = (i > 0) + (i < height - 1)
+        pivots[i] = 1 / (diagonal + nu * neighbours - carried)
+        carried = nu**2 * pivots[i]
+    return kernels.Solver(*(np.ascontiguousarray(table, np.float32) for table in (waves.T, waves, pivots)))
+
+
+def _rows(parts: Iterable[torch.Tensor], rows: slice) -> list[np.ndarray]:
+    """Those rows of a state or trace, sharing their memory."""
+    return [part.numpy()[rows] for part in parts]
+
+
+def interrupt() -> None:
+    """Make all smoothing of large images that is under way in this process raise KeyboardInterrupt, soon.
+
+    Threads other than the main one never hear of Ctrl-C by themselves.
+    """
+    global _interrupted
+    _interrupted += 1
+
+
+def _for_each(work: Callable[[slice], None], count: int, call: int = _CALL) -> None:
+    """Call `work` on slices that make up range(count); the kernels release the GIL, so Python's own threads suffice."""
+    workers = min(torch.get_num_threads(), count)
+    size = min(call, -(-count // max(workers, 1)))
+    parts = [slice(start, start + size) for start in range(0, count, max(size, 1))]
+    if workers <= 1:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for _ in pool.map(work, parts):
+                pass
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            interrupt()
+            raise

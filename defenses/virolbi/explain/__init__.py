@@ -1,0 +1,1 @@
+"""Exhibits of the method: images along their path."""

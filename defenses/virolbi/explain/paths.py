@@ -1,0 +1,92 @@
+"""Images along their inverse scale path: the paper's Figures 1 (a), 6 and 7."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.explain.base import Explanation, Material, as_bytes, digest_of_images
+from harness.records.exhibits import Exhibit
+from harness.registry import exhibits
+
+from ..method.settings import checked_scheme
+from ..preprocessor import ViRoLBI
+from ..smoothing import path
+
+PAPER_LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+class _Path(Explanation):
+    """levels: shares of the edges, ascending · count: images · nu, scheme: as for `smooth`."""
+
+    def __init__(
+        self, *, levels: tuple[float, ...] = PAPER_LEVELS, count: int = 4, nu: float = 1.0, scheme: str = "paper"
+    ) -> None:
+        if count < 1:
+            raise UserError(f"count must be 1 or more images, got {count}.")
+        self.levels = levels
+        self.count = count
+        self.nu = nu
+        self.scheme = scheme
+
+    def images(self, material: Material) -> tuple[list[str], np.ndarray]:
+        """Names and images [N,C,H,W] uint8. Raises: UserError."""
+        raise NotImplementedError
+
+    def sources(self, material: Material) -> dict[str, Any]:
+        """The images and their names."""
+        names, images = self.images(material)
+        return {"names": names, "images": digest_of_images(images), "smoothing": ViRoLBI.version}
+
+    def compute(self, material: Material) -> Exhibit:
+        """The smoothed images [N,L,C,H,W] uint8; level, iterations, edges and outcome of each [N,L]."""
+        names, images = self.images(material)
+        height, width = images.shape[2:]
+        total = height * (width - 1) + (height - 1) * width
+        stages = path(images, levels=self.levels, nu=self.nu, scheme=checked_scheme(self.scheme))
+        level = np.stack([stage.level for stage in stages], 1)
+        arrays = {
+            "originals": images,
+            "images": np.stack([as_bytes(stage.images) for stage in stages], 1),
+            "level": level,
+            "iterations": np.stack([stage.iterations for stage in stages], 1),
+            "edges": np.rint(level * total).astype(np.int64),
+            "outcome": np.stack([stage.outcome for stage in stages], 1),
+        }
+        about = {"names": names, "levels": list(self.levels), "nu": self.nu, "scheme": self.scheme, "all_edges": total}
+        return Exhibit(self.name, arrays, about)
+
+
+@exhibits.register("image_path")
+class ImagePath(_Path):
+    """Test images at rising levels of their path (Fig. 1 a)."""
+
+    def images(self, material: Material) -> tuple[list[str], np.ndarray]:
+        """One test image of each of several classes."""
+        chosen = material.samples(self.count)
+        return material.class_names(chosen.labels), chosen.images
+
+
+@exhibits.register("photograph_path")
+class PhotographPath(_Path):
+    """Photographs at rising levels of their path (Fig. 6 and 7)."""
+
+    def __init__(
+        self,
+        *,
+        size: int = 224,
+        levels: tuple[float, ...] = PAPER_LEVELS,
+        count: int = 4,
+        nu: float = 1.0,
+        scheme: str = "paper",
+    ) -> None:
+        super().__init__(levels=levels, count=count, nu=nu, scheme=scheme)
+        if size < 2:
+            raise UserError(f"size must be 2 pixels or more, got {size}.")
+        self.size = size
+
+    def images(self, material: Material) -> tuple[list[str], np.ndarray]:
+        """Photographs from those there are, evenly spread."""
+        return material.pictures(self.count, self.size)

@@ -1,0 +1,1 @@
+"""How a gradient gets back through the smoothing."""

@@ -1,0 +1,116 @@
+"""The derivative of the iteration itself, for attackers who do not want to hold the partition frozen alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from ..method.projection import component_means
+from ..method.reference import Edges, Iterate, shrink, step
+from ..method.settings import Settings, make_settings
+from ..smoothing import Smoothed, path, smooth
+
+STEPS = 50
+"""Iterations differentiated unless asked for more, of a few hundred that a path takes with the steps taken here."""
+_SHARE = 0.9
+"""Of the bound of a step of `fast`."""
+
+
+def attach_unrolled(
+    images: torch.Tensor,
+    smoothed: Smoothed[torch.Tensor],
+    *,
+    level: float,
+    nu: float,
+    kappa: float,
+    steps: int = STEPS,
+) -> torch.Tensor:
+    """The smoothed images of `images`, with the derivative of the last `steps` iterations that lead to them (0: all).
+
+    ũ = P·u: the projection P is held fixed, and u is differentiated through its iteration, in which z, and with it the
+    edges that are open, follow the image. The iterations are those of the scheme `fast`, whose path takes so few.
+    images: [B,C,H,W] in [0,1]. The more `steps`, the further back an influence is followed; memory grows with them.
+    """
+    result: torch.Tensor = _Unrolled.apply(images, smoothed.images, smoothed.labels, (level, nu, kappa, steps))
+    return result
+
+
+class _Unrolled(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, images: torch.Tensor, smoothed: torch.Tensor, labels: torch.Tensor, options: tuple[Any, ...]
+    ) -> torch.Tensor:
+        ctx.save_for_backward(images, labels)
+        ctx.options = options
+        return smoothed.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        images, labels = ctx.saved_tensors
+        level, nu, kappa, steps = ctx.options
+        slope = component_means(gradient.contiguous(), labels)
+        return iteration_vjp(images, slope, level=level, nu=nu, kappa=kappa, steps=steps), None, None, None
+
+
+def iteration_vjp(
+    images: torch.Tensor, slope: torch.Tensor, *, level: float, nu: float, kappa: float, steps: int
+) -> torch.Tensor:
+    """slopeᵀ·du/dx for the u at which the path of each image reaches `level`: [B,C,H,W].
+
+    Through the last `steps` iterations, 0 for all of them.
+    An image that cannot reach the level is its own smoothed image, and its derivative the identity.
+    """
+    height, width = images.shape[-2:]
+    longest = _SHARE / (kappa * max(nu, 1))
+    settings = make_settings(height, width, kappa=kappa, nu=nu, step=longest, scheme="fast")
+    ends = smooth(images, level=level, nu=nu, kappa=kappa, step=longest, scheme="fast")
+    moved = ends.iterations > 0
+    if not moved.any():
+        return slope.clone()
+    last = ends.iterations[moved]
+    followed = last.clamp(max=steps) if steps else last
+    at = _stand_at(images[moved], last - followed, settings)
+    with torch.enable_grad():
+        x = images[moved].detach().requires_grad_()
+        u = _advance(x, at, followed, settings)
+        (found,) = torch.autograd.grad(u, x, slope[moved])
+    result = slope.clone()
+    result[moved] = found
+    return result
+
+
+def _stand_at(images: torch.Tensor, iterations: torch.Tensor, settings: Settings) -> Iterate:
+    """Where each path stands after its own number of iterations [B]."""
+    states = [
+        path(
+            image[None],
+            iterations=[int(k)],
+            kappa=settings.kappa,
+            nu=settings.nu,
+            step=settings.step,
+            scheme="fast",
+        ).state.state
+        for image, k in zip(images, iterations, strict=True)
+    ]
+    u, velocity, right, down = (torch.cat(parts) for parts in list(zip(*states, strict=True))[:4])
+    z = Edges(right, down)
+    return Iterate(u, velocity, z, Edges(*(shrink(part, settings.kappa) for part in z)))
+
+
+def _advance(x: torch.Tensor, at: Iterate, counts: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """u after so many further iterations [B] of each image."""
+    for k in range(int(counts.max())):
+        at = _where(k < counts, step(x, at, settings), at)
+    return at.u
+
+
+def _where(chosen: torch.Tensor, new: Iterate, old: Iterate) -> Iterate:
+    """The new iterates of the chosen images, the old ones of the others."""
+    rows = chosen[:, None, None, None]
+    u, velocity = torch.where(rows, new.u, old.u), torch.where(rows, new.velocity, old.velocity)
+    z, gamma = (Edges(*(torch.where(rows, n, o) for n, o in zip(a, b, strict=True)))
+                for a, b in ((new.z, old.z), (new.gamma, old.gamma)))  # fmt: skip
+    return Iterate(u, velocity, z, gamma)

@@ -1,0 +1,1 @@
+"""The method as the paper states it: the equations, levels, paths and the projection."""

@@ -1,0 +1,141 @@
+"""What options of several commands have in common; imports nothing heavy."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+DEFAULT_OUT = Path("runs/default")
+SCHEMES = ("paper", "exact", "fast")
+"""The schemes of smoothing."""
+
+
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None:
+        from harness.config import read_toml
+
+        multiple = {str(p.name): p.multiple for p in context.command.params if isinstance(p, click.Option)}
+        multiple.pop("config")
+        found = read_toml(path, list(multiple))
+        context.default_map = {key: _as_given(value, multiple[key]) for key, value in found.items()}
+    return path
+
+
+def _as_given(value: Any, multiple: bool) -> Any:
+    """A value of a file as it would stand on the command line: lists joined, unless the option may be repeated."""
+    if multiple:
+        return value if isinstance(value, list) else [value]
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def grouped(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda inner, option: option(inner), reversed(options), command)
+
+    return decorate
+
+
+training_options = grouped(
+    click.option(
+        "--config",
+        type=FILE,
+        is_eager=True,
+        callback=_read_config,
+        help="Options from a TOML file; those given here win.",
+    ),
+    click.option(
+        "--defense",
+        default="virolbi_iterative",
+        show_default=True,
+        metavar="A,B,…|all",
+        help="Defenses, with parameters where wanted: virolbi_fixed:nu=16,level=0.5.",
+    ),
+    click.option(
+        "--dataset",
+        default="shapes",
+        show_default=True,
+        metavar="NAME",
+        help="shapes, cifar10, cifar100, parquet:DIR, imagefolder:DIR, imagenet100.",
+    ),
+    click.option(
+        "--data-root",
+        type=FOLDER,
+        default=Path("data"),
+        show_default=True,
+        help="Where data sets and official corruption files lie.",
+    ),
+    click.option("--backbone", metavar="NAME", help="Network; by default the one usual for the data set."),
+    click.option("--seed", default="0", show_default=True, metavar="0,1,…", help="Seeds; several give mean ± std."),
+    click.option(
+        "--preset",
+        type=click.Choice(["quick", "paper"]),
+        default="quick",
+        show_default=True,
+        help="Length of training and number of test images.",
+    ),
+    click.option("--epochs", type=int, help="Training epochs instead of the preset's."),
+    click.option("--train-limit", type=int, help="At most this many training images."),
+    click.option(
+        "--keep-epochs", default="", metavar="1,6,…", help="Keep the checkpoints of these epochs, for figures."
+    ),
+    click.option("--batch-size", type=int, help="Images a batch, in training and scoring."),
+    click.option(
+        "--level",
+        type=float,
+        help="Sparsity level of smoothing; larger keeps more detail. Default 0.6, above 64 pixels 0.3.",
+    ),
+    click.option("--nu", type=float, help="Coupling ν of smoothing; larger lets large scales in first. Default 1."),
+    click.option(
+        "--scheme",
+        type=click.Choice(SCHEMES),
+        help="How smoothing iterates; fast is the same to a fraction of a grey level. Default paper.",
+    ),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:0", help="Where to compute."),
+    click.option(
+        "--amp/--no-amp", default=False, help="Train in bfloat16 mixed precision (faster on recent hardware)."
+    ),
+    click.option(
+        "--tensorboard", is_flag=True, help="Training curves and sample images for TensorBoard, in OUT/tensorboard."
+    ),
+    click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers defenses or others."),
+    click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Output folder."),
+)
+
+
+def load_plugins(paths: Iterable[Path]) -> None:
+    """Import what `--plugin` names."""
+    from harness.registry import load_plugin
+
+    for path in paths:
+        load_plugin(path)
+
+
+def run_config(options: dict[str, Any]) -> Any:
+    """The run's configuration from the command line's texts; plugins are loaded on the way."""
+    from harness import config
+
+    load_plugins(options.pop("plugin"))
+    options.pop("config")
+    defense, seed = options.pop("defense"), options.pop("seed")
+    if options.get("checkpoint") and _is_default("defense"):
+        defense = ""  # the checkpoint says what it holds
+    for plural, singular in (("suites", "suite"), ("corruptions", "corruptions"), ("attacks", "attacks")):
+        if singular in options:
+            options[plural] = config.parse_names(options.pop(singular))
+    if "epsilons" in options:
+        options["epsilons"] = config.parse_epsilons(options["epsilons"])
+    options["keep_epochs"] = config.parse_numbers(options["keep_epochs"], "--keep-epochs")
+    options["seeds"] = config.parse_numbers(seed, "--seed")
+    return config.RunConfig(defenses=config.parse_names(defense), **options)
+
+
+def _is_default(option: str) -> bool:
+    """Whether the user left an option of the present command out."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT

@@ -1,0 +1,60 @@
+"""The command `run`: train or load defenses, score them, report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from harness.commands._options import FILE, run_config, training_options
+from harness.registry import commands
+
+
+@commands.register("run")
+@click.command()
+@training_options
+@click.option(
+    "--suite",
+    default="all",
+    show_default=True,
+    metavar="A,B,…|all",
+    help="clean, corruption, adversarial, low_resolution, frequency.",
+)
+@click.option("--limit", type=int, help="At most this many test images.")
+@click.option("--corruptions", default="", metavar="A,B,…|all", help="Default: the paper's three kinds of noise.")
+@click.option(
+    "--attacks",
+    default="fgsm,pgd",
+    show_default=True,
+    metavar="A,B,…",
+    help="Attacks, with parameters where wanted: pgd:steps=50,restarts=5,loss=dlr, autoattack:version=plus.",
+)
+@click.option("--norm", type=click.Choice(["Linf", "L2"]), default="Linf", show_default=True, help="Norm of attacks.")
+@click.option("--epsilons", default="8/255,16/255", show_default=True, help="Radii of adversarial attacks.")
+@click.option(
+    "--epsilon-space",
+    type=click.Choice(["pixel", "normalized"]),
+    default="pixel",
+    show_default=True,
+    help="Where ε is measured; the paper's is normalized (about four times smaller).",
+)
+@click.option("--preprocess", metavar="NAME", help="What test images go through, instead of the defense's own.")
+@click.option("--transfer-from", type=FILE, help="The checkpoint that transfer attacks are made on.")
+@click.option(
+    "--checkpoint",
+    type=FILE,
+    metavar="FILE|robustbench:NAME",
+    help="Weights to load instead of training; of a file of ours, --defense is what it holds.",
+)
+def run(**options: Any) -> int:
+    """Train or load defenses, take them through suites, and print the paper's tables."""
+    from harness.cache import default_cache
+    from harness.evaluation.runner import run as run_all
+    from harness.progress import say
+    from reports.make import make_report
+
+    config = run_config(options)
+    outcome = run_all(config, default_cache())
+    say(f"{outcome.evaluated} cells evaluated, {outcome.skipped} recorded before, {outcome.failed} failed")
+    make_report([config.out])
+    return 1 if outcome.failed else 0

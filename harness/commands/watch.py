@@ -1,0 +1,29 @@
+"""The command `watch`: how far a run is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.commands._options import DEFAULT_OUT, FOLDER
+from harness.registry import commands
+
+
+@commands.register("watch")
+@click.command()
+@click.argument("run", metavar="[RUN]", default=DEFAULT_OUT, type=FOLDER)
+@click.option("--once", is_flag=True, help="Print how far it is, and end.")
+@click.option("--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks.")
+def watch(run: Path, once: bool, every: float) -> int:
+    """Show how far a running job is, until it ends or Ctrl-C; nothing is written and nothing is disturbed.
+
+    Where the output is no terminal, a line for every change.
+    """
+    from harness.evaluation.watch import follow, lines, look
+
+    if once:
+        click.echo("\n".join(lines(look(run))))
+    else:
+        follow(run, every)
+    return 0

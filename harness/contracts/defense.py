@@ -1,0 +1,113 @@
+"""What a defense is: how a model is trained, what is changed in it, what is done to an image at test time."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from harness.cache import ArrayCache
+from harness.registry import defenses, preprocessors
+from harness.types import Batch, Preset, Recipe, Split, TrainingState
+
+Gradient = Literal["exact", "bpda"]
+
+
+@defenses.base_class
+class Defense:
+    """The procedure of plain training; a defense overrides what it does differently.
+
+    Constructor parameters are keyword-only, annotated, and stored unchanged: they are what a user may set in
+    the name, `my_defense:strength=2`. `label`, the name with its parameters, is set by the registry.
+    """
+
+    stochastic: ClassVar[bool] = False
+    """Whether the model draws random numbers at evaluation, so that attacks must average over draws."""
+    version: ClassVar[int] = 1
+    """Raised when a change of code changes numbers; part of the identity of checkpoints and cells."""
+    label: str
+
+    def recipe(self, base: Recipe, preset: Preset) -> Recipe:
+        """The optimisation settings, from those usual for the backbone and preset."""
+        return base
+
+    def protect(self, model: nn.Module) -> nn.Module:
+        """The network as defended: takes [B,C,H,W] in [0,1], returns logits, as `model` does."""
+        return model
+
+    def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
+        """The images [N,C,H,W] uint8 an epoch trains on, before augmentation."""
+        return split.images
+
+    def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
+        """The loss of one batch, a scalar."""
+        return functional.cross_entropy(model(batch.images), batch.labels)
+
+    def keep(self, *, epoch: int, epochs: int) -> str | None:
+        """A tag under which the checkpoint of this epoch is kept beside the last one, "level=0.6" for example."""
+        return None
+
+    def curves(self, *, epoch: int, epochs: int) -> dict[str, float]:
+        """What else the curves of a training show of an epoch, {"level": 0.6} for example."""
+        return {}
+
+    def reseed(self, model: nn.Module, seed: int) -> None:
+        """Start the model's own random numbers anew, where it draws some; called before every epoch and cell."""
+
+    def preprocess(self, default: str) -> str:
+        """What is done to a test image first, as a preprocessor's name; `default` is the run's ViRoLBI."""
+        return default
+
+
+@preprocessors.base_class
+class Preprocessor(nn.Module):
+    """An image → image map at test time: [B,C,H,W] float32 in [0,1] to the same, per image, deterministic.
+
+    `gradient` says how an attacker who knows the defense gets through it: "exact" where autograd gives the true
+    derivative, "bpda" where `forward` carries a surrogate (Athalye et al. 2018).
+    """
+
+    gradient: ClassVar[Gradient] = "exact"
+    gradients: ClassVar[tuple[str, ...]] = ()
+    """The names of several ways through, the usual one first, where `through` has them; attackers try them all."""
+    costly: ClassVar[tuple[str, ...]] = ()
+    """Those of them that the preset `quick` leaves out unless they are asked for."""
+    version: ClassVar[int] = 1
+    """Raised when a change of code changes numbers; part of every cell's identity."""
+    label: str
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """`gradients`, or the one there is."""
+        return self.gradients or (self.gradient,)
+
+    def through(self, gradient: str) -> nn.Module:
+        """The same map with the derivative of that name, one of `ways`."""
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # pragma: no cover - every subclass overrides it
+        """The preprocessed images."""
+        return images
+
+
+class _Identity(torch.autograd.Function):
+    """Forward: what was computed. Backward: as if nothing had been done."""
+
+    @staticmethod
+    def forward(ctx: Any, images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+        return result.clone()
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return slope, None
+
+
+def bpda_identity(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """`result`, with the gradient of the identity with respect to `images` (Athalye et al. 2018).
+
+    For a preprocessor without a useful derivative: compute `result` however you like, return this.
+    """
+    return _Identity.apply(images, result.detach())

@@ -1,0 +1,1 @@
+"""One run: options resolved, cells planned, images perturbed, models scored, predictions recorded."""

@@ -1,0 +1,1 @@
+"""The records of one or several runs, merged into what a report shows."""

@@ -1,0 +1,143 @@
+"""The paper's numbers (arXiv 2409.18419, data/paper_tables.csv) and how far its setting is from a cell's."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..collect.cells import Cell, base_name
+from ..tables.base import Estimate, PaperNumber
+
+SOURCE = "arXiv 2409.18419"
+FAMILIES = ("cifar10", "cifar100", "imagenet100")
+BACKBONES = ("resnet18", "resnet50", "vit_tiny")
+PRETRAINED = ("resnet50", "vit_tiny")
+"""Those the paper fine-tuned from pretrained weights; ResNet-18 it trained from scratch."""
+DEFENSES = ("vanilla", "blur", "tv_layer", "pni", "virolbi_fixed", "virolbi_iterative")
+_DATA = Path(__file__).parent / "data" / "paper_tables.csv"
+_LEVELS = {"imagenet100": "level=0.3"}
+"""The parameters of the paper's ViRoLBI where they are not the defaults (ν = 1, level 0.6), by data set."""
+
+DIFFERENCES = {
+    "backbone": "another network (ResNet-18, on ImageNet100 ResNet-50; of ViT-tiny the one with 16-pixel patches)",
+    "pretraining": "other initial weights (ResNet-50's and ViT-tiny's pretrained, ResNet-18's not)",
+    "data": "the original images",
+    "training": "its own full training",
+    "preprocessing": "other preprocessing (ViRoLBI with ν = 1 at level 0.6, on ImageNet100 0.3; blur for Blur)",
+    "corruptions": "the published corrupted files",
+    "severities": "other severities (1–5, on ImageNet100 1–2)",
+    "epsilon": "ε on normalised images",
+    "radius": "a radius r that it does not state",
+}
+COMPARISON = (
+    "after it ours − the paper's, and ✓ where our interval covers the paper's number (whose own uncertainty is left "
+    "out), else ✗; in parentheses where settings differ (†), so that it neither confirms nor refutes the paper."
+)
+UNSTATED = "The paper does not say whether it preprocessed here; its numbers stand in the rows without."
+
+
+class Position(NamedTuple):
+    """Where a number stands in the paper: the tables to look in, in turn, and the condition's name there."""
+
+    tables: tuple[int, ...]
+    condition: str
+
+
+def paper_number(
+    cells: Sequence[Cell], position: Position, differences: Iterable[str] = (), *, defense: str | None = None
+) -> PaperNumber | None:
+    """The paper's accuracy beside the cells of one place, None where it has no such setting.
+
+    A defense with parameters of its own is not the paper's and has none, unless `defense` says which it is. A
+    backbone stands beside the paper's of that name whatever its parameters, one the paper did not use beside its
+    residual network. What differs is listed: what does so in any of the cells, and the differences given.
+    """
+    cell = cells[0]
+    defense = defense or papers_defense(cell)
+    base = base_name(cell.backbone)
+    backbone = base if base in BACKBONES else _residual(cell.family)
+    for preprocess in ("yes",) if cell.preprocessed else ("no", "unstated"):
+        for table in position.tables:
+            key = (table, backbone, cell.family, position.condition, preprocess, defense)
+            if key in _numbers():
+                return PaperNumber(_numbers()[key], (*_differences(cells, backbone), *differences))
+    return None
+
+
+def clean_accuracies(family: str) -> dict[float, float]:
+    """The paper's clean accuracy in percent by the level trained at (Tables 5 and 6); at level 1.0 Vanilla's."""
+    found = (
+        (re.fullmatch(r"sparsity=(\d\.\d)", str(condition)), accuracy)
+        for (table, _, dataset, condition, _, _), accuracy in _numbers().items()
+        if table in (5, 6) and dataset == family
+    )
+    return {float(level[1]): accuracy for level, accuracy in found if level}
+
+
+def explain(estimates: Iterable[Estimate], note: str = "") -> list[str]:
+    """The caption's sentences about the paper's numbers among these estimates, `note` after the source."""
+    papers = [estimate.paper for estimate in estimates if estimate.paper is not None]
+    if not papers:
+        return []
+    met = {difference for number in papers for difference in number.differences}
+    reasons = ", ".join(text for name, text in DIFFERENCES.items() if name in met)
+    sentences = [f"“paper”: {SOURCE}; {COMPARISON}", *([note] if note else [])]
+    return [*sentences, f"† The paper measured this with {reasons}."] if met else sentences
+
+
+def severity_difference(cells: Sequence[Cell]) -> list[str]:
+    """Whether a mean is over other severities than the paper's."""
+    theirs = {1, 2} if cells[0].family == "imagenet100" else {1, 2, 3, 4, 5}
+    return [] if {cell.severity for cell in cells} == theirs else ["severities"]
+
+
+def _residual(family: str) -> str:
+    return "resnet50" if family == "imagenet100" else "resnet18"
+
+
+def _differences(cells: Sequence[Cell], backbone: str) -> list[str]:
+    met = {name for cell in cells for name, differs in _compared(cell, backbone).items() if differs}
+    return [name for name in DIFFERENCES if name in met]
+
+
+def _compared(cell: Cell, backbone: str) -> dict[str, bool]:
+    base, _, given = cell.backbone.partition(":")
+    parameters = set(given.split(",")) - {""}
+    pretrained = "pretrained=true" in parameters
+    return {
+        "backbone": base != backbone or bool(parameters - {"pretrained=true"}),
+        "pretraining": base == backbone and pretrained != (base in PRETRAINED),
+        "data": cell.dataset != cell.family,
+        "training": cell.altered or cell.preset != "paper",
+        "preprocessing": cell.preprocessed and not papers_preprocessing(cell),
+        "corruptions": cell.source == "generated",
+        "epsilon": cell.epsilon_space == "pixel",
+    }
+
+
+def papers_defense(cell: Cell) -> str | None:
+    """Which of the paper's defenses it is, "virolbi_fixed"; None where it has parameters of its own."""
+    base, _, parameters = cell.defense.partition(":")
+    return base if parameters == (_LEVELS.get(cell.family, "") if base.startswith("virolbi_") else "") else None
+
+
+def papers_preprocessing(cell: Cell) -> bool:
+    """Whether the test image was preprocessed as in the paper."""
+    if base_name(cell.defense) == "blur":
+        return cell.preprocess == "blur"
+    name, _, parameters = cell.preprocess.partition(":")
+    return name == "virolbi" and parameters == _LEVELS.get(cell.family, "")
+
+
+@functools.cache
+def _numbers() -> dict[tuple[int | str | None, ...], float]:
+    with _DATA.open(encoding="utf-8", newline="") as file:
+        return {_key(row): float(row["accuracy"]) for row in csv.DictReader(file)}
+
+
+def _key(row: dict[str, str]) -> tuple[int | str | None, ...]:
+    return int(row["table"]), row["backbone"], row["dataset"], row["condition"], row["preprocess"], row["defense"]

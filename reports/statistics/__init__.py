@@ -1,0 +1,1 @@
+"""From cells to estimates: accuracies, intervals, paired differences."""

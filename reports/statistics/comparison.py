@@ -1,0 +1,120 @@
+"""The difference between two sides of a claim: per image, over all conditions and seeds that both were scored under."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.metrics import Difference, bootstrap_difference, mcnemar, robust_correct, show_epsilon
+
+from ..collect.cells import Cell, Cells, base_name
+from ..paper.claims import EPSILON, Comparison, Side
+from ..paper.numbers import papers_defense, papers_preprocessing
+from .estimates import RESAMPLING_SEED
+
+PAPERS_SPACE = "normalized"
+MCNEMAR, BOOTSTRAP = "McNemar", "bootstrap"
+Scored = Mapping[int, Mapping[Hashable, Mapping[Hashable, list[Cell]]]]
+"""By seed, condition and attack: the cells, several where an attack took several ways through the preprocessing."""
+
+
+class Measured(NamedTuple):
+    """A comparison's difference, as shares, which test its p-value is from, and the cells it is of."""
+
+    difference: Difference
+    test: str
+    images: int
+    used: tuple[Cell, ...]
+
+
+def measure(cells: Cells, members: Sequence[Cell], comparison: Comparison) -> Measured | None:
+    """The difference among comparable cells, None where the sides share nothing that was run.
+
+    Each image's difference is averaged over the conditions, then over the seeds, that both sides have. A single
+    condition and seed is tested by McNemar's exact test, a mean by a paired bootstrap over images.
+    """
+    sides = [_of_side(members, side) for side in (comparison.first, comparison.second)]
+    pools = {_pool(cell) for cell in sides[0]} & {_pool(cell) for cell in sides[1]}
+    for pool in sorted(pools, reverse=True):
+        first, second = (_scored([cell for cell in side if _pool(cell) == pool]) for side in sides)
+        if pairs := _pairs(first, second):
+            return _tested(cells, pairs, comparison.claimed)
+    return None
+
+
+def _of_side(members: Sequence[Cell], side: Side) -> list[Cell]:
+    """Its cells, those preprocessed in another way than the paper's left out."""
+    found = [cell for cell in members if _is_of(cell, side)]
+    return [cell for cell in found if papers_preprocessing(cell)] if side.preprocessed else found
+
+
+def _is_of(cell: Cell, side: Side) -> bool:
+    defense = cell.defense if ":" in side.defense else papers_defense(cell)
+    scored = (defense, base_name(cell.suite), cell.preprocessed, cell.threat)
+    return scored == (side.defense, side.suite, side.preprocessed, side.threat) and _is_at(cell, side.conditions)
+
+
+def _is_at(cell: Cell, conditions: Sequence[str]) -> bool:
+    if cell.threat:
+        return cell.epsilon is not None and show_epsilon(cell.epsilon) == EPSILON and cell.norm.lower() == "linf"
+    return not conditions or cell.condition in conditions
+
+
+def _pool(cell: Cell) -> tuple[bool, int, str, str]:
+    """What cells must share to be compared; of several pools the highest counts.
+
+    That is first one with ε where the paper measures it, then the one with the most images.
+    """
+    return cell.epsilon_space == PAPERS_SPACE, cell.n_images, cell.suite, cell.epsilon_space
+
+
+def _scored(found: Sequence[Cell]) -> Scored:
+    scored: dict[int, dict[Hashable, dict[Hashable, list[Cell]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for cell in found:
+        condition = cell.epsilon if cell.threat else (cell.condition, cell.severity, cell.source)
+        scored[cell.seed][condition][cell.attack, cell.stage].append(cell)
+    return scored
+
+
+Pairs = list[list[tuple[list[Cell], list[Cell]]]]
+"""By seed and condition, the cells of each side; several where an image must be right in all of them."""
+
+
+def _pairs(first: Scored, second: Scored) -> Pairs:
+    pairs: Pairs = []
+    for seed in sorted(first.keys() & second.keys()):
+        found = []
+        for condition in sorted(first[seed].keys() & second[seed].keys(), key=str):
+            sides = first[seed][condition], second[seed][condition]
+            attacks = sides[0].keys() & sides[1].keys()
+            if attacks:
+                found.append((_under(sides[0], attacks), _under(sides[1], attacks)))
+        if found:
+            pairs.append(found)
+    return pairs
+
+
+def _under(by_attack: Mapping[Hashable, list[Cell]], attacks: Iterable[Hashable]) -> list[Cell]:
+    return [cell for attack in attacks for cell in by_attack[attack]]
+
+
+def _tested(cells: Cells, pairs: Pairs, claimed: tuple[float, float]) -> Measured:
+    outcomes = [[(_right(cells, a), _right(cells, b)) for a, b in seed] for seed in pairs]
+    by_seed = [np.mean([a.astype(float) - b for a, b in seed], axis=0) for seed in outcomes]
+    differences = np.mean(by_seed, axis=0)
+    used = tuple(cell for seed in pairs for sides in seed for side in sides for cell in side)
+    found = bootstrap_difference(differences, np.random.default_rng(RESAMPLING_SEED), claimed=claimed)
+    if len(pairs) == 1 and len(pairs[0]) == 1 and 0.0 in claimed:
+        exact = mcnemar(*outcomes[0][0]).p_value
+        return Measured(found._replace(p_value=exact), MCNEMAR, len(differences), used)
+    return Measured(found, BOOTSTRAP, len(differences), used)
+
+
+def _right(cells: Cells, chosen: Sequence[Cell]) -> np.ndarray:
+    """Which images are right in all of these cells."""
+    return robust_correct([cells.correct(cell) for cell in chosen])

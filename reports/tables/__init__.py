@@ -1,0 +1,1 @@
+"""One file a table, and the engine that lays them out."""

@@ -1,0 +1,197 @@
+"""The masking checks: whether adaptive attacks found what there is, or a defense hides its gradient from them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from harness.metrics import mcnemar, robust_correct, show_epsilon, wilson
+from harness.registry import tables
+
+from ..collect.cells import Cell, Cells, base_name
+from .base import Finding, Table
+from .captions import epsilon_spaces, provenance
+from .layout import Label, Place, assemble, backbone_label, preprocess_label
+
+PASS, FAIL, NOT_RUN = "pass", "FAIL", "not run"
+SIGNIFICANT = 0.05
+"""The p-value from which on one attack counts as weaker than another on the same images."""
+NOTHING_LEFT = 0.05
+"""Accuracy that may be left at the largest ε."""
+ZERO_GRADIENTS, GRADIENT_WINS = 0.01, 0.9
+"""Share of images that may have no gradient at all, and that must lose more along it than at random."""
+CAPTION = (
+    "Checks on adaptive attacks (L∞) after Athalye et al. 2018 and Carlini et al. 2019. Comparisons at one ε are "
+    "paired: a check fails when the attack that should be stronger leaves significantly more images right "
+    f"(McNemar's test, p < {SIGNIFICANT}); more effort, when it leaves less than the interval of PGD-20 reaches down "
+    "to. A defense that fails hides its gradient from these attacks, and its adaptive accuracy is too high."
+)
+
+Check = Callable[[Cells, Sequence[Cell]], Finding | None]
+
+
+@tables.register("masking")
+class MaskingChecks:
+    """Pass or fail of every masking check, with the figures behind it; from the suite `masking`."""
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table, None when the suite was not run."""
+        found: dict[Place, list[Cell]] = defaultdict(list)
+        chosen = [cell for cell in cells.of_suite("masking") if cell.preprocessed]
+        preprocess = preprocess_label(chosen)
+        for cell in chosen:
+            row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), preprocess(cell))
+            found[Place(row, cell.group, cell.defense)].append(cell)
+        places = {
+            place._replace(row=(*place.row, Label((number,), title))): finding
+            for place, members in found.items()
+            for number, (title, check) in enumerate(CHECKS)
+            if (finding := check(cells, members)) is not None
+        }
+        if not places:
+            return None
+        return assemble(
+            places,
+            name="masking",
+            title="Gradient masking checks",
+            caption=[CAPTION, f"ε in {epsilon_spaces(chosen)} space.", *provenance(cells, chosen)],
+            row_header=("backbone", "seed", "preprocess", "check"),
+        )
+
+
+def vanishes(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+    """Accuracy under PGD is gone at the largest ε."""
+    curve = _curve(members, "pgd")
+    if not curve:
+        return None
+    epsilon, last = max(curve.items())
+    accuracy = last.n_correct / last.n_images
+    return _finding(accuracy <= NOTHING_LEFT, f"{_percent(accuracy)} left at {show_epsilon(epsilon)}")
+
+
+def steps_help(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+    """Many steps leave no more than one, at any ε."""
+    many, one = _curve(members, "pgd"), _curve(members, "fgsm")
+    shared = sorted(many.keys() & one.keys())
+    if not shared:
+        return None
+    worse = [epsilon for epsilon in shared if _is_weaker(cells, [many[epsilon]], [one[epsilon]])]
+    at = max(shared, key=lambda epsilon: many[epsilon].n_correct - one[epsilon].n_correct)
+    closest = f"PGD {_accuracy(many[at])}, FGSM {_accuracy(one[at])} at {show_epsilon(at)}"
+    return _finding(not worse, f"{closest}; {len(shared) - len(worse)} of {len(shared)} radii")
+
+
+def beats_black_box(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+    """With the gradient no more is left than without one (Square)."""
+    return _compare(cells, members, [cell for cell in members if base_name(cell.attack) == "square"], "Square")
+
+
+def beats_transfer(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+    """With the gradient no more is left than by another model's examples; not run where there was no other."""
+    others = [cell for cell in members if cell.threat == "transfer"]
+    if not others:
+        return Finding(verdict=NOT_RUN, evidence="needs another network: --transfer-from")
+    return _compare(cells, members, others, "transfer")
+
+
+def effort_is_enough(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+    """More steps and restarts, and a step that settles itself (APGD), do not change the answer."""
+    usual = _at_the_radius(members, "pgd")
+    more = [c for c in _adaptive(members) if base_name(c.attack) == "apgd" or c.attack.startswith("pgd:")]
+    if usual is None or not more:
+        return None
+    least = min(more, key=lambda cell: cell.n_correct)
+    low = wilson(usual.n_correct, usual.n_images).low
+    return _finding(
+        least.n_correct / least.n_images >= low, f"PGD-20 {_accuracy(usual)}, {least.attack} {_accuracy(least)}"
+    )
+
+
+def has_gradient(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+    """The gradient is not zero."""
+    measured = _measures(members)
+    if "zero_gradients" not in measured:
+        return None
+    images, components = measured["zero_gradients"], measured["zero_components"]
+    return _finding(
+        images <= ZERO_GRADIENTS, f"zero for {_percent(images)} of images, in {_percent(components)} of components"
+    )
+
+
+def leads_uphill(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+    """The margin shrinks more along the gradient than in random directions."""
+    measured = _measures(members)
+    if "gradient_wins" not in measured:
+        return None
+    wins = measured["gradient_wins"]
+    return _finding(wins >= GRADIENT_WINS, f"on {_percent(wins)} of images more than in 5 random directions")
+
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("nothing left at large ε", vanishes),
+    ("many steps ≤ one step", steps_help),
+    ("white box ≤ black box", beats_black_box),
+    ("white box ≤ transfer", beats_transfer),
+    ("more effort, same answer", effort_is_enough),
+    ("there is a gradient", has_gradient),
+    ("it leads uphill", leads_uphill),
+)
+
+
+def _compare(cells: Cells, members: Sequence[Cell], others: Sequence[Cell], name: str) -> Finding | None:
+    """The worst case over the white-box attacks at one radius against another attack's."""
+    if not others:
+        return None
+    other = others[0]
+    white = [
+        c for c in _adaptive(members) if c.epsilon == other.epsilon and base_name(c.attack) in ("pgd", "apgd", "fgsm")
+    ]
+    if not white:
+        return None
+    left = robust_correct([cells.correct(cell) for cell in white]).mean()
+    holds = not _is_weaker(cells, white, [other])
+    return _finding(
+        holds, f"white box {_percent(left)}, {name} {_accuracy(other)} at {show_epsilon(other.epsilon or 0)}"
+    )
+
+
+def _is_weaker(cells: Cells, attacks: Sequence[Cell], others: Sequence[Cell]) -> bool:
+    """Whether attacks leave significantly more images right than others do, each by its worst case."""
+    left, others_left = (robust_correct([cells.correct(cell) for cell in part]) for part in (attacks, others))
+    test = mcnemar(left, others_left)
+    return test.b > test.c and test.p_value < SIGNIFICANT
+
+
+def _adaptive(members: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in members if cell.threat == "adaptive"]
+
+
+def _curve(members: Sequence[Cell], attack: str) -> dict[float, Cell]:
+    return {cell.epsilon: cell for cell in _adaptive(members) if cell.attack == attack and cell.epsilon}
+
+
+def _at_the_radius(members: Sequence[Cell], attack: str) -> Cell | None:
+    """The cell of an attack at the radius at which the attacks are compared."""
+    probes = {c.epsilon for c in _adaptive(members) if base_name(c.attack) in ("landscape", "square", "apgd")}
+    curve = _curve(members, attack)
+    return next((curve[epsilon] for epsilon in probes if epsilon in curve), None)
+
+
+def _measures(members: Sequence[Cell]) -> dict[str, float]:
+    found = [json.loads(cell.details or "{}").get("measures", {}) for cell in members if cell.attack == "landscape"]
+    return found[0] if found else {}
+
+
+def _finding(holds: bool | np.bool_, evidence: str) -> Finding:
+    return Finding(verdict=PASS if holds else FAIL, evidence=evidence)
+
+
+def _accuracy(cell: Cell) -> str:
+    return _percent(cell.n_correct / cell.n_images)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,56 @@
+"""Table 3: low resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from harness.registry import tables
+
+from ..collect.cells import Cell, Cells
+from ..paper.numbers import UNSTATED, Position, paper_number
+from ..statistics.estimates import mean_accuracy
+from .base import PaperNumber, Table
+from .captions import common
+from .layout import Label, assemble, backbone_label, fill, preprocess_label
+
+
+@tables.register("table3")
+class LowResolution:
+    """Table 3: low resolution per scale factor, without and with preprocessing."""
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table, None when low resolution was not run."""
+        chosen = cells.of_suite("low_resolution")
+        if not chosen:
+            return None
+        preprocess = preprocess_label(chosen)
+        places = fill(
+            cells,
+            chosen,
+            row=lambda cell: (backbone_label(cell), _scale_label(cell), preprocess(cell)),
+            combine=mean_accuracy,
+            paper=_paper,
+        )
+        return assemble(
+            places,
+            name="table3",
+            title="Low resolution (Table 3 of the paper)",
+            caption=[
+                "Scale: side of the image that is kept over side of the image.",
+                *common(cells, chosen, places, paper_note=UNSTATED),
+            ],
+            row_header=("backbone", "scale", "preprocess"),
+        )
+
+
+def _scale_label(cell: Cell) -> Label:
+    text = cell.condition.removeprefix("scale=")
+    try:
+        return Label((float(Fraction(text)),), text)
+    except (ValueError, ZeroDivisionError):
+        return Label((float("inf"),), text)
+
+
+def _paper(members: Sequence[Cell]) -> PaperNumber | None:
+    return paper_number(members, Position((3,), members[0].condition))

@@ -1,0 +1,64 @@
+"""Table 4: low- and high-frequency parts of the images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from harness.registry import tables
+
+from ..collect.cells import Cell, Cells
+from ..paper.numbers import UNSTATED, Position, paper_number
+from ..statistics.estimates import mean_accuracy
+from .base import PaperNumber, Table
+from .captions import common
+from .layout import Label, assemble, backbone_label, fill, preprocess_label
+
+CLIPPED = "Before preprocessing, the parts are clipped to [0,1]."
+_CONDITION = re.compile(r"(low|high) r=(\d+(?:\.\d+)?)")
+
+
+@tables.register("table4")
+class FrequencyParts:
+    """Table 4: low- and high-frequency parts of the images; the rows of cut-off `radius` come first."""
+
+    def __init__(self, *, radius: float = 6) -> None:
+        self.radius = radius
+
+    def build(self, cells: Cells) -> Table | None:
+        """The table, None when the frequency suite was not run."""
+        chosen = cells.of_suite("frequency")
+        if not chosen:
+            return None
+        preprocess = preprocess_label(chosen)
+        places = fill(
+            cells,
+            chosen,
+            row=lambda cell: (backbone_label(cell), *self._labels(cell), preprocess(cell)),
+            combine=mean_accuracy,
+            paper=self._paper,
+        )
+        return assemble(
+            places,
+            name="table4",
+            title="Low- and high-frequency parts (Table 4 of the paper)",
+            caption=[
+                "r: cut-off radius around the zero frequency.",
+                *([CLIPPED] if any(cell.preprocessed for cell in chosen) else []),
+                *common(cells, chosen, places, paper_note=UNSTATED),
+            ],
+            row_header=("backbone", "r", "part", "preprocess"),
+        )
+
+    def _labels(self, cell: Cell) -> tuple[Label, Label]:
+        found = _CONDITION.fullmatch(cell.condition)
+        if found is None:
+            return Label((2, 0.0), ""), Label((2,), cell.condition)
+        radius = float(found[2])
+        return Label((int(radius != self.radius), radius), found[2]), Label((int(found[1] == "low"),), found[1])
+
+    def _paper(self, members: Sequence[Cell]) -> PaperNumber | None:
+        found = _CONDITION.fullmatch(members[0].condition)
+        if found is None or float(found[2]) != self.radius:
+            return None
+        return paper_number(members, Position((4,), found[1]), ["radius"])

@@ -1,0 +1,91 @@
+"""The diagnose command: through the real command line, on a model trained in seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cache import ArrayCache
+from harness.config import RunConfig
+from harness.evaluation.runner import run
+from harness.records.database import Records
+
+QUICK = ("--limit", "6", "--steps", "2", "--restarts", "1", "--queries", "3")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    config = RunConfig(
+        defenses=("blur", "vanilla"), suites=("clean",), epochs=1, train_limit=64, limit=4, device="cpu", out=folder
+    )
+    run(config, ArrayCache(folder / "cache"))
+    return next((folder / "checkpoints").glob("*blur*.pt"))
+
+
+def diagnose(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", "diagnose", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_the_checks_are_printed_written_and_drawn(trained: Path, tmp_path: Path) -> None:
+    first = diagnose("--checkpoint", trained, "--out", tmp_path, *QUICK)
+
+    assert first.returncode == 0, first.stderr
+    assert "Gradient masking checks" in first.stdout
+    for check in ("nothing left at large ε", "many steps ≤ one step", "there is a gradient"):
+        assert check.split()[0] in first.stdout
+    text = (tmp_path / "tables" / "masking.csv").read_text()
+    assert text.count("pass") + text.count("FAIL") == 6
+    assert "white box ≤ transfer,shapes,blur,not run,needs another network: --transfer-from" in text
+    assert "not run" in first.stdout
+    pictures = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert pictures.keys() == {f"masking.{ending}" for ending in ("png", "pdf", "svg", "md")}
+
+    again = diagnose("--checkpoint", trained, "--out", tmp_path, *QUICK)
+
+    assert again.returncode == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()} == pictures
+    with Records.open(tmp_path) as records:
+        frame = records.frame()
+    assert set(frame.defense) == {"blur"}
+    assert len(frame) == 8 * 2 + 5
+
+
+def test_the_preprocessing_and_the_source_may_be_chosen(trained: Path, tmp_path: Path) -> None:
+    source = next(trained.parent.glob("*vanilla*.pt"))
+    done = diagnose(
+        *("--checkpoint", trained, "--out", tmp_path, *QUICK, "--transfer-from", source),
+        *("--preprocess", "virolbi:level=0.3", "--gradient", "identity", "--epsilon", "0.1"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    with Records.open(tmp_path) as records:
+        frame = records.frame()
+    assert set(frame[frame.threat == "adaptive"].gradient) == {"identity"}
+    assert set(frame[frame.preprocess != "none"].preprocess) == {"virolbi:level=0.3"}
+    assert set(frame[frame.threat == "transfer"].epsilon) == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--checkpoint", "nowhere.pt"], "expected a checkpoint file, found none at nowhere.pt"),
+        (["--checkpoint", "TRAINED", "--epsilon", "0"], "--epsilons must be above 0 and at most 1"),
+        (["--checkpoint", "TRAINED", "--limit", "0"], "--limit must be 1 or more"),
+        (["--checkpoint", "TRAINED", "--gradient", "unrolled"], "gradient must be one of the preprocessor's exact"),
+        (["--checkpoint", "TRAINED", "--queries", "0"], "queries must be 1 or more, got 0"),
+        (["--checkpoint", "TRAINED", "--gradient", "straight"], "unknown gradient 'straight'"),
+        (["--checkpoint", "TRAINED", "--dataset", "cifar10"], "cifar10 expects its files in data"),
+        ([], "Missing option '--checkpoint'"),
+    ],
+)
+def test_mistakes_are_one_line(options, message, trained: Path, tmp_path: Path) -> None:
+    done = diagnose(*[str(trained) if option == "TRAINED" else option for option in options], "--out", tmp_path)
+
+    assert done.returncode == 2, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,427 @@
+"""Threat models through the runner: which model is attacked, by which way, and what stages take over."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness.attacks import autoattack
+from harness.attacks.base import Attack
+from harness.cache import ArrayCache
+from harness.config import RunConfig
+from harness.contracts.defense import Defense, Preprocessor
+from harness.errors import UserError
+from harness.evaluation import runner
+from harness.evaluation.jobs import cell_of
+from harness.evaluation.planner import _same_transfer, other_model
+from harness.evaluation.runner import Outcome, Runner, open_workshop, run
+from harness.models.modules import NormalizedModel
+from harness.models.sources import Subject
+from harness.records.database import Records
+from harness.registry import Entry, Registry, attacks, defenses, preprocessors
+from harness.suites.base import SuiteContext
+from harness.types import Condition
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> RunConfig:
+    return RunConfig(
+        defenses=("vanilla",),
+        suites=("adversarial",),
+        attacks=("fgsm",),
+        epsilons=(8 / 255,),
+        epochs=1,
+        train_limit=64,
+        limit=12,
+        device="cpu",
+        out=tmp_path / "out",
+    )
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ArrayCache:
+    return ArrayCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch):
+    def add(where: Registry, name: str, made: type) -> None:
+        where.names()
+        monkeypatch.setitem(where._entries, name, Entry(name, made, f"{__file__}:{name}"))
+
+    return add
+
+
+def recorded(folder: Path) -> dict[tuple[str, ...], np.ndarray]:
+    """Predictions by defense, threat, condition and whether there was preprocessing."""
+    with Records.open(folder) as records:
+        frame = records.frame()
+        rows = zip(frame.identity, frame.defense, frame.threat, frame.condition, frame.preprocess, strict=True)
+        return {
+            (defense, threat, condition, "raw" if preprocess == "none" else "preprocessed"): records.predictions(key)
+            for key, defense, threat, condition, preprocess in rows
+        }
+
+
+class Spy(Attack):
+    """Returns white images and remembers what it was given."""
+
+    name = "spy"
+    seen: list[tuple[nn.Module, np.ndarray]] = []  # noqa: RUF012 (emptied by the test)
+
+    def __call__(self, model, images, labels, budget, *, seed, indices):
+        Spy.seen.append((model, indices))
+        return budget.clip(torch.ones_like(images), images)
+
+
+@pytest.fixture
+def spy(register):
+    Spy.seen = []
+    register(attacks, "spy", Spy)
+    return Spy.seen
+
+
+def test_each_threat_attacks_its_own_model(small: RunConfig, cache: ArrayCache, spy) -> None:
+    chosen = dataclasses.replace(small, defenses=("vanilla", "blur"), attacks=("spy",))
+
+    with Records.open(chosen.out, write=True) as records:
+        at_work = Runner(open_workshop(chosen, cache), records)
+        plain, blurred = (at_work.prepare(label, 0) for label in ("vanilla", "blur"))
+        for piece in at_work.planner.plan(runner.suites.create("adversarial"), [plain, blurred]):
+            at_work.evaluate(piece)
+
+    attacked = [model for model, _ in spy]
+    assert len(attacked) == 7
+    assert attacked[0] is plain.model
+    assert attacked[1] is blurred.model  # the transfer to vanilla comes from the only other one
+    assert [type(part).__name__ for part in attacked[2:4]] == ["Pipeline"] * 2  # two of ViRoLBI's ways
+    assert attacked[4] is blurred.model
+    assert attacked[5] is plain.model
+    assert attacked[6].model is blurred.model
+
+
+def test_a_transfer_is_scored_on_the_target_and_known_by_its_source(small: RunConfig, cache: ArrayCache) -> None:
+    chosen = dataclasses.replace(small, defenses=("vanilla", "blur"), suites=("adversarial:threats=bare/transfer",))
+
+    first = run(chosen, cache)
+    again = run(chosen, cache)
+    alone = run(dataclasses.replace(chosen, defenses=("blur",)), cache)
+
+    assert first == Outcome(evaluated=8, skipped=0, failed=0)
+    assert again.evaluated == 0
+    assert alone == Outcome(evaluated=0, skipped=2, failed=0)  # nobody else to attack: no transfer
+    with Records.open(chosen.out) as records:
+        frame = records.frame()
+    sources = frame[frame.threat == "transfer"].groupby("defense").transfer_from.first().to_dict()
+    assert sources == {"vanilla": "blur", "blur": "vanilla"}
+
+
+def test_what_is_made_on_one_source_is_shown_to_all_it_is_meant_for(
+    small: RunConfig, cache: ArrayCache, tmp_path: Path, spy
+) -> None:
+    run(dataclasses.replace(small, suites=("clean",), out=tmp_path / "source"), cache)
+    source = next((tmp_path / "source" / "checkpoints").glob("*.pt"))
+    chosen = dataclasses.replace(
+        small, attacks=("pgd",), suites=("adversarial:threats=transfer",), transfer_from=source
+    )
+    last_alone = dataclasses.replace(chosen, defenses=("tv_layer",))
+    together = dataclasses.replace(chosen, defenses=("blur", "pni", "tv_layer"), out=tmp_path / "three")
+
+    run(last_alone, cache)
+    outcome = run(together, cache)
+    run(dataclasses.replace(together, attacks=("spy",)), cache)
+
+    assert outcome == Outcome(evaluated=6, skipped=0, failed=0)
+    found, expected = recorded(together.out), recorded(last_alone.out)
+    for key, predictions in expected.items():  # who else is scored on the examples does not change them
+        np.testing.assert_array_equal(found[key], predictions)
+    assert len(spy) == 1
+    assert run(dataclasses.replace(together, out=last_alone.out), cache) == Outcome(evaluated=4, skipped=2, failed=0)
+
+
+def test_only_targets_of_one_seed_and_one_measure_share_a_transfer() -> None:
+    def target(seed: int = 0, std: float = 0.25, digest: str = "a") -> Subject:
+        return SimpleNamespace(seed=seed, model=NormalizedModel(nn.Identity(), (0.5,), (std,)), digest=digest)
+
+    def key(subject: Subject, after: Condition | None = None, **parameters: object) -> tuple[str, ...]:
+        condition = Condition("fgsm", parameters={"epsilon": 0.1, **parameters}, threat="transfer", after=after)
+        return _same_transfer(condition, target(digest="source"), subject)
+
+    plain, bare = target(), SimpleNamespace(seed=0, model=nn.Identity(), digest="bare")
+    assert key(plain) == key(target(digest="b"))
+    others = [key(target(seed=1)), key(target(std=0.2)), key(plain, epsilon=0.2), key(bare)]
+    assert len({key(plain), *others}) == 5
+    first = Condition("first")
+    assert key(plain, first) != key(target(digest="b"), first)  # what a stage left is known of one target alone
+
+
+def test_the_source_may_be_a_checkpoint(small: RunConfig, cache: ArrayCache, tmp_path: Path) -> None:
+    run(dataclasses.replace(small, defenses=("blur",), suites=("clean",), out=tmp_path / "source"), cache)
+    checkpoint = next((tmp_path / "source" / "checkpoints").glob("*.pt"))
+    chosen = dataclasses.replace(small, suites=("adversarial:threats=transfer",), transfer_from=checkpoint)
+
+    assert run(chosen, cache) == Outcome(evaluated=2, skipped=0, failed=0)
+
+    with Records.open(chosen.out) as records:
+        assert records.frame().transfer_from.unique().tolist() == ["blur"]
+
+
+def test_the_source_given_may_be_the_target_itself(small: RunConfig, cache: ArrayCache, capsys) -> None:
+    chosen = dataclasses.replace(small, defenses=("vanilla", "blur"), suites=("adversarial:threats=transfer",))
+    run(chosen, cache)
+    checkpoint = next((small.out / "checkpoints").glob("*vanilla*.pt"))
+    chosen = dataclasses.replace(chosen, transfer_from=checkpoint, out=tmp_out(small, "again"))
+
+    outcome = run(chosen, cache)
+
+    assert outcome == Outcome(evaluated=2, skipped=0, failed=0)
+    with Records.open(chosen.out) as records:
+        assert set(records.frame().defense) == {"blur"}
+    assert "vanilla (seed 0) is the model of --transfer-from itself: no transfer to it" in capsys.readouterr().err
+
+
+def test_a_source_of_another_backbone_is_shown_with_it(small: RunConfig, cache: ArrayCache) -> None:
+    run(dataclasses.replace(small, suites=("clean",), backbone="resnet_mid", out=tmp_out(small, "source")), cache)
+    checkpoint = next((tmp_out(small, "source") / "checkpoints").glob("*.pt"))
+    run(dataclasses.replace(small, suites=("adversarial:threats=transfer",), transfer_from=checkpoint), cache)
+
+    with Records.open(small.out) as records:
+        assert records.frame().transfer_from.unique().tolist() == ["vanilla (resnet_mid)"]
+
+
+def tmp_out(config: RunConfig, name: str) -> Path:
+    return config.out.with_name(name)
+
+
+def test_the_ball_is_the_targets_and_the_draws_are_the_sources(small: RunConfig, cache: ArrayCache) -> None:
+    with Records.open(small.out, write=True) as records:
+        at_work = Runner(open_workshop(dataclasses.replace(small, defenses=("vanilla", "pni")), cache), records)
+        plain, noisy = (at_work.prepare(label, 0) for label in ("vanilla", "pni"))
+        pieces = list(at_work.planner.plan(runner.suites.create("adversarial"), [plain, noisy]))
+
+    assert {id(piece.context.target) for piece in pieces} == {id(plain.model), id(noisy.model)}
+    draws = {(p.subjects[0].label, p.condition.threat, p.condition.parameters["draws"]) for p in pieces}
+    assert draws == {
+        ("vanilla", "bare", 1), ("vanilla", "transfer", 10), ("vanilla", "adaptive", 1),
+        ("pni", "bare", 10), ("pni", "transfer", 1), ("pni", "adaptive", 10),
+    }  # fmt: skip
+    cells = {
+        (p.subjects[0].label, p.condition.threat): cell_of(p, p.subjects[0], "none", at_work.workshop).spec
+        for p in pieces
+    }
+    assert {key for key, spec in cells.items() if "batch_size" not in spec} == {
+        ("vanilla", "bare"), ("vanilla", "adaptive"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("bare.pt", "does not name its defense. --transfer-from takes those that `train` and `run` keep"),
+        ("README.md", "is not a plain file of weights"),
+        ("nowhere.pt", "expected a checkpoint file, found none"),
+    ],
+)
+def test_a_source_that_is_none_is_refused_before_anything_is_trained(
+    small: RunConfig, cache: ArrayCache, tmp_path: Path, source: str, expected: str
+) -> None:
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "bare.pt")
+    (tmp_path / "README.md").write_text("words")
+
+    with pytest.raises(UserError, match=expected):
+        run(dataclasses.replace(small, transfer_from=tmp_path / source), cache)
+
+    assert not list(small.out.rglob("*.pt"))
+
+
+def test_a_model_is_not_its_own_source(small: RunConfig, cache: ArrayCache) -> None:
+    workshop = open_workshop(dataclasses.replace(small, defenses=("vanilla", "blur"), seeds=(0, 1)), cache)
+    subjects = [workshop.subject(label, seed) for label in ("blur", "vanilla") for seed in (0, 1)]
+
+    chosen = [other_model(subjects, target) for target in subjects]
+
+    assert [(other.defense.label, other.seed) for other in chosen] == [
+        ("vanilla", 0), ("vanilla", 1), ("vanilla", 1), ("vanilla", 0),
+    ]  # fmt: skip
+    assert other_model(subjects[:1], subjects[0]) is None
+
+
+def test_adaptive_attacks_try_every_way_through(small: RunConfig, cache: ArrayCache) -> None:
+    run(dataclasses.replace(small, suites=("adversarial:threats=adaptive",)), cache)
+    quick = ["fgsm eps=8/255", "fgsm via identity eps=8/255"]
+    assert sorted(condition for *_, condition, _ in recorded(small.out)) == quick
+
+    run(dataclasses.replace(small, suites=("adversarial:threats=adaptive,gradients=unrolled",)), cache)
+    assert sorted(condition for *_, condition, _ in recorded(small.out)) == [*quick, "fgsm via unrolled eps=8/255"]
+
+    context = SuiteContext(dataset=None, split=None, seed=0, gradients=("bpda", "identity", "unrolled"))
+    found = runner.suites.create("adversarial:threats=adaptive,attacks=fgsm").conditions(context)
+    assert {condition.parameters["gradient"] for condition in found} == {"bpda", "identity", "unrolled"}
+
+
+def test_a_way_may_be_chosen_and_one_there_is_not_is_refused(small: RunConfig, cache: ArrayCache) -> None:
+    suite = "adversarial:threats=adaptive,gradients=identity"
+    assert run(dataclasses.replace(small, suites=(suite,)), cache).evaluated == 1
+    assert run(dataclasses.replace(small, defenses=("blur",), suites=(suite,)), cache).evaluated == 1
+    wrong = dataclasses.replace(small, defenses=("blur",), suites=("masking:gradient=bpda",), out=tmp_out(small, "no"))
+    with pytest.raises(UserError, match="gradient must be one of the preprocessor's exact, got bpda"):
+        run(wrong, cache)
+    assert not (wrong.out / "checkpoints").exists()  # refused before it was trained
+    with pytest.raises(UserError, match=r"unknown gradient 'straight'.*Known: bpda, exact, identity, unrolled"):
+        run(dataclasses.replace(small, suites=("adversarial:gradients=straight",)), cache)
+
+
+# Stages
+
+
+class InStages(Attack):
+    """The first stage whitens the even images, the second blackens what it is given."""
+
+    name = "staged"
+    given: list[tuple[str, list[int]]] = []  # noqa: RUF012 (emptied by the test)
+
+    def __init__(self, *, stage: str = "") -> None:
+        self.stage = stage
+        self.stages = () if stage else ("white", "black")
+
+    def at(self, stage: str) -> Attack:
+        return InStages(stage=stage)
+
+    def __call__(self, model, images, labels, budget, *, seed, indices):
+        InStages.given.append((self.stage, indices.tolist()))
+        colour = torch.full_like(images, float(self.stage == "white"))
+        even = torch.from_numpy(indices % 2 == 0)[:, None, None, None]
+        return torch.where(even, colour, images) if self.stage == "white" else colour
+
+
+def test_a_stage_attacks_only_what_the_one_before_left(small: RunConfig, cache: ArrayCache, register) -> None:
+    InStages.given = []
+    register(attacks, "staged", InStages)
+    chosen = dataclasses.replace(small, attacks=("staged",), suites=("adversarial:threats=bare/adaptive",))
+
+    outcome = run(chosen, cache)
+
+    assert outcome.failed == 0
+    with Records.open(chosen.out) as records:
+        frame = records.frame().set_index(["threat", "condition", "preprocess"])
+        correct = {key: records.correct(identity) for key, identity in frame.identity.items()}
+        found = {key: records.predictions(identity) for key, identity in frame.identity.items()}
+    taken = [indices for stage, indices in InStages.given if stage == "black"]
+    for threat, preprocess in (("bare", "none"), ("adaptive", "virolbi")):
+        first, second = ((threat, f"staged {stage} eps=8/255", preprocess) for stage in ("white", "black"))
+        left = correct[first]
+        assert len(taken.pop(0)) == left.sum()
+        assert np.array_equal(found[second][~left], found[first][~left])
+        assert not (correct[second] & ~left).any()
+
+
+def test_an_interrupted_attack_goes_on_at_its_next_stage(small: RunConfig, cache: ArrayCache, register) -> None:
+    InStages.given = []
+    register(attacks, "staged", InStages)
+    chosen = dataclasses.replace(small, attacks=("staged",), suites=("adversarial:threats=bare",))
+    with Records.open(chosen.out, write=True) as records:
+        at_work = Runner(open_workshop(chosen, cache), records)
+        subject = at_work.prepare("vanilla", 0)
+        at_work.evaluate(next(iter(at_work.planner.plan(runner.suites.create(chosen.suites[0]), [subject]))))
+
+    outcome = run(chosen, cache)
+
+    assert outcome == Outcome(evaluated=2, skipped=2, failed=0)
+    assert [stage for stage, _ in InStages.given] == ["white", "black"]
+
+
+def test_a_stage_without_the_one_before_fails_with_that_reason(small: RunConfig, cache: ArrayCache, register) -> None:
+    class Failing(InStages):
+        def at(self, stage: str) -> Attack:
+            return Failing(stage=stage)
+
+        def __call__(self, *given, **more):
+            if self.stage == "white":
+                raise RuntimeError("no paint")
+            return super().__call__(*given, **more)
+
+    register(attacks, "staged", Failing)
+    chosen = dataclasses.replace(small, attacks=("staged",), suites=("adversarial:threats=bare",))
+
+    assert run(chosen, cache) == Outcome(evaluated=0, skipped=0, failed=4)
+    with Records.open(chosen.out) as records:
+        reasons = [reason for _, reason in records.failures()]
+    assert sum("no paint" in reason for reason in reasons) == 2
+    assert sum("the stage before it, staged white eps=8/255, was not scored" in reason for reason in reasons) == 2
+
+
+def test_autoattack_is_recorded_stage_by_stage(small: RunConfig, cache: ArrayCache, monkeypatch) -> None:
+    monkeypatch.setattr(autoattack, "evaluate", lambda _, images, *__, **___: autoattack.Found(images, ("odd",)))
+    chosen = dataclasses.replace(
+        small, attacks=("autoattack:version=rand",), suites=("adversarial:threats=bare",), limit=4
+    )
+
+    run(chosen, cache)
+
+    found = recorded(chosen.out)
+    assert sorted({condition for *_, condition, _ in found}) == [
+        "autoattack:version=rand apgd-ce eps=8/255",
+        "autoattack:version=rand apgd-dlr eps=8/255",
+    ]
+
+
+# What is said of a cell
+
+
+def test_an_attacks_flags_are_kept_with_the_cell(small: RunConfig, cache: ArrayCache, register) -> None:
+    class Doubtful(Spy):
+        def __call__(self, *given, **more):
+            self.flags = ("something is odd",)
+            return super().__call__(*given, **more)
+
+    register(attacks, "spy", Doubtful)
+    run(dataclasses.replace(small, attacks=("spy",), suites=("adversarial:threats=bare", "clean")), cache)
+
+    with Records.open(small.out) as records:
+        frame = records.frame()
+    flagged = frame.details.str.contains("something is odd")
+    assert flagged[frame.suite.str.startswith("adversarial")].all()
+    assert not flagged[frame.suite == "clean"].any()
+
+
+def test_the_preprocessing_can_be_chosen_for_any_defense(small: RunConfig, cache: ArrayCache) -> None:
+    chosen = dataclasses.replace(small, defenses=("vanilla", "blur"), suites=("clean",), preprocess="virolbi:nu=4")
+
+    run(chosen, cache)
+
+    with Records.open(chosen.out) as records:
+        found = records.frame()
+    assert set(found.preprocess) == {"none", "virolbi:nu=4"}
+    assert (found.preprocess == "virolbi:nu=4").sum() == 2
+
+
+class Doubling(Preprocessor):
+    """A preprocessor of two ways."""
+
+    gradients = ("one", "two")
+
+    def through(self, gradient: str):
+        return self
+
+
+def test_a_defenses_ways_come_from_its_preprocessor(small: RunConfig, cache: ArrayCache, register) -> None:
+    class Doubled(Defense):
+        """Plain training."""
+
+        def preprocess(self, default: str) -> str:
+            return "doubling"
+
+    register(preprocessors, "doubling", Doubling)
+    register(defenses, "doubled", Doubled)
+    run(dataclasses.replace(small, defenses=("doubled",), suites=("adversarial:threats=adaptive",)), cache)
+
+    assert sorted(condition for *_, condition, _ in recorded(small.out)) == [
+        "fgsm eps=8/255",
+        "fgsm via two eps=8/255",
+    ]
