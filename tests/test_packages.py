@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.packages import ROOT, load_modules, load_package
+from harness.packages import ROOT, load_modules
 
 FOREIGN = 'def load_dataset(name):\n    return f"theirs: {name}"\n'
 
@@ -50,12 +50,12 @@ print(type(data).__module__, *registry.names())
 
 PLUGIN = """
 import numpy as np
-from harness.packages import load_package
+from harness.contracts.dataset import Dataset
 from harness.registry import datasets
 from harness.types import Split
 
 @datasets.register("dots")
-class Dots({base}):
+class Dots(Dataset):
     name, classes, mean, std = "dots", ("a", "b"), (0.5,), (0.2,)
 
     def load(self, split):
@@ -65,12 +65,8 @@ class Dots({base}):
 
 
 @pytest.mark.parametrize("ours_first", [False, True])
-def test_a_data_set_from_outside_gets_our_base_class_as_contributing_says(
-    foreign: Path, tmp_path: Path, ours_first: bool
-) -> None:
-    base = 'load_package("datasets.base").Dataset'
-    assert f"`{base}` (from `harness.packages`)" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (tmp_path / "dots.py").write_text(PLUGIN.format(base=base))
+def test_a_data_set_from_outside_has_the_base_class_of_ours(foreign: Path, tmp_path: Path, ours_first: bool) -> None:
+    (tmp_path / "dots.py").write_text(PLUGIN)
     code = """
 from harness.registry import datasets, load_plugin
 load_plugin("dots.py")
@@ -91,13 +87,18 @@ def test_who_asks_ours_for_theirs_gets_a_clear_line(foreign: Path, tmp_path: Pat
 
 
 def test_ours_is_the_plain_package_where_nothing_is_in_the_way(tmp_path: Path) -> None:
-    code = "from harness.packages import load_package; print(load_package('datasets').__name__)"
+    code = "from harness.packages import load_modules; print(load_modules('datasets')[0].__name__)"
     done = _python(code, [ROOT], tmp_path)
-    assert done.stdout.strip() == "datasets", done.stderr
+    assert done.stdout.strip() == "datasets.cifar", done.stderr
 
 
-def test_a_subpackage_is_loaded_from_beside_the_harness() -> None:
-    assert Path(str(load_package("harness.suites").__file__)).parent == ROOT / "harness" / "suites"
+def test_modules_are_loaded_from_beside_the_harness() -> None:
+    assert {Path(str(module.__file__)).parent for module in load_modules("harness.suites")} == {ROOT / "harness/suites"}
+
+
+def test_a_star_stands_for_the_packages_that_have_what_follows() -> None:
+    names = [module.__name__ for module in load_modules("defenses.*.commands")]
+    assert names == ["defenses.virolbi.commands.bench", "defenses.virolbi.commands.smooth"]
 
 
 def test_private_modules_are_not_discovered() -> None:

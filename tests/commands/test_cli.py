@@ -19,6 +19,7 @@ from PIL import Image
 
 from defenses.virolbi.method import settings
 from harness import __main__ as cli
+from harness.commands import _options
 from harness.commands.list import print_names
 from harness.records.database import FILE_NAME, Records
 
@@ -403,7 +404,7 @@ def test_smooth_answers_a_mistake_in_one_line(
 
 def test_the_schemes_on_offer_are_those_there_are() -> None:
     """The command line names them itself, so that help needs not wait for PyTorch."""
-    assert cli.SCHEMES == settings.SCHEMES
+    assert _options.SCHEMES == settings.SCHEMES
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:

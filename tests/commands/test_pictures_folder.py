@@ -426,7 +426,7 @@ def test_an_interruption_among_threads_loses_nothing_that_was_made(
 def test_the_commands_options_reach_the_method(folder: Path, tmp_path: Path) -> None:
     command = ["smooth", str(folder), str(tmp_path / "out"), "--nu", "4", "--scheme", "fast", "--iterations", "30"]
 
-    assert commands(command, standalone_mode=False) == 0
+    assert cli(command, standalone_mode=False) == 0
 
     for line in ledger_lines(tmp_path / "out"):
         assert {name: line[name] for name in ("nu", "scheme", "iterations")} == {

@@ -351,10 +351,10 @@ def test_neighbouring_defenses_differ_in_marker_and_colour():
 
 WRITE = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/reports"]
 from pathlib import Path
-from .test_figures import collection, everything
-from reports import gallery
+from test_figures import collection, everything
+from reports.figures import gallery
 gallery.write(gallery.draw(collection(everything())), Path(sys.argv[1]))
 """
 
