@@ -136,7 +136,8 @@ def test_a_wrong_parameter_is_refused_with_the_right_ones(things: Registry) -> N
 
 
 def test_what_is_not_of_the_base_class_is_refused_with_its_place() -> None:
-    numbers = Registry("number", "numbers", base=lambda: Decimal)
+    numbers = Registry("number", "numbers")
+    numbers.base_class(Decimal)
     numbers.register("right")(Decimal)
     numbers.register("wrong")(float)
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from defenses.virolbi import InverseScaleSmoothing, ViRoLBI
 from defenses.virolbi.apps.pictures import LEDGER, smooth_pictures
+from harness.__main__ import cli
 from harness.errors import UserError
 
 SIZE = (7, 5)
