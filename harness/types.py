@@ -17,6 +17,7 @@ Preset = Literal["quick", "paper"]
 Threat = Literal["bare", "transfer", "adaptive"]
 EpsilonSpace = Literal["pixel", "normalized"]
 Norm = Literal["Linf", "L2"]
+Purpose = Literal["score", "diagnostic"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
