@@ -12,7 +12,7 @@ import numpy as np
 from harness.contracts.dataset import Dataset, SplitName, digest_of_arrays
 from harness.errors import UserError
 from harness.registry import datasets
-from harness.types import Split
+from harness.types import Preset, Split
 
 SIDE = 32
 PER_CLASS = {"train": 400, "test": 100}
@@ -51,6 +51,10 @@ class Shapes(Dataset):
         self.seed = seed
         self.name = f"shapes:seed={seed}" if seed else "shapes"
         self.classes = tuple(OUTLINES)
+
+    def usual_backbone(self, preset: Preset) -> str:
+        """The smallest network tells outlines apart."""
+        return "resnet_small"
 
     def load(self, split: SplitName) -> Split:
         """4,000 training or 1,000 test images, every class equally often; the splits are drawn independently."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.spec import split_list
-from harness.types import SMALL_IMAGE, EpsilonSpace, Norm, Preset, Recipe
+from harness.types import SMALL_IMAGE, EpsilonSpace, Norm, Preset
 
+DEFAULT_DEFENSES = ("virolbi_iterative",)
 DEFAULT_SUITES = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
 PREPROCESSOR = "virolbi"
 """What the protocol does to test images unless a defense or the user says otherwise."""
@@ -21,14 +22,14 @@ QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The options of `run` and `train`, as the user gave them; None means: by preset or data set."""
+    """The options of `run`, `train` and `diagnose` as the user gave them. None: not given, so that the setup decides."""
 
-    defenses: tuple[str, ...] = ("virolbi_iterative",)
-    suites: tuple[str, ...] = DEFAULT_SUITES
+    defenses: tuple[str, ...] | None = None
+    suites: tuple[str, ...] | None = None
     dataset: str = "shapes"
     data_root: Path = Path("data")
     backbone: str | None = None
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] | None = None
     preset: Preset = "quick"
     epochs: int | None = None
     batch_size: int | None = None
@@ -44,11 +45,12 @@ class RunConfig:
     nu: float | None = None
     scheme: str | None = None
     preprocess: str | None = None
-    transfer_from: Path | None = None
+    checkpoint: str | Path | None = None
+    """A file, or `robustbench:NAME`."""
+    transfer_from: str | Path | None = None
     device: str = "auto"
     amp: bool = False
     tensorboard: bool = False
-    checkpoint: Path | None = None
     out: Path = Path("runs/default")
 
     def __post_init__(self) -> None:
@@ -60,62 +62,38 @@ class RunConfig:
         _check("--nu", self.nu, lambda value: 0 < value < float("inf"), "a number above 0")
         for epoch in self.keep_epochs:
             _check("--keep-epochs", epoch, lambda value: value >= 1, "1 or more")
-        for seed in self.seeds:
+        for seed in self.seeds or ():
             _check("--seed", seed, lambda value: value >= 0, "0 or more")
         for epsilon in self.epsilons:
             _check("--epsilons", epsilon, lambda value: 0 < value <= 1, "above 0 and at most 1, such as 8/255")
-        lists: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-            *([] if self.checkpoint else [("--defense", self.defenses, "name")]),
+        lists: tuple[tuple[str, tuple[Any, ...] | None, str], ...] = (
+            ("--defense", self.defenses, "name"),
             ("--suite", self.suites, "name"),
             ("--seed", self.seeds, "number"),
             ("--attacks", self.attacks, "name"),
             ("--epsilons", self.epsilons, "radius"),
         )
-        for option, chosen, what in lists:
-            _check(option, chosen, lambda value: len(value) > 0, f"at least one {what}")
-
-    def test_level(self, image_size: int) -> float:
-        """The sparsity level of preprocessing: 0.6 for small images, 0.3 for large ones (the paper's)."""
-        if self.level is not None:
-            return self.level
-        return 0.6 if image_size <= SMALL_IMAGE else 0.3
+        for option, values, what in lists:
+            _check(option, values, lambda value: len(value) > 0, f"at least one {what}")
 
     def test_limit(self, suite_limit: int | None, *, adversarial: bool) -> int | None:
         """How many test images a suite takes; None for all."""
         quick = None
         if self.preset == "quick" and self.limit is None:
             quick = QUICK_ATTACK_LIMIT if adversarial else QUICK_LIMIT
-        given = [value for value in (self.limit, suite_limit or quick) if value is not None]
-        return min(given, default=None)
+        limits = [value for value in (self.limit, suite_limit or quick) if value is not None]
+        return min(limits, default=None)
+
+
+def usual_level(image_size: int) -> float:
+    """The sparsity level of preprocessing where none is given: 0.6 for small images, 0.3 for large ones (the paper's)."""
+    return 0.6 if image_size <= SMALL_IMAGE else 0.3
 
 
 def _check(option: str, value: Any, right: Callable[[Any], bool], expected: str) -> None:
     if value is not None and not right(value):
         shown = "nothing" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
         raise UserError(f"{option} must be {expected}, got {shown}.")
-
-
-def base_recipe(preset: Preset, backbone: str) -> Recipe:
-    """The optimisation a backbone is usually trained with.
-
-    paper: 160 epochs as in its Fig. 2, learning rate divided by ten at half and three quarters; what the paper
-    leaves unstated follows He et al. 2016. quick: 12 epochs, one rise and fall of the learning rate. Transformers
-    and pretrained networks start from a tenth of the learning rate.
-    """
-    gentle = backbone.startswith(("vit", "timm")) or "pretrained=true" in backbone
-    rate = 0.01 if gentle else 0.1
-    if preset == "paper":
-        return Recipe(epochs=160, learning_rate=rate, schedule="multi_step")
-    return Recipe(epochs=12, learning_rate=2 * rate)
-
-
-def default_backbone(preset: Preset, dataset: str, image_size: int) -> str:
-    """The network a data set is run on when none is named."""
-    if dataset.startswith("shapes"):
-        return "resnet_small"
-    if image_size > SMALL_IMAGE:
-        return "resnet50"
-    return "resnet18" if preset == "paper" else "resnet_mid"
 
 
 def parse_epsilons(text: str) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -15,6 +15,8 @@ SMALL_IMAGE = 64
 
 Preset = Literal["quick", "paper"]
 Threat = Literal["bare", "transfer", "adaptive"]
+THREATS: tuple[Threat, ...] = get_args(Threat)
+"""What the attacker knows, the least first: the network alone, another network, the whole defense."""
 EpsilonSpace = Literal["pixel", "normalized"]
 Norm = Literal["Linf", "L2"]
 Purpose = Literal["score", "diagnostic"]
@@ -94,17 +96,20 @@ class Recipe:
 
 
 class Condition(NamedTuple):
-    """One way to disturb test images.
-
-    name: what tables show, "gaussian_noise" or "pgd eps=8/255" · severity: 1–5 where that is meant
-    parameters: everything that changes the result, plain JSON values; they are part of a cell's identity.
-    threat: what the attacker knows, None where nobody attacks · source: "generated", "official" or "" · after: the
-    condition whose mistakes are taken over: only images that it left correctly classified are disturbed.
-    """
+    """One way to perturb test images."""
 
     name: str
+    """What tables show, "gaussian_noise" or "pgd eps=8/255"."""
     severity: int | None = None
+    """1–5, of a corruption."""
     parameters: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple default; never mutated)
+    """Everything that changes the result, plain JSON values; part of a cell's identity."""
     threat: Threat | None = None
+    """What the attacker knows; None where nobody attacks."""
     source: str = ""
+    """Of corrupted images: "generated" or "official"."""
     after: Condition | None = None
+    """The stage of an attack before this one: only images that it left correct are perturbed."""
+    stage_index: int | None = None
+    """Of an attack in stages, this one's place, from 0."""
+    stage_count: int | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -52,10 +54,8 @@ training_options = grouped(
     ),
     click.option(
         "--defense",
-        default="virolbi_iterative",
-        show_default=True,
         metavar="A,B,…|all",
-        help="Defenses, with parameters where wanted: virolbi_fixed:nu=16,level=0.5.",
+        help="Defenses, with parameters where wanted: virolbi_fixed:nu=16,level=0.5. Default virolbi_iterative.",
     ),
     click.option(
         "--dataset",
@@ -72,7 +72,7 @@ training_options = grouped(
         help="Where data sets and official corruption files lie.",
     ),
     click.option("--backbone", metavar="NAME", help="Network; by default the one usual for the data set."),
-    click.option("--seed", default="0", show_default=True, metavar="0,1,…", help="Seeds; several give mean ± std."),
+    click.option("--seed", metavar="0,1,…", help="Seeds; several give mean ± std. Default 0."),
     click.option(
         "--preset",
         type=click.Choice(["quick", "paper"]),
@@ -117,25 +117,18 @@ def load_plugins(paths: Iterable[Path]) -> None:
         load_plugin(path)
 
 
-def run_config(options: dict[str, Any]) -> Any:
+def run_config(options: dict[str, Any]) -> RunConfig:
     """The run's configuration from the command line's texts; plugins are loaded on the way."""
     from harness import config
 
     load_plugins(options.pop("plugin"))
     options.pop("config")
-    defense, seed = options.pop("defense"), options.pop("seed")
-    if options.get("checkpoint") and _is_default("defense"):
-        defense = ""  # the checkpoint says what it holds
-    for plural, singular in (("suites", "suite"), ("corruptions", "corruptions"), ("attacks", "attacks")):
-        if singular in options:
-            options[plural] = config.parse_names(options.pop(singular))
+    for field, option in (("defenses", "defense"), ("suites", "suite"), ("corruptions", "corruptions"), ("attacks", "attacks")):
+        text = options.pop(option, None)
+        if text is not None:
+            options[field] = config.parse_names(text)
     if "epsilons" in options:
         options["epsilons"] = config.parse_epsilons(options["epsilons"])
     options["keep_epochs"] = config.parse_numbers(options["keep_epochs"], "--keep-epochs")
-    options["seeds"] = config.parse_numbers(seed, "--seed")
-    return config.RunConfig(defenses=config.parse_names(defense), **options)
-
-
-def _is_default(option: str) -> bool:
-    """Whether the user left an option of the present command out."""
-    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
+    seed = options.pop("seed")
+    return config.RunConfig(seeds=None if seed is None else config.parse_numbers(seed, "--seed"), **options)

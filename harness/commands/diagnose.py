@@ -47,9 +47,9 @@ def diagnose(**options: Any) -> int:
 
     load_plugins(options.pop("plugin"))
     (radius,) = config.parse_epsilons(options.pop("epsilon"))[:1]
-    chosen = {name: options.pop(name) for name in ("steps", "restarts", "queries", "gradient")}
-    given = ",".join(f"{name}={value}" for name, value in chosen.items() if value != "")
-    run_config = config.RunConfig(defenses=(), suites=(f"masking:{given}",), epsilons=(radius,), **options)
+    parameters = {name: options.pop(name) for name in ("steps", "restarts", "queries", "gradient")}
+    given = ",".join(f"{name}={value}" for name, value in parameters.items() if value != "")
+    run_config = config.RunConfig(suites=(f"masking:{given}",), epsilons=(radius,), **options)
     outcome = run_all(run_config, default_cache())
     make_report([run_config.out], contents=Contents(tables=("masking",), figures=("masking",), page=False))
     return 1 if outcome.failed else 0

@@ -15,10 +15,8 @@ from harness.registry import commands
 @training_options
 @click.option(
     "--suite",
-    default="all",
-    show_default=True,
     metavar="A,B,…|all",
-    help="clean, corruption, adversarial, low_resolution, frequency.",
+    help="clean, corruption, adversarial, low_resolution, frequency. Default all.",
 )
 @click.option("--limit", type=int, help="At most this many test images.")
 @click.option("--corruptions", default="", metavar="A,B,…|all", help="Default: the paper's three kinds of noise.")

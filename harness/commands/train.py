@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
 import click
@@ -18,15 +17,16 @@ from harness.registry import commands
 def train(**options: Any) -> int:
     """Train defenses and keep their checkpoints, without scoring them."""
     from harness.cache import default_cache
-    from harness.evaluation.runner import open_workshop
+    from harness.evaluation.obtain import obtain
+    from harness.evaluation.runner import training_plan
+    from harness.evaluation.setup import resolve
     from harness.records.database import locked
-    from harness.records.plan import Plan, note_plan
+    from harness.records.plan import note_plan
 
-    config = run_config(options)
-    workshop = open_workshop(config, default_cache())
-    with contextlib.closing(workshop.observer), locked(config.out):
-        pairs = workshop.pairs()
-        note_plan(config.out, Plan(time.time(), workshop.planned_trainings(pairs)))
-        for label, seed in pairs:
-            click.echo(workshop.subject(label, seed).path)
+    setup = resolve(run_config(options), default_cache())
+    out = setup.config.out
+    with contextlib.closing(setup.observer), locked(out):
+        note_plan(out, training_plan(setup))
+        for candidate in setup.candidates:
+            click.echo(obtain(candidate, setup).path)
     return 0

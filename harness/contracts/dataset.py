@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.registry import datasets
-from harness.types import Split
+from harness.types import SMALL_IMAGE, Preset, Split
 
 SplitName = Literal["train", "test"]
 
@@ -44,6 +44,17 @@ class Dataset:
     def test(self) -> Split:
         """The test split, loaded the first time it is asked for."""
         return self._loaded("test")
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """[C,H,W] of its images."""
+        return tuple(self.test().images.shape[1:])
+
+    def usual_backbone(self, preset: Preset) -> str:
+        """The network it is run on when none is named: the paper's for its size, on small images a smaller for `quick`."""
+        if max(self.image_shape[1:]) > SMALL_IMAGE:
+            return "resnet50"
+        return "resnet18" if preset == "paper" else "resnet_mid"
 
     def official(self, corruption: str, severity: int) -> str | None:
         """A fingerprint of the official corrupted test images where the user has them, else None.

@@ -1,4 +1,4 @@
-"""What a run is made of: pieces, which share images, and the cells that are scored on them."""
+"""What a run is made of: jobs, whose cells share images, and the cells that are scored on them."""
 
 from __future__ import annotations
 
@@ -9,71 +9,114 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.contracts.defense import Preprocessor
+from harness.evaluation.setup import RunSetup
+from harness.models.defended import DefendedModel
 from harness.models.robustbench import SCHEME as ZOO
-from harness.models.sources import Subject, Workshop
-from harness.records.database import Cell
+from harness.records.schema import Description, Details, PlannedCell
 from harness.registry import suites
-from harness.suites.base import Suite, SuiteContext
+from harness.suites.base import Perturbed, Suite, SuiteContext
 from harness.types import Condition, Split
 
 CODE_VERSION = 1
 """Part of every cell's identity; raised when scoring itself changes numbers."""
 NONE = "none"
+"""The preprocessing of images that the network is given as they are."""
 
 
-class Piece(NamedTuple):
-    """One condition on the models that share its images; source: the model a transfer attack is made on."""
+class Job(NamedTuple):
+    """One condition, on the models that share its images."""
 
     suite: Suite
     condition: Condition
     context: SuiteContext
-    subjects: list[Subject]
-    source: Subject | None = None
+    models: list[DefendedModel]
+    attacked: DefendedModel | None = None
+    """The model that the examples are made on; None where no model is attacked."""
+
+    @property
+    def transfer_source(self) -> DefendedModel | None:
+        """The model that is attacked in place of those that are scored."""
+        return self.attacked if self.condition.threat == "transfer" else None
+
+    @property
+    def attacked_through(self) -> str:
+        """The preprocessing that the attacker saw in front of the attacked model."""
+        adaptive = self.attacked is not None and self.condition.threat == "adaptive"
+        return self.attacked.preprocessor.label if self.attacked is not None and adaptive else NONE
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class Score:
-    """A cell being scored: predictions come in block by block."""
+class PendingCell:
+    """A cell that is being scored: predictions come in block by block."""
 
-    cell: Cell
-    subject: Subject
+    planned: PlannedCell
+    model: DefendedModel
     preprocess: str
     before: np.ndarray | None = None
-    """What the stage before came to: predictions [N], taken over for images that this one leaves alone."""
+    """The predictions [N] of the attack's stage before, kept for the images that this stage leaves alone."""
     predictions: list[np.ndarray] = dataclasses.field(default_factory=list)
     flags: dict[str, None] = dataclasses.field(default_factory=dict)
     measures: Counter[str] = dataclasses.field(default_factory=Counter)
-    """What attacks measured, added up over the images."""
-    disturbed: int = 0
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    """What attacks measured, summed over the perturbed images."""
     outcomes: Counter[str] = dataclasses.field(default_factory=Counter)
+    perturbed: int = 0
+    """How many images were perturbed."""
+    seconds: Counter[str] = dataclasses.field(default_factory=Counter)
+    """By kind of work."""
     failure: str | None = None
 
-    def spend(self, what: str, seconds: float) -> None:
-        """Count time towards this cell."""
-        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+    @property
+    def preprocessor(self) -> Preprocessor | None:
+        """What its images go through before the network; None for nothing."""
+        return None if self.preprocess == NONE else self.model.preprocessor
+
+    def begin_block(self, block: np.ndarray) -> None:
+        """Make room for the predictions of a block: those of the stage before, else none yet."""
+        self.predictions.append(np.full(len(block), -1) if self.before is None else self.before[block].copy())
+
+    def add_perturbed(self, result: Perturbed) -> None:
+        """Note what came with perturbed images."""
+        count = len(result.images)
+        self.flags |= dict.fromkeys(result.flags)
+        self.measures.update({name: value * count for name, value in result.measures.items()})
+        self.perturbed += count
+
+    def details(self) -> Details:
+        """What is recorded beside the predictions."""
+        return Details(
+            seconds={name: round(value, 4) for name, value in self.seconds.items()},
+            outcomes=dict(self.outcomes),
+            flags=tuple(self.flags),
+            measures={name: value / self.perturbed for name, value in self.measures.items()},
+            trained=self.model.trained,
+        )
 
 
-def scores_of(piece: Piece, workshop: Workshop) -> list[Score]:
-    """What is scored on a piece, nothing of it done yet: each model without and with its preprocessing."""
+def pending_cells(job: Job, setup: RunSetup) -> list[PendingCell]:
+    """The cells of a job, nothing of them done yet: each model without and with its preprocessing.
+
+    An adaptive attack is made for the model with its preprocessing, and scored so alone.
+    """
+    adaptive = job.condition.threat == "adaptive"
     return [
-        Score(cell=cell_of(piece, subject, name, workshop), subject=subject, preprocess=name)
-        for subject in piece.subjects
-        for name in ([] if piece.condition.threat == "adaptive" else [NONE]) + [subject.preprocessor.label]
+        PendingCell(planned=planned_cell(job, model, name, setup), model=model, preprocess=name)
+        for model in job.models
+        for name in ([] if adaptive else [NONE]) + [model.preprocessor.label]
     ]
 
 
-def cell_of(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) -> Cell:
-    """The cell of one model on a piece, its images as they are or preprocessed."""
-    split, condition = piece.context.split, piece.condition
-    spec = {
-        "code": {"scoring": CODE_VERSION, "suite": suites.fingerprint(piece.suite.label), **subject.code},
-        "data": _data_digest(split),
-        "weights": subject.digest,
-        "backbone": subject.backbone,
-        "defense": subject.label,
-        "seed": subject.seed,
-        "suite": piece.suite.label,
+def planned_cell(job: Job, model: DefendedModel, preprocess: str, setup: RunSetup) -> PlannedCell:
+    """The cell of one model in a job, its images as they are or preprocessed."""
+    condition, source = job.condition, job.transfer_source
+    spec: dict[str, Any] = {
+        "code": {"scoring": CODE_VERSION, "suite": suites.fingerprint(job.suite.label), **model.code},
+        "data": data_digest(job.context.split),
+        "weights": model.digest,
+        "backbone": model.backbone,
+        "defense": model.label,
+        "seed": model.seed,
+        "suite": job.suite.label,
         "condition": condition.name,
         "severity": condition.severity,
         "parameters": condition.parameters,
@@ -82,50 +125,56 @@ def cell_of(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop)
     }
     if condition.after is not None:
         spec["after"] = condition.after.name
-    if piece.source is not None:
-        spec["source"] = {"weights": piece.source.digest, "seed": piece.source.seed, "code": piece.source.code}
-    if subject.defense.stochastic or (piece.source is not None and piece.source.defense.stochastic):
-        spec["batch_size"] = workshop.batch_size  # a stochastic model draws once a batch
-    return Cell(spec=spec, shown=_shown(piece, subject, preprocess, workshop))
+    if source is not None:
+        spec["source"] = {"weights": source.digest, "seed": source.seed, "code": source.code}
+    if model.defense.stochastic or (source is not None and source.defense.stochastic):
+        spec["batch_size"] = setup.batch_size  # a stochastic model draws once a batch
+    return PlannedCell(spec=spec, description=_description(job, model, preprocess, setup))
 
 
-def _shown(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) -> dict[str, Any]:
-    condition, dataset, trained = piece.condition, workshop.dataset, subject.trained
-    return {
-        "dataset": dataset.name,
-        "family": dataset.family,
-        "backbone": subject.backbone,
-        "defense": subject.label,
-        "seed": subject.seed,
-        "suite": piece.suite.label,
-        "condition": condition.name,
-        "severity": condition.severity,
-        "threat": condition.threat or "",
-        "preprocess": preprocess,
-        "attack": condition.parameters.get("attack", ""),
-        "norm": condition.parameters.get("norm", ""),
-        "epsilon": condition.parameters.get("epsilon"),
-        "epsilon_space": condition.parameters.get("epsilon_space", ""),
-        "source": condition.source,
-        "preset": trained.get("preset", ""),
-        "epochs": trained.get("recipe", {}).get("epochs"),
-        "train_images": trained.get("images"),
-        "amp": trained.get("amp", False),
-        "altered": trained.get("altered", False),
-        "gradient": condition.parameters.get("gradient", ""),
-        "stage": condition.parameters.get("stage", ""),
-        "transfer_from": "" if piece.source is None else _source_label(piece.source, subject),
-        "draws": condition.parameters.get("draws", 1),
-        "data": _data_digest(piece.context.split)[:16],
-        "weights": subject.digest,
-    }
+def _description(job: Job, model: DefendedModel, preprocess: str, setup: RunSetup) -> Description:
+    condition, trained = job.condition, model.trained
+    given, source = condition.parameters, job.transfer_source
+    return Description(
+        dataset=setup.dataset.name,
+        family=setup.dataset.family or "",
+        data=data_digest(job.context.split)[:16],
+        backbone=model.backbone,
+        defense=model.label,
+        seed=model.seed,
+        weights=model.digest,
+        preset=trained.get("preset", ""),
+        epochs=trained.get("recipe", {}).get("epochs"),
+        train_images=trained.get("images"),
+        amp=trained.get("amp", False),
+        altered=trained.get("altered", False),
+        suite=job.suite.label,
+        purpose=job.suite.purpose,
+        condition=condition.name,
+        severity=condition.severity,
+        source=condition.source,
+        threat=condition.threat or "",
+        attack=given.get("attack", ""),
+        attack_parameters=given if condition.threat else {},
+        stage=given.get("stage", ""),
+        stage_index=condition.stage_index,
+        stage_count=condition.stage_count,
+        norm=given.get("norm", ""),
+        epsilon=given.get("epsilon"),
+        epsilon_space=given.get("epsilon_space", ""),
+        gradient=given.get("gradient", ""),
+        usual_gradient=given.get("gradient", "") in ("", model.preprocessor.surrogates[0]),
+        draws=given.get("draws", 1),
+        transfer_from="" if source is None else _source_label(source, model),
+        preprocess=preprocess,
+    )
 
 
-def _source_label(source: Subject, target: Subject) -> str:
-    """Whose examples a target is shown; with its backbone where that is another."""
+def _source_label(source: DefendedModel, target: DefendedModel) -> str:
+    """Whose examples a target is given; with its backbone where that is another."""
     return source.label if source.backbone in (target.backbone, ZOO) else f"{source.label} ({source.backbone})"
 
 
-def _data_digest(split: Split) -> str:
+def data_digest(split: Split) -> str:
     """SHA-256 of the data set and of which of its images are taken."""
     return hashlib.sha256(split.digest.encode() + split.indices.astype("<i8").tobytes()).hexdigest()

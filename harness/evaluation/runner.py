@@ -1,13 +1,11 @@
-"""Plan the cells of a run, skip what is recorded, evaluate the rest, record each as it is done."""
+"""A run: plan its jobs, skip the cells that are recorded, evaluate the rest, record each as it is done."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-import traceback
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,19 +13,25 @@ import torch
 from torch import nn
 
 from harness.cache import ArrayCache
-from harness.config import DEFAULT_SUITES, RunConfig
+from harness.config import RunConfig
+from harness.contracts.defense import Preprocessed, Preprocessor
 from harness.errors import HarnessError, UserError
-from harness.evaluation.jobs import NONE, Piece, Score, cell_of, scores_of
-from harness.evaluation.planner import Planner
+from harness.evaluation.failures import alive, reason_of, work
+from harness.evaluation.jobs import NONE, Job, PendingCell, pending_cells
+from harness.evaluation.obtain import obtain
+from harness.evaluation.planner import Planner, check_suites
+from harness.evaluation.setup import BATCH_SIZE, Candidate, RunSetup, Training, resolve
+from harness.evaluation.stages import rows_left
+from harness.models.defended import DefendedModel
 from harness.models.modules import Pipeline
-from harness.models.sources import Subject, Workshop
 from harness.progress import say, track
-from harness.records.database import Cell, Records
+from harness.records.database import Records
 from harness.records.environment import describe_environment
-from harness.records.plan import Plan, PlannedPiece, note_plan
-from harness.registry import datasets, suites
+from harness.records.plan import Plan, PlannedJob, PlannedTraining, note_plan
+from harness.records.schema import Description, PlannedCell
 from harness.seeding import derive
-from harness.training.observer import Observer
+from harness.suites.base import Perturbed
+from harness.training.job import TrainingJob
 from harness.types import Split
 
 BLOCK_BYTES = 2**26
@@ -48,214 +52,151 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
     Raises: UserError for anything wrong in what the user gave. What fails on the way (a training, a cell) is
     recorded as failed and counted, and the run goes on.
     """
-    workshop = open_workshop(config, cache)
-    chosen = [suites.create(name) for name in _suite_names(config)]
-    with contextlib.closing(workshop.observer), Records.open(config.out, write=True) as records:
-        runner = Runner(workshop, records)
-        pairs = workshop.pairs()
-        for suite in chosen:
-            runner.planner.check(suite, [label for label, _ in pairs])
-        plan = Plan(time.time(), workshop.planned_trainings(pairs))
+    setup = resolve(config, cache)
+    with contextlib.closing(setup.observer), Records.open(config.out, write=True) as records:
+        planner = Planner(setup, None if setup.transfer is None else obtain(setup.transfer, setup))
+        check_suites(setup)
+        plan = training_plan(setup)
         note_plan(config.out, plan)
-        subjects = [subject for pair in pairs if (subject := runner.prepare(*pair)) is not None]
-        pieces = [piece for suite in chosen if subjects for piece in runner.planner.plan(suite, subjects)]
-        note_plan(config.out, plan._replace(pieces=[_planned(piece, workshop) for piece in pieces]))
-        for piece in track(pieces, "score", name=_name):
-            runner.evaluate(piece)
+        runner = Runner(setup, records)
+        models = [model for candidate in setup.candidates if (model := runner.prepare(candidate)) is not None]
+        jobs = planner.plan(models)
+        note_plan(config.out, plan._replace(jobs=[_planned_job(job, setup) for job in jobs]))
+        for job in track(jobs, "score", name=job_name):
+            runner.evaluate(job)
     return runner.outcome()
 
 
-def open_workshop(config: RunConfig, cache: ArrayCache) -> Workshop:
-    """The data set and device of a run, checked."""
-    dataset = datasets.create(config.dataset, data_root=config.data_root, cache=cache)
-    device = pick_device(config.device)
-    return Workshop(config=config, dataset=dataset, cache=cache, device=device, observer=_observer(config))
-
-
-def _observer(config: RunConfig) -> Observer:
-    """Who looks on at a run."""
-    if not config.tensorboard:
-        return Observer()
-    from harness.evaluation.tensorboard import FOLDER, TensorBoard
-
-    return TensorBoard(config.out / FOLDER)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"--device expects auto, cpu or an available device such as cuda:0, got {name!r}. Use --device cpu."
-        ) from error
-    return device
-
-
 class Runner:
-    """Evaluates pieces into records."""
+    """Evaluates jobs into records."""
 
-    def __init__(self, workshop: Workshop, records: Records) -> None:
-        self.workshop = workshop
+    def __init__(self, setup: RunSetup, records: Records) -> None:
+        self.setup = setup
         self.records = records
-        self.planner = Planner(workshop)
-        self.environment = describe_environment(workshop.device)
+        self.environment = describe_environment(setup.device)
         self.counts: Counter[str] = Counter()
 
     def outcome(self) -> Outcome:
         """What has been done so far."""
         return Outcome(self.counts["evaluated"], self.counts["skipped"], self.counts["failed"])
 
-    def prepare(self, label: str, seed: int) -> Subject | None:
-        """The trained model of a defense, or None when its training failed, which is recorded."""
-        if self.workshop.config.checkpoint is not None:
-            return self.workshop.subject(label, seed)
-        about = self.workshop.about(label, seed)
-        shown = {"dataset": self.workshop.dataset.name, "defense": label, "seed": seed, "condition": "training"}
-        attempt = Cell(spec={"training": about}, shown=shown)
+    def prepare(self, candidate: Candidate) -> DefendedModel | None:
+        """The defended model of a candidate, or None when its training failed, which is recorded."""
+        if not isinstance(candidate.source, Training):
+            return obtain(candidate, self.setup)
+        attempt = _training_attempt(candidate.source.job, self.setup)
         start = time.perf_counter()
         try:
-            subject = self.workshop.subject(label, seed)
+            model = obtain(candidate, self.setup)
         except UserError:
             raise
         except Exception as error:  # one bad training must not take the others with it
-            self._fail(attempt, _reason(error), time.perf_counter() - start)
+            self._fail(attempt, reason_of(error), time.perf_counter() - start)
             return None
         self.records.forget_failure(attempt.identity)
-        return subject
+        return model
 
-    def evaluate(self, piece: Piece) -> None:
-        """Score whatever of a piece is not recorded yet, and record it."""
-        scores = scores_of(piece, self.workshop)
-        pending = [score for score in scores if not self.records.use(score.cell.identity)]
-        self.counts["skipped"] += len(scores) - len(pending)
-        left = self._left(piece, scores[0], pending) if piece.condition.after else None
-        for rows in _blocks(piece.context.split):
-            if alive := [score for score in pending if score.failure is None]:
-                self._score_block(rows, rows if left is None else rows[left[rows]], piece, alive)
-        for score in pending:
-            self._record(score, piece.context.split)
+    def evaluate(self, job: Job) -> None:
+        """Perturb, preprocess, predict and record whatever of a job is not recorded yet."""
+        cells = self._not_recorded(job)
+        left = rows_left(job, cells, self.setup, self.records)
+        for block in _blocks(job.context.split):
+            for cell in cells:
+                cell.begin_block(block)
+            rows = block[left[block]]
+            if len(rows) and alive(cells):
+                self._score(job, rows, np.searchsorted(block, rows), alive(cells))
+        for cell in cells:
+            self._record(cell, job.context.split)
 
-    def _left(self, piece: Piece, first: Score, pending: list[Score]) -> np.ndarray | None:
-        """[N] bool: the images that the attack's stages before this one left correct in the first of its scores.
+    def _score(self, job: Job, rows: np.ndarray, places: np.ndarray, cells: Sequence[PendingCell]) -> None:
+        """Score cells on rows of the split, which have these places in the block that is being scored."""
+        device = self.setup.device
+        with work("perturb", cells, device):
+            perturbed = _perturb(job, rows, device)
+            for cell in cells:
+                cell.add_perturbed(perturbed)
+        for preprocessor, group in _by_preprocessing(alive(cells)):
+            with work("preprocess", group, device):
+                preprocessed = _preprocess(preprocessor, perturbed.images)
+                for cell in group:
+                    cell.outcomes.update(preprocessed.outcomes)
+            for cell in alive(group):
+                with work("predict", [cell], device):
+                    cell.predictions[-1][places] = self._predict(cell, preprocessed.images, rows)
+                self.setup.observer.scored(job, cell, perturbed.images, preprocessed.images)
 
-        Every score takes over its own predictions of the stage before; where there are none, it fails.
-        """
-        assert piece.condition.after is not None
-        before = piece._replace(condition=piece.condition.after)
-        for score in dict.fromkeys([first, *pending]):
-            try:
-                cell = cell_of(before, score.subject, score.preprocess, self.workshop)
-                score.before = self.records.predictions(cell.identity)
-            except UserError:
-                score.failure = f"the stage before it, {before.condition.name}, was not scored"
-        return None if first.before is None else first.before == piece.context.split.labels
+    def _not_recorded(self, job: Job) -> list[PendingCell]:
+        cells = pending_cells(job, self.setup)
+        pending = [cell for cell in cells if not self.records.use(cell.planned.identity)]
+        self.counts["skipped"] += len(cells) - len(pending)
+        return pending
 
-    def _score_block(self, block: np.ndarray, rows: np.ndarray, piece: Piece, pending: list[Score]) -> None:
-        """Disturb the rows of a block once, preprocess them once a preprocessor, and let every model predict."""
-        for score in pending:
-            score.predictions.append(np.full(len(block), -1) if score.before is None else score.before[block].copy())
-        if not len(rows):
-            return
-        with self._work("disturb", pending):
-            model = self._attacked_model(piece, pending[0].subject, rows)
-            images = piece.suite.disturb(rows, piece.condition, piece.context, model).to(self.workshop.device)
-            for score in pending:
-                score.flags.update(dict.fromkeys(piece.suite.last_flags))
-                score.measures.update({name: v * len(rows) for name, v in piece.suite.last_measures.items()})
-                score.disturbed += len(rows)
-        if pending[0].failure is not None:
-            return
-        places = np.searchsorted(block, rows)
-        for name in dict.fromkeys(score.preprocess for score in pending):
-            sharing = [score for score in pending if score.preprocess == name]
-            with self._work("preprocess", sharing):
-                shown = self._preprocess(images, sharing)
-            for score in (score for score in sharing if score.failure is None):
-                with self._work("predict", [score]):
-                    score.predictions[-1][places] = self._predict(score, shown, rows)
-                self.workshop.observer.scored(piece, score, images, shown)
+    def _predict(self, cell: PendingCell, images: torch.Tensor, rows: np.ndarray) -> np.ndarray:
+        model = cell.model
+        model.defense.reseed(model.model, derive(model.seed, cell.planned.identity, rows[0]))
+        return predict(model.model, images, len(self.setup.dataset.classes), self.setup.batch_size)
 
-    @contextlib.contextmanager
-    def _work(self, what: str, scores: list[Score]) -> Iterator[None]:
-        """Count time towards every cell that needs this work; an error in it fails these cells and no others."""
-        start = time.perf_counter()
-        try:
-            yield
-        except Exception as error:  # attacks, preprocessors and models may be anybody's
-            for score in scores:
-                score.failure = score.failure or _reason(error)
-        if self.workshop.device.type == "cuda":
-            torch.cuda.synchronize(self.workshop.device)
-        for score in scores:
-            score.spend(what, time.perf_counter() - start)
-
-    def _attacked_model(self, piece: Piece, subject: Subject, rows: np.ndarray) -> nn.Module | None:
-        if not piece.suite.needs_model:
-            return None
-        attacked = piece.source or subject
-        attacked.defense.reseed(attacked.model, derive(subject.seed, "attack", piece.condition.name, rows[0]))
-        if piece.condition.threat == "adaptive":
-            return Pipeline(subject.preprocessor.through(piece.condition.parameters["gradient"]), subject.model)
-        return attacked.model
-
-    @torch.no_grad()
-    def _preprocess(self, images: torch.Tensor, sharing: list[Score]) -> torch.Tensor:
-        """The images as the network sees them; a preprocessor is given what a picture can hold, [0,1]."""
-        if sharing[0].preprocess == NONE:
-            return images
-        preprocessor = sharing[0].subject.preprocessor
-        shown = preprocessor(images.clamp(0, 1))
-        for score in sharing:
-            score.outcomes.update(getattr(preprocessor, "last_outcomes", {}))
-        return shown
-
-    def _predict(self, score: Score, images: torch.Tensor, rows: np.ndarray) -> np.ndarray:
-        subject = score.subject
-        subject.defense.reseed(subject.model, derive(subject.seed, score.cell.identity, rows[0]))
-        classes = len(self.workshop.dataset.classes)
-        return predict(subject.model, images, classes, self.workshop.batch_size)
-
-    def _record(self, score: Score, split: Split) -> None:
-        seconds = sum(score.seconds.values())
-        if score.failure is not None:
-            self._fail(score.cell, score.failure, seconds)
+    def _record(self, cell: PendingCell, split: Split) -> None:
+        seconds = sum(cell.seconds.values())
+        if cell.failure is not None:
+            self._fail(cell.planned, cell.failure, seconds)
             return
         self.counts["evaluated"] += 1
-        details = {
-            "seconds": {key: round(value, 4) for key, value in score.seconds.items()},
-            "smoothing": dict(score.outcomes),
-            "flags": list(score.flags),
-            "measures": {name: value / score.disturbed for name, value in score.measures.items()},
-            "trained": score.subject.trained,
-        }
         self.records.add(
-            score.cell,
-            np.concatenate(score.predictions),
+            cell.planned,
+            np.concatenate(cell.predictions),
             split.labels,
             split.indices,
             environment=self.environment,
             seconds=seconds,
-            details=details,
+            details=cell.details(),
         )
-        self.workshop.observer.recorded(score)
+        self.setup.observer.recorded(cell)
 
-    def _fail(self, cell: Cell, reason: str, seconds: float) -> None:
+    def _fail(self, planned: PlannedCell, reason: str, seconds: float) -> None:
         self.counts["failed"] += 1
-        say(f"failed: {cell.shown['defense']}, {cell.shown['condition']}: {reason}")
-        self.records.fail(cell, reason, environment=self.environment, seconds=seconds)
+        say(f"failed: {planned.description.defense}, {planned.description.condition}: {reason}")
+        self.records.fail(planned, reason, environment=self.environment, seconds=seconds)
+
+
+def _perturb(job: Job, rows: np.ndarray, device: torch.device) -> Perturbed:
+    """The perturbed images of rows of the split, on the device."""
+    result = Perturbed.of(job.suite.perturb(rows, job.condition, job.context, _attacked_model(job, rows)))
+    return result._replace(images=result.images.to(device))
+
+
+def _attacked_model(job: Job, rows: np.ndarray) -> nn.Module | None:
+    """What the attacker has: the network, for an adaptive attack behind its preprocessing; None without an attack."""
+    attacked = job.attacked
+    if attacked is None:
+        return None
+    attacked.defense.reseed(attacked.model, derive(job.context.seed, "attack", job.condition.name, rows[0]))
+    if job.condition.threat != "adaptive":
+        return attacked.model
+    surrogate = attacked.preprocessor.with_surrogate(job.condition.parameters["gradient"])
+    return Pipeline(surrogate, attacked.model)
+
+
+def _by_preprocessing(cells: Sequence[PendingCell]) -> Iterator[tuple[Preprocessor | None, list[PendingCell]]]:
+    """The cells that share preprocessed images, each group with its preprocessor."""
+    for name, preprocessor in {cell.preprocess: cell.preprocessor for cell in cells}.items():
+        yield preprocessor, [cell for cell in cells if cell.preprocess == name]
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: int = 256) -> np.ndarray:
+def _preprocess(preprocessor: Preprocessor | None, images: torch.Tensor) -> Preprocessed:
+    """The images as the network sees them. A preprocessor is given what a picture can hold, [0,1]."""
+    return Preprocessed.of(images if preprocessor is None else preprocessor(images.clamp(0, 1)))
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: int = BATCH_SIZE) -> np.ndarray:
     """The predicted class of each image: [N] int64.
 
     Raises: HarnessError when the model returns NaN or infinity, or another shape than [B,classes].
     """
-    found = []
+    predictions = []
     for batch in images.split(batch_size):
         logits = model(batch.contiguous(memory_format=torch.channels_last))
         if logits.shape != (len(batch), classes):
@@ -264,19 +205,8 @@ def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: in
             )
         if not torch.isfinite(logits).all():
             raise HarnessError("the model returned NaN or infinity.")
-        found.append(logits.argmax(1))
-    return torch.cat(found).cpu().numpy()
-
-
-def _planned(piece: Piece, workshop: Workshop) -> PlannedPiece:
-    return PlannedPiece(_name(piece), tuple(score.cell.identity for score in scores_of(piece, workshop)))
-
-
-def _name(piece: Piece) -> str:
-    """What is scored on whom."""
-    names = ", ".join(dict.fromkeys(subject.label for subject in piece.subjects))
-    words = [piece.suite.label, piece.condition.name, str(piece.condition.severity or ""), piece.condition.threat or ""]
-    return f"{' '.join(dict.fromkeys(filter(None, words)))} ({names})"
+        predictions.append(logits.argmax(1))
+    return torch.cat(predictions).cpu().numpy()
 
 
 def _blocks(split: Split) -> Iterator[np.ndarray]:
@@ -287,17 +217,40 @@ def _blocks(split: Split) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + size, len(split)))
 
 
-def _suite_names(config: RunConfig) -> list[str]:
-    if config.suites != ("all",):
-        return [suites.canonical(name) for name in config.suites]
-    others = [entry.name for entry in suites if entry.name not in DEFAULT_SUITES]
-    return [*DEFAULT_SUITES, *(name for name in others if getattr(suites.entry(name).factory, "in_all", True))]
+def _training_attempt(job: TrainingJob, setup: RunSetup) -> PlannedCell:
+    """What a failed training is recorded as."""
+    description = Description(
+        dataset=setup.dataset.name,
+        backbone=job.metadata["backbone"],
+        defense=job.defense.label,
+        seed=job.seed,
+        suite="",
+        condition="training",
+        preprocess=NONE,
+    )
+    return PlannedCell(spec={"training": job.metadata}, description=description)
 
 
-def _reason(error: Exception) -> str:
-    """One line: what went wrong and, unless the harness itself says it, where."""
-    first = str(error).splitlines()[0] if str(error) else "no message"
-    if isinstance(error, HarnessError):
-        return first
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {first} ({Path(last.filename).name}:{last.lineno})"
+def training_plan(setup: RunSetup) -> Plan:
+    """What a run will train, or has trained, as of now."""
+    jobs = [candidate.source.job for candidate in setup.candidates if isinstance(candidate.source, Training)]
+    trainings = [
+        PlannedTraining(
+            f"{job.defense.label} (seed {job.seed})",
+            job.path.relative_to(setup.config.out).as_posix(),
+            job.recipe.epochs,
+        )
+        for job in jobs
+    ]
+    return Plan(time.time(), trainings)
+
+
+def _planned_job(job: Job, setup: RunSetup) -> PlannedJob:
+    return PlannedJob(job_name(job), tuple(cell.planned.identity for cell in pending_cells(job, setup)))
+
+
+def job_name(job: Job) -> str:
+    """What is scored on whom."""
+    names = ", ".join(dict.fromkeys(model.label for model in job.models))
+    words = [job.suite.label, job.condition.name, str(job.condition.severity or ""), job.condition.threat or ""]
+    return f"{' '.join(dict.fromkeys(filter(None, words)))} ({names})"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +18,17 @@ from harness.types import SMALL_IMAGE
 Values = tuple[float, ...]
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 VIT_NORMALIZATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+
+
+def usual_learning_rate(rate: float) -> Callable[[Factory], Factory]:
+    """Decorator: what this backbone's training usually starts from, where it is not `training.recipes.LEARNING_RATE`."""
+
+    def mark(factory: Factory) -> Factory:
+        factory.learning_rate = rate  # type: ignore[attr-defined]
+        return factory
+
+    return mark
 
 backbones.base_class(nn.Module)
 
@@ -94,6 +106,7 @@ def resnet50(*, classes: int, image_shape: tuple[int, int, int], pretrained: boo
 
 
 @backbones.register("vit_tiny")
+@usual_learning_rate(0.01)
 def vit_tiny(
     *, classes: int, image_shape: tuple[int, int, int], pretrained: bool = False, native: bool = False
 ) -> nn.Module:
@@ -108,6 +121,7 @@ def vit_tiny(
 
 
 @backbones.register("timm")
+@usual_learning_rate(0.01)
 def timm_model(*, name: str, classes: int, image_shape: tuple[int, int, int], pretrained: bool = False) -> nn.Module:
     """Any network of timm, `timm:NAME`; images are resized to the size it needs, where it needs one."""
     network = _timm(name, classes, image_shape, pretrained=pretrained)

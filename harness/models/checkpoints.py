@@ -21,15 +21,17 @@ FORMAT = "virolbi-harness checkpoint 1"
 
 
 class Checkpoint(NamedTuple):
-    """weights: a state dict on the CPU · about: plain values (backbone, defense, …), empty for foreign files."""
+    """A file's content."""
 
     weights: dict[str, torch.Tensor]
-    about: dict[str, Any]
+    """A state dict on the CPU."""
+    metadata: dict[str, Any]
+    """What our checkpoints say of themselves (backbone, defense, …), plain values; empty for others' files."""
 
 
-def save(path: Path, weights: dict[str, torch.Tensor], about: dict[str, Any], **more: Any) -> None:
+def save(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any], **more: Any) -> None:
     """Write a checkpoint under its name in one step; `more` are further tensors and plain values."""
-    content = {"format": FORMAT, "weights": weights, "about": json.dumps(about, sort_keys=True), **more}
+    content = {"format": FORMAT, "weights": weights, "about": json.dumps(metadata, sort_keys=True), **more}
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,7 @@ def load(path: Path) -> Checkpoint:
     weights = content.get("weights" if own else "state_dict", None if own else content)
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"expected a state dict of tensors in {path}, found other things.")
-    return Checkpoint(weights, _about(content, path) if own else {})
+    return Checkpoint(weights, _metadata(content, path) if own else {})
 
 
 def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
@@ -86,7 +88,7 @@ def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     A bare state dict may belong to the undefended network alone; it is tried there second.
     Raises: UserError naming what does not fit.
     """
-    targets = [model] if checkpoint.about else [model, *_inner_networks(model)]
+    targets = [model] if checkpoint.metadata else [model, *_inner_networks(model)]
     problems = [_mismatch(target, checkpoint.weights) for target in targets]
     for target, problem in zip(targets, problems, strict=True):
         if problem is None:
@@ -115,14 +117,14 @@ def _check_sums(path: Path) -> None:
         raise ValueError(f"the checksum of {damaged} does not fit.")
 
 
-def _about(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def _metadata(content: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(content["about"])
+        metadata = json.loads(content["about"])
     except (KeyError, TypeError, ValueError):
-        about = None
-    if not isinstance(about, dict):
+        metadata = None
+    if not isinstance(metadata, dict):
         raise UserError(f"the checkpoint {path} does not say what it belongs to; it is corrupt.")
-    return about
+    return metadata
 
 
 def _inner_networks(model: nn.Module) -> list[nn.Module]:

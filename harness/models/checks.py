@@ -1,6 +1,6 @@
-"""What a model and a preprocessor must keep to for their numbers to mean anything, looked at before anything long.
+"""What a model and a preprocessor must do for their numbers to mean anything, tried before anything long.
 
-What raises an error of its own here is let through: it will fail the cells that need it, and no others.
+One that raises an error of its own here passes: it fails the cells that need it, and no others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from harness.contracts.defense import Preprocessed
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 PROBABILITY = 1e-4
 """How far rounding may take the sum of probabilities from 1."""
 SAME = 1e-5
-"""How far rounding may take one answer from another to the same images."""
+"""How far rounding may take logits of the same images from each other."""
 
 
 def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: int, stochastic: bool) -> None:
-    """Look at a model's answers to a few images [B,C,H,W] in [0,1].
+    """Look at a model's logits of a few images [B,C,H,W] in [0,1].
 
-    Raises: UserError for another number of classes, NaN or infinity, probabilities instead of logits, and answers that
-    change although the defense does not declare that.
+    Raises: UserError for another number of classes, NaN or infinity, probabilities instead of logits, and logits that
+    change from call to call although the defense does not declare that.
     """
     try:
         with torch.no_grad():
@@ -43,7 +44,7 @@ def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: i
         raise UserError(f"{name}: the model returns probabilities, attacks need logits. Leave out its last softmax.")
     if not stochastic and (logits - again).abs().max() > SAME * logits.abs().max().clamp(min=1):
         raise UserError(
-            f"{name}: the model answers the same images differently each time. Set stochastic = True on the "
+            f"{name}: the model returns other logits for the same images each time. Set stochastic = True on the "
             "defense, so that attacks average over its draws."
         )
 
@@ -51,33 +52,33 @@ def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: i
 def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None:
     """Look at what a preprocessor makes of a few images [B,C,H,W] in [0,1].
 
-    Raises: UserError when it changes their shape or answers differently each time, or when by one of its ways (but the
-    costly ones) no gradient comes back, one that is zero everywhere, or one that is not finite.
+    Raises: UserError when it changes their shape or returns something else each time, or when one of its surrogate
+    gradients (but the costly ones) is missing, zero everywhere, or not finite.
     """
     name = preprocessor.label
     point = images.detach().clone().requires_grad_()
     try:
-        shown, again = preprocessor(point), preprocessor(images)
+        once, again = (Preprocessed.of(preprocessor(batch)).images for batch in (point, images))
     except Exception:
         return
-    if shown.shape != images.shape:
-        raise UserError(f"{name}: a preprocessor keeps the shape {list(images.shape)}, got {list(shown.shape)}.")
-    if not torch.equal(shown.detach(), again.detach()):
+    if once.shape != images.shape:
+        raise UserError(f"{name}: a preprocessor keeps the shape {list(images.shape)}, got {list(once.shape)}.")
+    if not torch.equal(once.detach(), again.detach()):
         raise UserError(
-            f"{name}: the preprocessor answers the same images differently each time; "
-            "it must depend on the image alone."
+            f"{name}: the preprocessor returns something else for the same images each time; "
+            "its result must depend on the image alone."
         )
-    for way in (way for way in preprocessor.ways if way not in preprocessor.costly):
-        _check_way(f"{name} ({way})", preprocessor.through(way), images)
+    for surrogate in (each for each in preprocessor.surrogates if each not in preprocessor.costly_surrogates):
+        _check_gradient(f"{name} ({surrogate})", preprocessor.with_surrogate(surrogate), images)
 
 
-def _check_way(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None:
+def _check_gradient(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None:
     """Send a random gradient back through a preprocessor."""
     point = images.detach().clone().requires_grad_()
     try:
-        shown = preprocessor(point)
-        slope = torch.randn(shown.shape, generator=torch.Generator().manual_seed(0)).to(shown)
-        gradient = torch.autograd.grad(shown, point, slope, allow_unused=True)[0] if shown.requires_grad else None
+        result = Preprocessed.of(preprocessor(point)).images
+        given = torch.randn(result.shape, generator=torch.Generator().manual_seed(0)).to(result)
+        gradient = torch.autograd.grad(result, point, given, allow_unused=True)[0] if result.requires_grad else None
     except Exception:
         return
     if gradient is None:
@@ -89,9 +90,8 @@ def _check_way(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None
     else:
         return
     raise UserError(
-        f"{name}: {fault}, so that no attack could be adaptive. Return "
-        f"harness.contracts.defense.bpda_identity(images, result) and "
-        "declare gradient = 'bpda'."
+        f"{name}: {fault}, so that no attack could be adaptive. Return bpda_identity(images, result), from "
+        "harness.contracts.defense, and declare surrogates = ('bpda',)."
     )
 
 

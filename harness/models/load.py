@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness.config import RunConfig
+from harness.config import PREPROCESSOR, usual_level
 from harness.errors import UserError
 from harness.models import checkpoints
+from harness.models.build import Architecture
 from harness.models.modules import Pipeline
-from harness.models.sources import build
+from harness.models.sources import restored
 from harness.registry import defenses, preprocessors
 
 OWN = "own"
@@ -22,29 +23,34 @@ def load(path: str | Path, *, preprocess: str | None = None, device: torch.devic
 
     preprocess: None for the network alone; `own` for what its defense does to test images, or the name of any
     preprocessor, `virolbi:nu=16,level=0.5`, to put in front of it. The module is differentiable, by the preprocessor's
-    usual surrogate where it has no derivative; it is in evaluation mode, and no parameter asks for a gradient.
+    usual surrogate gradient where it has no derivative. It is in evaluation mode; no parameter asks for a gradient.
 
     >>> model = harness.load("runs/default/checkpoints/….pt", preprocess="own")  # doctest: +SKIP
 
     A defense of a plugin must be known first: `harness.registry.load_plugin(FILE)`.
     Raises: UserError for a file that is no checkpoint or does not say what it holds, and for unknown names.
     """
-    found = checkpoints.load(Path(path))
-    about = found.about
-    missing = [key for key in ("defense", "backbone", "classes", "image_shape") if key not in about]
+    checkpoint = checkpoints.load(Path(path))
+    metadata = checkpoint.metadata
+    missing = [key for key in ("defense", "backbone", "classes", "image_shape") if key not in metadata]
     if missing:
         raise UserError(
             f"the checkpoint {path} does not say what it holds ({', '.join(missing)} missing). "
             "harness.load reads checkpoints that this harness wrote; give others to run --checkpoint."
         )
-    defense = defenses.create(about["defense"])
-    shape = tuple(about["image_shape"])
-    neutral = (0.0,) * shape[0], (1.0,) * shape[0]  # replaced by what the checkpoint holds
-    model = build(defense, about["backbone"], classes=len(about["classes"]), normalization=neutral, image_shape=shape)
-    checkpoints.restore(model, found, Path(path))
+    defense = defenses.create(metadata["defense"])
+    channels, *size = metadata["image_shape"]
+    architecture = Architecture(
+        backbone=metadata["backbone"],
+        classes=tuple(metadata["classes"]),
+        image_shape=(channels, *size),
+        mean=(0.0,) * channels,  # the checkpoint holds mean and std, which replace these
+        std=(1.0,) * channels,
+    )
+    model = restored(checkpoint, Path(path), architecture, defense)
     if preprocess is not None:
-        level = RunConfig().test_level(max(shape[1:]))
-        usual = preprocessors.canonical("virolbi", level=level)
-        chosen = defense.preprocess(usual) if preprocess == OWN else preprocessors.canonical(preprocess, level=level)
-        model = Pipeline(preprocessors.create(chosen), model)
+        level = usual_level(max(size))
+        usual = preprocessors.canonical(PREPROCESSOR, level=level)
+        name = defense.preprocess(usual) if preprocess == OWN else preprocessors.canonical(preprocess, level=level)
+        model = Pipeline(preprocessors.create(name), model)
     return model.to(device).eval().requires_grad_(False)

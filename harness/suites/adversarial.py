@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from harness.attacks.base import Attack, Budget
+from harness.attacks.base import Attack, AttackResult, Budget
 from harness.errors import UserError, unknown_name
 from harness.metrics import show_epsilon
 from harness.models.modules import inner_normalization
 from harness.registry import attacks as registered
 from harness.registry import suites
 from harness.seeding import derive
-from harness.suites.base import Suite, SuiteContext, known_ways
-from harness.types import Condition, Threat
+from harness.suites.base import Perturbed, Suite, SuiteContext, known_surrogates
+from harness.types import THREATS, Condition, Threat
 
-THREATS: tuple[Threat, ...] = ("bare", "transfer", "adaptive")
 EOT_DRAWS = 10
 """Gradients averaged per step on a stochastic model."""
 
@@ -28,13 +27,16 @@ EOT_DRAWS = 10
 class Adversarial(Suite):
     """Attacks at every ε, under every threat model.
 
-    bare: made on the network alone · transfer: made on another network of the run, see `--transfer-from` ·
-    adaptive: made through the whole defense, by every way through it that the preprocessor declares (`gradients`).
+    bare: made on the network alone.
+    transfer: made on another network of the run, see `--transfer-from`.
+    adaptive: made through the whole defense, by every surrogate gradient that the preprocessor declares.
 
-    attacks: any of those registered, () for those of the run · limit: at most so many test images · draws: gradients
-    averaged for a stochastic model · threats: a selection of the three · gradients: which of a preprocessor's ways to
-    try, () for all (with the preset `quick` but for the costly ones); one that has none of them is gone through by its
-    usual one.
+    attacks: any of those registered; () for those of the run.
+    limit: at most so many test images.
+    draws: gradients averaged per step for a stochastic model.
+    threats: a selection of the three.
+    gradients: which of a preprocessor's surrogate gradients to use; () for all, with the preset `quick` but for the
+        costly ones. Of a preprocessor that has none of them, the usual one is used.
     """
 
     needs_model = True
@@ -56,8 +58,8 @@ class Adversarial(Suite):
         if not threats or set(threats) - set(THREATS):
             raise UserError(f"adversarial: threats must be some of {'/'.join(THREATS)}, got {'/'.join(threats)!r}.")
         for gradient in gradients:
-            if gradient not in known_ways():
-                raise unknown_name("gradient", gradient, known_ways())
+            if gradient not in known_surrogates():
+                raise unknown_name("gradient", gradient, known_surrogates())
         if "" in attacks:
             raise UserError("adversarial: attacks must be names, such as attacks=fgsm/pgd, got one without a name.")
         self.attacks, self.limit, self.draws = attacks, limit, draws
@@ -65,7 +67,7 @@ class Adversarial(Suite):
         self.gradients = gradients
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
-        """Threat models, then attacks, then ways through the preprocessor, then radii, then an attack's stages.
+        """Threat models, then attacks, then surrogate gradients, then radii, then an attack's stages.
 
         Raises: UserError for a radius out of range, an unknown attack, and one that only measures.
         """
@@ -78,105 +80,109 @@ class Adversarial(Suite):
         for name in attacks:
             if registered.create(name).only_measures:
                 raise UserError(f"{name} only measures a model and fools none. The suite masking runs it.")
-        return self._planned(context, self.threats, attacks)
+        return self.planned(context, self.threats, attacks)
 
-    def _planned(self, context: SuiteContext, threats: Sequence[Threat], attacks: Sequence[str]) -> list[Condition]:
+    def planned(self, context: SuiteContext, threats: Sequence[Threat], attacks: Sequence[str]) -> list[Condition]:
+        """The conditions of these attacks under these threat models."""
         return [
             condition
             for threat in threats
             if threat != "transfer" or context.has_transfer
-            for name in dict.fromkeys(self._label_on(threat, name, context) for name in attacks)
-            for gradient in self._ways(threat, name, context)
+            for attack in self._attacks_on(threat, attacks, context)
+            for gradient in self._surrogates(threat, attack, context)
             for epsilon in context.epsilons
-            for condition in self._stages(threat, name, gradient, epsilon, context)
+            for condition in self._stages(threat, attack, gradient, epsilon, context)
         ]
 
-    def disturb(
+    def perturb(
         self, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module | None
-    ) -> torch.Tensor:
-        """Adversarial examples for the model as it is given."""
+    ) -> Perturbed:
+        """Adversarial examples for the model as it is given, made in batches of the attack's size or the run's."""
         assert model is not None
-        attack = self._attack_of(condition)
+        attack = _attack_of(condition)
         size = attack.batch_size or context.batch_size
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         examples: list[torch.Tensor] = []
         flags: list[str] = []
         measures: Counter[str] = Counter()
-        for part in parts:
-            examples.append(self._attack(attack, part, condition, context, model))
-            flags += attack.flags
-            measures.update({name: value * len(part) / len(rows) for name, value in attack.measures.items()})
-        self.last_flags, self.last_measures = tuple(dict.fromkeys(flags)), dict(measures)
-        return torch.cat(examples)
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            result = self._attack(attack, part, condition, context, model)
+            examples.append(result.images)
+            flags += result.flags
+            measures.update({name: value * len(part) / len(rows) for name, value in result.measures.items()})
+        return Perturbed(torch.cat(examples), tuple(dict.fromkeys(flags)), dict(measures))
 
     def _attack(
         self, attack: Attack, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module
-    ) -> torch.Tensor:
-        measured_by = inner_normalization(model if context.target is None else context.target)
-        device = measured_by.std.device
-        images = torch.from_numpy(context.split.images[rows]).to(device).float().div_(255)
-        labels = torch.from_numpy(context.split.labels[rows]).to(device)
+    ) -> AttackResult:
+        std = inner_normalization(model if context.target is None else context.target).std
+        images = torch.from_numpy(context.split.images[rows]).to(std.device).float().div_(255)
+        labels = torch.from_numpy(context.split.labels[rows]).to(std.device)
         given = condition.parameters
-        budget = Budget.of(
-            given["epsilon"], given["epsilon_space"], measured_by.std, norm=given["norm"], draws=given["draws"]
-        )
+        budget = Budget.of(given["epsilon"], given["epsilon_space"], std, norm=given["norm"], draws=given["draws"])
         seed = derive(context.seed, condition.name)
-        return attack(model, images, labels, budget, seed=seed, indices=context.split.indices[rows])
+        return AttackResult.of(attack(model, images, labels, budget, seed=seed, indices=context.split.indices[rows]))
 
-    def _ways(self, threat: Threat, name: str, context: SuiteContext) -> list[str]:
-        """How the attack gets through the preprocessor: by every way it has, a costly attack by the first alone.
+    @staticmethod
+    def _attacks_on(threat: Threat, attacks: Sequence[str], context: SuiteContext) -> Iterator[Attack]:
+        """The attacks, each once, in the form that suits the model attacked."""
+        stochastic = _is_stochastic(threat, context)
+        labels = dict.fromkeys(registered.create(name).label_on(stochastic=stochastic) for name in attacks)
+        return map(registered.create, labels)
 
-        One that uses no gradient is the same by each.
+    def _surrogates(self, threat: Threat, attack: Attack, context: SuiteContext) -> list[str]:
+        """Which surrogate gradients an attack uses, one after another; "" where no preprocessor is attacked.
+
+        An attack in stages is costly and uses the first alone; for one that uses no gradient they are all the same.
         """
         if threat != "adaptive":
             return [""]
-        if not registered.create(name).uses_gradient:
-            return list(context.gradients[:1])
-        asked = self.gradients or [way for way in context.gradients if way not in context.left_out]
-        ways = [way for way in context.gradients if way in asked] or list(context.gradients[:1])
-        return ways[:1] if registered.create(name).stages else ways
+        usual = list(context.surrogates[:1])
+        if not attack.uses_gradient:
+            return usual
+        asked = self.gradients or [name for name in context.surrogates if name not in context.on_request]
+        selected = [name for name in context.surrogates if name in asked] or usual
+        return selected[:1] if attack.stages else selected
 
     def _stages(
-        self, threat: Threat, name: str, gradient: str, epsilon: float, context: SuiteContext
+        self, threat: Threat, attack: Attack, gradient: str, epsilon: float, context: SuiteContext
     ) -> list[Condition]:
         """One condition; for an attack in stages one each, after the stage before."""
-        attack: Attack = registered.create(name)
-        found: list[Condition] = []
+        conditions: list[Condition] = []
         # What one stage leaves is known of the model under test alone, not of another that is attacked in its place.
-        for stage in (attack.stages if threat != "transfer" else ()) or ("",):
+        stages = attack.stages if threat != "transfer" else ()
+        for index, stage in enumerate(stages or ("",)):
             parameters = {
-                "attack": name,
+                "attack": attack.label,
                 **attack.parameters(),
                 "stage": stage,
                 "norm": context.norm,
                 "epsilon": epsilon,
                 "epsilon_space": context.epsilon_space,
-                "draws": attack.draws(self.draws if _is_noisy(threat, context) else 1),
+                "draws": attack.draws(self.draws if _is_stochastic(threat, context) else 1),
                 "gradient": gradient,
             }
-            way = f" via {gradient}" if gradient and gradient != context.gradients[0] else ""
-            title = f"{name} {stage}" if stage else name
-            found.append(
+            via = f" via {gradient}" if gradient and gradient != context.surrogates[0] else ""
+            title = f"{attack.label} {stage}" if stage else attack.label
+            conditions.append(
                 Condition(
-                    name=f"{title}{way} eps={show_epsilon(epsilon)}",
+                    name=f"{title}{via} eps={show_epsilon(epsilon)}",
                     parameters={key: value for key, value in parameters.items() if value != ""},
                     threat=threat,
-                    after=found[-1] if found else None,
+                    after=conditions[-1] if conditions else None,
+                    stage_index=index if stages else None,
+                    stage_count=len(stages) or None,
                 )
             )
-        return found
-
-    @staticmethod
-    def _label_on(threat: Threat, name: str, context: SuiteContext) -> str:
-        attack: Attack = registered.create(name)
-        return attack.label_on(stochastic=_is_noisy(threat, context))
-
-    def _attack_of(self, condition: Condition) -> Attack:
-        attack: Attack = registered.create(condition.parameters["attack"])
-        stage = condition.parameters.get("stage")
-        return attack.at(stage) if stage else attack
+        return conditions
 
 
-def _is_noisy(threat: Threat, context: SuiteContext) -> bool:
+def _attack_of(condition: Condition) -> Attack:
+    attack: Attack = registered.create(condition.parameters["attack"])
+    stage = condition.parameters.get("stage")
+    return attack.at(stage) if stage else attack
+
+
+def _is_stochastic(threat: Threat, context: SuiteContext) -> bool:
     """Whether the model that is attacked draws random numbers."""
     return context.stochastic_source if threat == "transfer" else context.stochastic

@@ -13,13 +13,13 @@ from harness.types import Condition
 
 @suites.register("clean")
 class Clean(Suite):
-    """Undisturbed test images."""
+    """Unperturbed test images."""
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
         """The one condition there is."""
         return [Condition("clean")]
 
-    def disturb(
+    def perturb(
         self, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module | None
     ) -> torch.Tensor:
         """The images of `rows` [B,C,H,W] float32 in [0,1]."""
@@ -27,7 +27,7 @@ class Clean(Suite):
 
 
 def clean_images(rows: np.ndarray, context: SuiteContext) -> torch.Tensor:
-    """The undisturbed test images of `rows`, [B,C,H,W] float32 in [0,1], on the CPU."""
+    """The unperturbed test images of `rows`, [B,C,H,W] float32 in [0,1], on the CPU."""
     return as_float(context.split.images[rows])
 
 

@@ -42,7 +42,7 @@ class CorruptionSuite(Suite):
             for severity in dict.fromkeys(self.severities)
         ]
 
-    def disturb(
+    def perturb(
         self, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module | None
     ) -> torch.Tensor:
         """The corrupted images of `rows` [B,C,H,W] float32 in [0,1], of 256 levels as in the published files."""

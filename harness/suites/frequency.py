@@ -42,7 +42,7 @@ class Frequency(Suite):
             for radius in dict.fromkeys(self.radii)
         ]
 
-    def disturb(
+    def perturb(
         self, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module | None
     ) -> torch.Tensor:
         """One part of the images of `rows` [B,C,H,W] float32, outside [0,1] too unless clipped."""

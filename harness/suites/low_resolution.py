@@ -43,7 +43,7 @@ class LowResolution(Suite):
             for factor in dict.fromkeys(factors)
         ]
 
-    def disturb(
+    def perturb(
         self, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module | None
     ) -> torch.Tensor:
         """The images of `rows` at low resolution, [B,C,H,W] float32 in [0,1], at their own size."""

@@ -1,4 +1,4 @@
-"""Whether an adaptive attack can be believed: conditions that a defense fails when it only hides its gradient."""
+"""Whether adaptive attacks can be believed: conditions that a defense fails when it only hides its gradient."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 from harness.errors import UserError, unknown_name
 from harness.registry import suites
 from harness.suites.adversarial import EOT_DRAWS, Adversarial
-from harness.suites.base import SuiteContext, known_ways
+from harness.suites.base import SuiteContext, known_surrogates
 from harness.types import Condition
 
 CURVE = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)
@@ -18,11 +18,14 @@ CURVE = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 /
 class Masking(Adversarial):
     """Checks on attacks: one and many steps over a range of ε, black box, transfer, another loss, more effort (L∞).
 
-    epsilon: the radius at which attacks are compared, 0 for the run's first · steps, restarts: of the attack with more
-    effort than PGD-20 · queries: of the black-box attack · gradient: the way through a preprocessor, "" for its usual
+    epsilon: the radius at which attacks are compared; 0 for the run's first.
+    steps, restarts: of the attack with more effort than PGD-20.
+    queries: of the black-box attack, for each image.
+    gradient: the surrogate gradient of a preprocessor; "" for its usual one.
     """
 
     in_all = False
+    purpose = "diagnostic"
 
     def __init__(
         self,
@@ -38,8 +41,8 @@ class Masking(Adversarial):
         super().__init__(limit=limit, draws=draws)
         if not 0 <= epsilon <= 1:
             raise UserError(f"masking: epsilon must be above 0 and at most 1, got {epsilon:g}.")
-        if gradient and gradient not in known_ways():
-            raise unknown_name("gradient", gradient, known_ways())
+        if gradient and gradient not in known_surrogates():
+            raise unknown_name("gradient", gradient, known_surrogates())
         self.epsilon, self.gradient = epsilon, gradient
         self.probes = (
             "landscape",
@@ -51,17 +54,17 @@ class Masking(Adversarial):
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
         """The curve of FGSM and PGD, then the other attacks at one radius, all adaptive; PGD's transfer there."""
-        if self.gradient and self.gradient not in context.gradients:
+        if self.gradient and self.gradient not in context.surrogates:
             raise UserError(
-                f"masking: gradient must be one of the preprocessor's {'/'.join(context.gradients)}, "
+                f"masking: gradient must be one of the preprocessor's {'/'.join(context.surrogates)}, "
                 f"got {self.gradient}."
             )
         at = self.epsilon or context.epsilons[0]
-        one_way = dataclasses.replace(context, norm="Linf", gradients=(self.gradient or context.gradients[0],))
-        curve = dataclasses.replace(one_way, epsilons=tuple(sorted({*CURVE, at})))
-        here = dataclasses.replace(one_way, epsilons=(at,))
+        one_surrogate = dataclasses.replace(context, norm="Linf", surrogates=(self.gradient or context.surrogates[0],))
+        curve = dataclasses.replace(one_surrogate, epsilons=tuple(sorted({*CURVE, at})))
+        here = dataclasses.replace(one_surrogate, epsilons=(at,))
         return [
-            *self._planned(curve, ("adaptive",), ("fgsm", "pgd")),
-            *self._planned(here, ("adaptive",), self.probes),
-            *self._planned(here, ("transfer",), ("pgd",)),
+            *self.planned(curve, ("adaptive",), ("fgsm", "pgd")),
+            *self.planned(here, ("adaptive",), self.probes),
+            *self.planned(here, ("transfer",), ("pgd",)),
         ]

@@ -1,4 +1,4 @@
-"""Who looks on while networks are trained and scored; what they see changes nothing."""
+"""Who looks on while a network is trained; what they see changes nothing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.types import TrainingState
+
 if TYPE_CHECKING:
-    from harness.evaluation.jobs import Piece, Score
-    from harness.training.loop import TrainingJob
-    from harness.types import TrainingState
+    from harness.training.job import TrainingJob
 
 
-class Observer:
-    """Looks on and does nothing; `harness.tensorboard` has one that keeps what it sees."""
+class TrainingObserver:
+    """Looks on and does nothing."""
 
     def begin(self, job: TrainingJob, first: int) -> None:
         """A training begins or, after `first` epochs, goes on."""
@@ -24,16 +24,7 @@ class Observer:
         """An epoch begins with these images, [N,C,H,W] uint8 before augmentation."""
 
     def batch(self, loss: torch.Tensor, rate: float) -> None:
-        """A step was taken; loss: a scalar on the model's device · rate: the learning rate."""
+        """A step was taken; loss: a scalar on the model's device; rate: the learning rate."""
 
     def epoch(self, model: nn.Module, job: TrainingJob, state: TrainingState) -> None:
         """An epoch is over and saved."""
-
-    def scored(self, piece: Piece, score: Score, disturbed: torch.Tensor, shown: torch.Tensor) -> None:
-        """Images [B,C,H,W] in [0,1] were scored: as the suite disturbed them, and as the network was shown them."""
-
-    def recorded(self, score: Score) -> None:
-        """A cell is in the records."""
-
-    def close(self) -> None:
-        """Nothing further comes."""

@@ -1,0 +1,43 @@
+"""What goes wrong while cells are scored, and how long work takes: an error fails the cells that need the work."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from harness.errors import HarnessError
+from harness.evaluation.jobs import PendingCell
+
+
+@contextlib.contextmanager
+def work(kind: str, cells: Iterable[PendingCell], device: torch.device) -> Iterator[None]:
+    """Work that these cells need: its time counts for each of them, and an error in it fails them and no others."""
+    cells, start = list(cells), time.perf_counter()
+    try:
+        yield
+    except Exception as error:  # attacks, preprocessors and models may be anybody's
+        for cell in cells:
+            cell.failure = reason_of(error)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    for cell in cells:
+        cell.seconds[kind] += time.perf_counter() - start
+
+
+def alive(cells: Iterable[PendingCell]) -> list[PendingCell]:
+    """Those that nothing has failed yet."""
+    return [cell for cell in cells if cell.failure is None]
+
+
+def reason_of(error: Exception) -> str:
+    """One line: what went wrong and, unless the harness itself says it, where."""
+    first = str(error).splitlines()[0] if str(error) else "no message"
+    if isinstance(error, HarnessError):
+        return first
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first} ({Path(last.filename).name}:{last.lineno})"

@@ -1,0 +1,33 @@
+"""From a candidate to a defended model: train it, or load it."""
+
+from __future__ import annotations
+
+from harness.errors import HarnessError, UserError
+from harness.evaluation.setup import Candidate, Loading, RunSetup, Training, check_candidate
+from harness.models.defended import DefendedModel
+from harness.models.sources import from_checkpoint, from_zoo
+from harness.training.source import trained_here
+
+
+def obtain(candidate: Candidate, setup: RunSetup) -> DefendedModel:
+    """The defended model of a candidate.
+
+    Raises: UserError for weights that do not fit; HarnessError when training diverges, or ends in a model that returns
+    what no model may.
+    """
+    source, defense, preprocessor = candidate.source, candidate.defense, candidate.preprocessor
+    if isinstance(source, Training):
+        made = trained_here(source.job, source.architecture, preprocessor)
+        try:
+            check_candidate(made.label, defense, made.model, setup)
+        except UserError as error:  # what training ended in is no mistake of the user's: the run goes on without it
+            raise HarnessError(str(error)) from error
+        return made
+    if isinstance(source, Loading):
+        made = from_checkpoint(
+            *source, defense=defense, seed=candidate.seed, preprocessor=preprocessor, device=setup.device
+        )
+    else:
+        made = from_zoo(source, setup.dataset, defense=defense, preprocessor=preprocessor, device=setup.device)
+    check_candidate(candidate.label, defense, made.model, setup)
+    return made

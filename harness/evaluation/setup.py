@@ -1,0 +1,303 @@
+"""A run's options, resolved: everything that is decided and checked before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from harness.cache import ArrayCache, digest_of
+from harness.config import DEFAULT_DEFENSES, DEFAULT_SUITES, PREPROCESSOR, RunConfig, usual_level
+from harness.errors import UserError
+from harness.evaluation.observer import Observer
+from harness.models import checkpoints
+from harness.models.build import Architecture, build
+from harness.models.checks import check_model, check_preprocessor
+from harness.models.robustbench import ZooName
+from harness.models.sources import named_in
+from harness.registry import backbones, datasets, defenses, preprocessors, suites
+from harness.training.job import TrainingJob
+from harness.training.loop import TRAINING_VERSION
+from harness.training.recipes import usual_recipe
+from harness.types import Recipe
+
+if TYPE_CHECKING:
+    from harness.contracts.dataset import Dataset
+    from harness.contracts.defense import Defense, Preprocessor
+    from harness.suites.base import Suite
+
+BATCH_SIZE = 256
+"""Test images that a model is given at once, unless the user says otherwise."""
+PROBES = 4
+"""Test images that a model is checked with."""
+UNDEFENDED = "vanilla"
+"""The defense that stands for none: the label of a zoo's model, and the preferred source of transfer attacks."""
+
+
+class Training(NamedTuple):
+    """A model is trained here, or was."""
+
+    job: TrainingJob
+    architecture: Architecture
+
+
+class Loading(NamedTuple):
+    """A model is loaded from a file."""
+
+    checkpoint: checkpoints.Checkpoint
+    path: Path
+    architecture: Architecture
+
+
+class Candidate(NamedTuple):
+    """A defended model that is to be scored, before it is trained or loaded."""
+
+    label: str
+    seed: int
+    defense: Defense
+    preprocessor: Preprocessor
+    source: Training | Loading | ZooName
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSetup:
+    """Everything of a run that is settled before it begins."""
+
+    config: RunConfig
+    dataset: Dataset
+    cache: ArrayCache
+    device: torch.device
+    observer: Observer
+    smoothing: Mapping[str, Any]
+    """The values that the run gives to every ViRoLBI that does not set its own."""
+    suites: tuple[Suite, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    """What is scored: every defense at every seed."""
+    transfer: Candidate | None = None
+    """What `--transfer-from` names."""
+
+    @property
+    def batch_size(self) -> int:
+        """Test images that a model is given at once."""
+        return self.config.batch_size or BATCH_SIZE
+
+    @property
+    def probes(self) -> torch.Tensor:
+        """A few test images [B,C,H,W] in [0,1] to check models with, on the run's device."""
+        images = np.array(self.dataset.test().images[:PROBES])  # a copy: what is mapped from disk cannot be written
+        return torch.from_numpy(images).to(self.device).float().div(255)
+
+
+def resolve(config: RunConfig, cache: ArrayCache) -> RunSetup:
+    """Resolve a run's options, and check them as far as that can be done before training.
+
+    Raises: UserError for anything that is wrong in them.
+    """
+    dataset = datasets.create(config.dataset, data_root=config.data_root, cache=cache)
+    level = config.level or usual_level(max(dataset.image_shape[1:]))
+    smoothing = {"nu": config.nu, "level": level, "scheme": config.scheme}
+    setup = RunSetup(
+        config=config,
+        dataset=dataset,
+        cache=cache,
+        device=pick_device(config.device),
+        observer=_observer(config),
+        smoothing={name: value for name, value in smoothing.items() if value is not None},
+        suites=tuple(suites.create(name) for name in _suite_names(config)),
+    )
+    setup = dataclasses.replace(setup, transfer=_transfer(setup), candidates=tuple(_candidates(setup)))
+    for candidate in {candidate.label: candidate for candidate in setup.candidates}.values():
+        _check(candidate, setup)
+    return setup
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes a GPU where there is one. Raises: UserError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"--device expects auto, cpu or an available device such as cuda:0, got {name!r}. Use --device cpu."
+        ) from error
+    return device
+
+
+def _observer(config: RunConfig) -> Observer:
+    if not config.tensorboard:
+        return Observer()
+    from harness.evaluation.tensorboard import FOLDER, TensorBoard
+
+    return TensorBoard(config.out / FOLDER)
+
+
+def _suite_names(config: RunConfig) -> list[str]:
+    if config.suites not in (None, ("all",)):
+        return [suites.canonical(name) for name in config.suites or ()]
+    others = [entry.name for entry in suites if entry.name not in DEFAULT_SUITES]
+    return [*DEFAULT_SUITES, *(name for name in others if getattr(suites.entry(name).factory, "in_all", True))]
+
+
+def _candidates(setup: RunSetup) -> list[Candidate]:
+    """Every defense at every seed. Raises: UserError for several where a checkpoint holds one."""
+    config = setup.config
+    labels = _defense_labels(setup)
+    if config.checkpoint is None:
+        return _to_be_trained(labels or list(DEFAULT_DEFENSES), setup)
+    seeds = config.seeds or (0,)
+    if max(len(labels), 1) * len(seeds) != 1:
+        raise UserError(f"--checkpoint is for one defense and one seed, got {len(labels) * len(seeds)} of them.")
+    label = labels[0] if labels else None
+    zoo = ZooName.parse(str(config.checkpoint))
+    if zoo is not None:
+        return [_of_zoo(zoo, label or UNDEFENDED, setup)]
+    seed = None if config.seeds is None else seeds[0]
+    return [_of_file(Path(config.checkpoint), setup, label=label, seed=seed, advice="Name it with --defense.")]
+
+
+def _transfer(setup: RunSetup) -> Candidate | None:
+    """The model of `--transfer-from`. Raises: UserError where it does not fit the run or does not name its defense."""
+    source = setup.config.transfer_from
+    if source is None:
+        return None
+    zoo = ZooName.parse(str(source))
+    if zoo is not None:
+        return _of_zoo(zoo, UNDEFENDED, setup)
+    return _of_file(Path(source), setup, advice="--transfer-from takes those that `train` and `run` keep.")
+
+
+def _defense_labels(setup: RunSetup) -> list[str]:
+    """The defenses that the user named, each under its one label."""
+    named = setup.config.defenses or ()
+    names = defenses.names() if named == ("all",) else named
+    return list(dict.fromkeys(defenses.canonical(name, **setup.smoothing) for name in names))
+
+
+def _of_zoo(name: ZooName, label: str, setup: RunSetup) -> Candidate:
+    if label != UNDEFENDED:
+        raise UserError(
+            f"the models of RobustBench's zoo come trained and take no defense, got --defense {label}. "
+            "Choose what goes in front of them with --preprocess."
+        )
+    defense = defenses.create(label)
+    return Candidate(name.label, 0, defense, _preprocessor(defense, setup), name)
+
+
+def _of_file(
+    path: Path, setup: RunSetup, *, label: str | None = None, seed: int | None = None, advice: str
+) -> Candidate:
+    """The model of a checkpoint; without a label, of the defense that the checkpoint names.
+
+    Raises: UserError with this advice where it names none, and for a checkpoint of another data set or backbone.
+    """
+    checkpoint = checkpoints.load(path)
+    metadata, dataset = checkpoint.metadata, setup.dataset
+    label = label or named_in(checkpoint, path, advice)
+    backbone = setup.config.backbone or metadata.get("backbone") or dataset.usual_backbone(setup.config.preset)
+    architecture = Architecture.of(backbone, dataset)
+    expected = {
+        "defense": label,
+        "backbone": architecture.backbone,
+        "classes": list(architecture.classes),
+        "image_shape": list(architecture.image_shape),
+        "seed": seed,
+    }
+    for key, value in expected.items():
+        if value is not None and metadata.get(key, value) != value:
+            raise UserError(f"the checkpoint {path} is for {key} {metadata[key]}, this run is for {value}.")
+    defense = defenses.create(label)
+    source = Loading(checkpoint, path, architecture)
+    return Candidate(label, metadata.get("seed", seed or 0), defense, _preprocessor(defense, setup), source)
+
+
+def _to_be_trained(labels: list[str], setup: RunSetup) -> list[Candidate]:
+    config = setup.config
+    architecture = Architecture.of(config.backbone or setup.dataset.usual_backbone(config.preset), setup.dataset)
+    candidates = []
+    for label in labels:
+        defense = defenses.create(defenses.canonical(label, **setup.smoothing))
+        preprocessor = _preprocessor(defense, setup)
+        for seed in config.seeds or (0,):
+            job = _training_job(defense, seed, architecture, setup)
+            candidates.append(Candidate(defense.label, seed, defense, preprocessor, Training(job, architecture)))
+    return candidates
+
+
+def _training_job(defense: Defense, seed: int, architecture: Architecture, setup: RunSetup) -> TrainingJob:
+    config = setup.config
+    split = setup.dataset.train().take(config.train_limit)
+    usual = defense.recipe(usual_recipe(config.preset, architecture.backbone), config.preset)
+    options: dict[str, Any] = {"epochs": config.epochs, "batch_size": config.batch_size}
+    recipe = dataclasses.replace(usual, **{name: value for name, value in options.items() if value is not None})
+    metadata = {
+        "code": {
+            "training": TRAINING_VERSION,
+            "defense": defenses.fingerprint(defense.label),
+            "backbone": backbones.fingerprint(architecture.backbone),
+        },
+        "altered": recipe != usual or config.train_limit is not None,
+        "defense": defense.label,
+        "backbone": architecture.backbone,
+        "seed": seed,
+        "preset": config.preset,
+        "recipe": recipe.described(),
+        "amp": config.amp,
+        "data": split.digest,
+        "images": len(split),
+        "dataset": setup.dataset.name,
+        "classes": list(architecture.classes),
+        "image_shape": list(architecture.image_shape),
+    }
+    name = re.sub(r"[^\w.=-]+", "_", f"{setup.dataset.name}-{defense.label}-seed{seed}")
+    return TrainingJob(
+        defense=defense,
+        recipe=recipe,
+        split=split,
+        seed=seed,
+        path=config.out / "checkpoints" / f"{name}-{digest_of(metadata)[:8]}.pt",
+        metadata=metadata,
+        cache=setup.cache,
+        device=setup.device,
+        amp=config.amp,
+        keep_epochs=config.keep_epochs,
+        observer=setup.observer,
+    )
+
+
+def _preprocessor(defense: Defense, setup: RunSetup) -> Preprocessor:
+    """What test images go through: what the user asks for, else what the defense does to them."""
+    asked = setup.config.preprocess
+    usual = preprocessors.canonical(asked or PREPROCESSOR, **setup.smoothing)
+    preprocessor: Preprocessor = preprocessors.create(usual if asked else defense.preprocess(usual))
+    return preprocessor.to(setup.device).eval()
+
+
+def _check(candidate: Candidate, setup: RunSetup) -> None:
+    """Try the untrained model and the preprocessor on a few images. Raises: UserError for what they may not do."""
+    if isinstance(candidate.source, Training):
+        job, architecture = candidate.source
+        _check_keep_epochs(job.defense, job.recipe, setup.config)
+        check_candidate(candidate.label, candidate.defense, build(architecture, candidate.defense), setup)
+    check_preprocessor(candidate.preprocessor, setup.probes)
+
+
+def check_candidate(name: str, defense: Defense, model: torch.nn.Module, setup: RunSetup) -> None:
+    """Look at a model's logits of a few test images. Raises: UserError for what a model may not return."""
+    classes = len(setup.dataset.classes)
+    check_model(name, model.to(setup.device).eval(), setup.probes, classes=classes, stochastic=defense.stochastic)
+
+
+def _check_keep_epochs(defense: Defense, recipe: Recipe, config: RunConfig) -> None:
+    last = max(config.keep_epochs, default=0)
+    if last > recipe.epochs:
+        raise UserError(
+            f"--keep-epochs: {last} is beyond the {recipe.epochs} epochs trained ({defense.label}). "
+            "Leave it out, or train longer with --epochs."
+        )

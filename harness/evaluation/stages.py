@@ -1,0 +1,36 @@
+"""Attacks in stages: a stage perturbs what the ones before it left correct, and takes over their other predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.evaluation.jobs import Job, PendingCell, planned_cell
+from harness.evaluation.setup import RunSetup
+from harness.records.database import Records
+
+
+def rows_left(job: Job, cells: Sequence[PendingCell], setup: RunSetup, records: Records) -> np.ndarray:
+    """Which of the split's images a job perturbs: [N] bool.
+
+    For an attack's later stage those that the stage before left correct, as the attacker saw the model. Every cell is
+    given its own predictions of the stage before; where there are none, it fails.
+    """
+    labels = job.context.split.labels
+    if job.condition.after is None or job.attacked is None:
+        return np.ones(len(labels), bool)
+    before = job._replace(condition=job.condition.after)
+    for cell in cells:
+        try:
+            cell.before = records.predictions(planned_cell(before, cell.model, cell.preprocess, setup).identity)
+        except UserError:
+            cell.failure = f"the stage before it, {before.condition.name}, was not scored"
+    try:
+        seen = planned_cell(before, job.attacked, job.attacked_through, setup)
+        return records.predictions(seen.identity) == labels
+    except UserError:
+        for cell in cells:
+            cell.failure = f"the stage before it, {before.condition.name}, was not scored"
+        return np.zeros(len(labels), bool)
