@@ -19,7 +19,7 @@ def train(**options: Any) -> int:
     """Train defenses and keep their checkpoints, without scoring them."""
     from harness.cache import default_cache
     from harness.evaluation.runner import open_workshop
-    from harness.records.database import locked
+    from harness.records.connection import locked
     from harness.records.plan import Plan, note_plan
 
     config = run_config(options)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness.models.robustbench import SCHEME as ZOO
 from harness.models.sources import Subject, Workshop
-from harness.records.database import Cell
-from harness.registry import suites
+from harness.records.schema import NO_PREPROCESS as NONE
+from harness.records.schema import Description, PlannedCell
+from harness.registry import attacks, defenses, preprocessors, suites
+from harness.spec import Spec
 from harness.suites.base import Suite, SuiteContext
 from harness.types import Condition, Split
 
 CODE_VERSION = 1
 """Part of every cell's identity; raised when scoring itself changes numbers."""
-NONE = "none"
 
 
 class Piece(NamedTuple):
@@ -35,7 +37,7 @@ class Piece(NamedTuple):
 class Score:
     """A cell being scored: predictions come in block by block."""
 
-    cell: Cell
+    cell: PlannedCell
     subject: Subject
     preprocess: str
     before: np.ndarray | None = None
@@ -63,7 +65,7 @@ def scores_of(piece: Piece, workshop: Workshop) -> list[Score]:
     ]
 
 
-def cell_of(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) -> Cell:
+def cell_of(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) -> PlannedCell:
     """The cell of one model on a piece, its images as they are or preprocessed."""
     split, condition = piece.context.split, piece.condition
     spec = {
@@ -86,39 +88,72 @@ def cell_of(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop)
         spec["source"] = {"weights": piece.source.digest, "seed": piece.source.seed, "code": piece.source.code}
     if subject.defense.stochastic or (piece.source is not None and piece.source.defense.stochastic):
         spec["batch_size"] = workshop.batch_size  # a stochastic model draws once a batch
-    return Cell(spec=spec, shown=_shown(piece, subject, preprocess, workshop))
+    return PlannedCell(spec=spec, description=describe(piece, subject, preprocess, workshop))
 
 
-def _shown(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) -> dict[str, Any]:
+def describe(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop) -> Description:
+    """What is known beforehand of the cell of one model on a piece."""
     condition, dataset, trained = piece.condition, workshop.dataset, subject.trained
+    return Description(
+        dataset=dataset.name,
+        family=dataset.family,
+        data=_data_digest(piece.context.split)[:16],
+        backbone=subject.backbone,
+        defense=subject.label,
+        defense_parameters=defenses.parameters(subject.defense.label),
+        seed=subject.seed,
+        weights=subject.digest,
+        preset=trained.get("preset", ""),
+        epochs=trained.get("recipe", {}).get("epochs"),
+        train_images=trained.get("images"),
+        amp=trained.get("amp", False),
+        altered=trained.get("altered", False),
+        suite=piece.suite.label,
+        purpose=piece.suite.purpose,
+        condition=condition.name,
+        severity=condition.severity,
+        source=condition.source,
+        **describe_attack(condition, subject.preprocessor.ways),
+        transfer_from="" if piece.source is None else _source_label(piece.source, subject),
+        preprocess=preprocess,
+        preprocess_parameters={} if preprocess == NONE else preprocessors.parameters(preprocess),
+    )
+
+
+_SEPARATE = ("attack", "stage", "norm", "epsilon", "epsilon_space", "draws", "gradient")
+"""Parameters of an attacked condition that have fields of their own."""
+
+
+def describe_attack(condition: Condition, surrogates: Sequence[str]) -> dict[str, Any]:
+    """The fields of a description that say how the images were attacked, empty where nobody attacks.
+
+    surrogates: the names of the preprocessor's surrogate gradients, the usual one first.
+    """
+    given, name = condition.parameters, condition.parameters.get("attack", "")
+    gradient = given.get("gradient", "")
     return {
-        "dataset": dataset.name,
-        "family": dataset.family,
-        "backbone": subject.backbone,
-        "defense": subject.label,
-        "seed": subject.seed,
-        "suite": piece.suite.label,
-        "condition": condition.name,
-        "severity": condition.severity,
         "threat": condition.threat or "",
-        "preprocess": preprocess,
-        "attack": condition.parameters.get("attack", ""),
-        "norm": condition.parameters.get("norm", ""),
-        "epsilon": condition.parameters.get("epsilon"),
-        "epsilon_space": condition.parameters.get("epsilon_space", ""),
-        "source": condition.source,
-        "preset": trained.get("preset", ""),
-        "epochs": trained.get("recipe", {}).get("epochs"),
-        "train_images": trained.get("images"),
-        "amp": trained.get("amp", False),
-        "altered": trained.get("altered", False),
-        "gradient": condition.parameters.get("gradient", ""),
-        "stage": condition.parameters.get("stage", ""),
-        "transfer_from": "" if piece.source is None else _source_label(piece.source, subject),
-        "draws": condition.parameters.get("draws", 1),
-        "data": _data_digest(piece.context.split)[:16],
-        "weights": subject.digest,
+        "attack": name,
+        "attack_parameters": {key: value for key, value in given.items() if key not in _SEPARATE} if name else {},
+        **_describe_form(name, given.get("stage", "")),
+        "norm": given.get("norm", ""),
+        "epsilon": given.get("epsilon"),
+        "epsilon_space": given.get("epsilon_space", ""),
+        "gradient": gradient,
+        "usual_gradient": gradient in ("", surrogates[0]),
+        "draws": given.get("draws", 1),
     }
+
+
+def _describe_form(name: str, stage: str) -> dict[str, Any]:
+    """What an attack counts as, and the place of its stage; a suite's own attack, in no registry, has neither."""
+    if Spec.parse(name or "none").name not in attacks.names():
+        return {"counts_as": name, "stage": stage}
+    attack = attacks.create(name)
+    if not stage:
+        return {"counts_as": attack.counts_as}
+    place, count = attack.stages.index(stage), len(attack.stages)
+    return {"counts_as": attack.counts_as, "stage": stage, "stage_index": place, "stage_count": count}
 
 
 def _source_label(source: Subject, target: Subject) -> str:

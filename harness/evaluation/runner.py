@@ -22,9 +22,10 @@ from harness.evaluation.planner import Planner
 from harness.models.modules import Pipeline
 from harness.models.sources import Subject, Workshop
 from harness.progress import say, track
-from harness.records.database import Cell, Records
+from harness.records.database import Records
 from harness.records.environment import describe_environment
-from harness.records.plan import Plan, PlannedPiece, note_plan
+from harness.records.plan import Plan, PlannedJob, note_plan
+from harness.records.schema import Description, Details, PlannedCell
 from harness.registry import datasets, suites
 from harness.seeding import derive
 from harness.training.observer import Observer
@@ -59,7 +60,7 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
         note_plan(config.out, plan)
         subjects = [subject for pair in pairs if (subject := runner.prepare(*pair)) is not None]
         pieces = [piece for suite in chosen if subjects for piece in runner.planner.plan(suite, subjects)]
-        note_plan(config.out, plan._replace(pieces=[_planned(piece, workshop) for piece in pieces]))
+        note_plan(config.out, plan._replace(jobs=[_planned(piece, workshop) for piece in pieces]))
         for piece in track(pieces, "score", name=_name):
             runner.evaluate(piece)
     return runner.outcome()
@@ -114,8 +115,16 @@ class Runner:
         if self.workshop.config.checkpoint is not None:
             return self.workshop.subject(label, seed)
         about = self.workshop.about(label, seed)
-        shown = {"dataset": self.workshop.dataset.name, "defense": label, "seed": seed, "condition": "training"}
-        attempt = Cell(spec={"training": about}, shown=shown)
+        description = Description(
+            dataset=self.workshop.dataset.name,
+            backbone="",
+            defense=label,
+            seed=seed,
+            suite="",
+            condition="training",
+            preprocess="",
+        )
+        attempt = PlannedCell(spec={"training": about}, description=description)
         start = time.perf_counter()
         try:
             subject = self.workshop.subject(label, seed)
@@ -225,13 +234,13 @@ class Runner:
             self._fail(score.cell, score.failure, seconds)
             return
         self.counts["evaluated"] += 1
-        details = {
-            "seconds": {key: round(value, 4) for key, value in score.seconds.items()},
-            "smoothing": dict(score.outcomes),
-            "flags": list(score.flags),
-            "measures": {name: value / score.disturbed for name, value in score.measures.items()},
-            "trained": score.subject.trained,
-        }
+        details = Details(
+            seconds={key: round(value, 4) for key, value in score.seconds.items()},
+            outcomes=dict(score.outcomes),
+            flags=tuple(score.flags),
+            measures={name: value / score.disturbed for name, value in score.measures.items()},
+            trained=score.subject.trained,
+        )
         self.records.add(
             score.cell,
             np.concatenate(score.predictions),
@@ -243,9 +252,9 @@ class Runner:
         )
         self.workshop.observer.recorded(score)
 
-    def _fail(self, cell: Cell, reason: str, seconds: float) -> None:
+    def _fail(self, cell: PlannedCell, reason: str, seconds: float) -> None:
         self.counts["failed"] += 1
-        say(f"failed: {cell.shown['defense']}, {cell.shown['condition']}: {reason}")
+        say(f"failed: {cell.description.defense}, {cell.description.condition}: {reason}")
         self.records.fail(cell, reason, environment=self.environment, seconds=seconds)
 
 
@@ -268,8 +277,8 @@ def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: in
     return torch.cat(found).cpu().numpy()
 
 
-def _planned(piece: Piece, workshop: Workshop) -> PlannedPiece:
-    return PlannedPiece(_name(piece), tuple(score.cell.identity for score in scores_of(piece, workshop)))
+def _planned(piece: Piece, workshop: Workshop) -> PlannedJob:
+    return PlannedJob(_name(piece), tuple(score.cell.identity for score in scores_of(piece, workshop)))
 
 
 def _name(piece: Piece) -> str:

@@ -21,7 +21,7 @@ class PlannedTraining(NamedTuple):
     epochs: int
 
 
-class PlannedPiece(NamedTuple):
+class PlannedJob(NamedTuple):
     """Cells that are scored together, by their identities."""
 
     what: str
@@ -31,12 +31,12 @@ class PlannedPiece(NamedTuple):
 class Plan(NamedTuple):
     """What a run will do. started: when it did, in seconds since 1970.
 
-    pieces: in the order they are scored, None before the networks are there.
+    jobs: in the order they are scored, None before the networks are there.
     """
 
     started: float
     trainings: Sequence[PlannedTraining]
-    pieces: Sequence[PlannedPiece] | None = None
+    jobs: Sequence[PlannedJob] | None = None
 
 
 def note_plan(folder: Path, plan: Plan) -> None:
@@ -53,11 +53,11 @@ def read_plan(folder: Path) -> Plan | None:
     """The plan of the run that last wrote to a folder; None where there is none, or none that can be read."""
     try:
         found = json.loads((Path(folder) / FILE_NAME).read_text(encoding="utf-8"))
-        pieces = found["pieces"]
+        jobs = found["jobs"]
         return Plan(
             float(found["started"]),
             tuple(PlannedTraining(*each) for each in found["trainings"]),
-            None if pieces is None else tuple(PlannedPiece(what, tuple(cells)) for what, cells in pieces),
+            None if jobs is None else tuple(PlannedJob(what, tuple(cells)) for what, cells in jobs),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.registry import preprocessors, suites
-from harness.types import Condition, EpsilonSpace, Norm, Split
+from harness.types import Condition, EpsilonSpace, Norm, Purpose, Split
 
 if TYPE_CHECKING:
     from harness.contracts.dataset import Dataset
@@ -56,6 +56,8 @@ class Suite:
 
     version: int = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
+    purpose: Purpose = "score"
+    """`diagnostic`: it checks attacks and says nothing of how good a model is."""
     in_all: bool = True
     """Whether `--suite all` includes it; costly ones may have to be asked for."""
     needs_model: bool = False

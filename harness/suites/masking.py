@@ -8,7 +8,7 @@ from harness.errors import UserError, unknown_name
 from harness.registry import suites
 from harness.suites.adversarial import EOT_DRAWS, Adversarial
 from harness.suites.base import SuiteContext, known_ways
-from harness.types import Condition
+from harness.types import Condition, Purpose
 
 CURVE = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)
 """Radii of the curve of accuracy against ε, up to one at which nothing can be told any more."""
@@ -22,6 +22,7 @@ class Masking(Adversarial):
     effort than PGD-20 · queries: of the black-box attack · gradient: the way through a preprocessor, "" for its usual
     """
 
+    purpose: Purpose = "diagnostic"
     in_all = False
 
     def __init__(
