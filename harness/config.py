@@ -7,14 +7,19 @@ import tomllib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.spec import split_list
 from harness.types import SMALL_IMAGE, EpsilonSpace, Norm, Preset
 
+if TYPE_CHECKING:
+    import torch
+
 DEFAULT_DEFENSES = ("virolbi_iterative",)
 DEFAULT_SUITES = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
+UNDEFENDED = "vanilla"
+"""The defense that stands for none: what a zoo's model is under, and the preferred source of transfer attacks."""
 PREPROCESSOR = "virolbi"
 """What the protocol does to test images unless a defense or the user says otherwise."""
 QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
@@ -22,7 +27,7 @@ QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The options of `run`, `train` and `diagnose` as the user gave them. None: not given, so that the setup decides."""
+    """The options of `run`, `train` and `diagnose` as the user gave them; what was not given is None."""
 
     defenses: tuple[str, ...] | None = None
     suites: tuple[str, ...] | None = None
@@ -86,7 +91,7 @@ class RunConfig:
 
 
 def usual_level(image_size: int) -> float:
-    """The sparsity level of preprocessing where none is given: 0.6 for small images, 0.3 for large ones (the paper's)."""
+    """The usual sparsity level of preprocessing, the paper's: 0.6 for small images, 0.3 for large ones."""
     return 0.6 if image_size <= SMALL_IMAGE else 0.3
 
 
@@ -94,6 +99,22 @@ def _check(option: str, value: Any, right: Callable[[Any], bool], expected: str)
     if value is not None and not right(value):
         shown = "nothing" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
         raise UserError(f"{option} must be {expected}, got {shown}.")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes a GPU where there is one. Raises: UserError for one that is not there."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"--device expects auto, cpu or an available device such as cuda:0, got {name!r}. Use --device cpu."
+        ) from error
+    return device
 
 
 def parse_epsilons(text: str) -> tuple[float, ...]:

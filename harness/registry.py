@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from harness.errors import UserError, unknown_name
 from harness.packages import ROOT, load_modules
-from harness.spec import Spec, bind
+from harness.spec import Spec, bind, parameters_of
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Base = TypeVar("Base", bound=type)
@@ -128,6 +128,14 @@ class Registry:
         """
         spec = Spec.parse(text)
         return bind(self.kind, spec, self.entry(spec.name).factory, self.provided, defaults).label
+
+    def parameters(self, text: str) -> dict[str, Any]:
+        """All the parameters of what `text` names by name, those that it leaves out at their defaults."""
+        spec = Spec.parse(text)
+        factory = self.entry(spec.name).factory
+        given = bind(self.kind, spec, factory, self.provided).arguments
+        settable = parameters_of(factory, self.provided)
+        return {name: given.get(name, parameter.default) for name, parameter in settable.items()}
 
     def create(self, text: str, **context: Any) -> Any:
         """Build the thing `text` names, `"virolbi_fixed:nu=16,level=0.5"` for example.

@@ -113,3 +113,5 @@ class Condition(NamedTuple):
     stage_index: int | None = None
     """Of an attack in stages, this one's place, from 0."""
     stage_count: int | None = None
+    counts_as: str = ""
+    """The attack that worst cases take it for: forms of one attack for different models count as one."""

@@ -130,6 +130,11 @@ class AutoAttack(_ByAutoAttack):
         """The version that is run."""
         return self.version or USUAL
 
+    @property
+    def counts_as(self) -> str:
+        """`rand` stands for `standard` on models that draw random numbers."""
+        return self.name if self.settled in (USUAL, RANDOM) else self.label
+
     def label_on(self, *, stochastic: bool) -> str:
         """The version in the label, but for `standard` where it is what is left out."""
         version = self.version or (RANDOM if stochastic else USUAL)

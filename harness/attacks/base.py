@@ -100,6 +100,11 @@ class Attack:
     flags: tuple[str, ...] = ()
     measures: Mapping[str, float] = {}
 
+    @property
+    def counts_as(self) -> str:
+        """The attack that worst cases take it for: forms of one attack for different models count as one."""
+        return self.label
+
     def at(self, stage: str) -> Attack:
         """The attack of one stage alone."""
         raise UserError(f"the attack {self.name} has no stage {stage!r}.")

@@ -123,7 +123,12 @@ def run_config(options: dict[str, Any]) -> RunConfig:
 
     load_plugins(options.pop("plugin"))
     options.pop("config")
-    for field, option in (("defenses", "defense"), ("suites", "suite"), ("corruptions", "corruptions"), ("attacks", "attacks")):
+    for field, option in (
+        ("defenses", "defense"),
+        ("suites", "suite"),
+        ("corruptions", "corruptions"),
+        ("attacks", "attacks"),
+    ):
         text = options.pop(option, None)
         if text is not None:
             options[field] = config.parse_names(text)

@@ -20,7 +20,7 @@ def train(**options: Any) -> int:
     from harness.evaluation.obtain import obtain
     from harness.evaluation.runner import training_plan
     from harness.evaluation.setup import resolve
-    from harness.records.database import locked
+    from harness.records.connection import locked
     from harness.records.plan import note_plan
 
     setup = resolve(run_config(options), default_cache())

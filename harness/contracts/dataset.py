@@ -51,7 +51,7 @@ class Dataset:
         return tuple(self.test().images.shape[1:])
 
     def usual_backbone(self, preset: Preset) -> str:
-        """The network it is run on when none is named: the paper's for its size, on small images a smaller for `quick`."""
+        """The network it is run on when none is named: the paper's for its size, a smaller one for `quick`."""
         if max(self.image_shape[1:]) > SMALL_IMAGE:
             return "resnet50"
         return "resnet18" if preset == "paper" else "resnet_mid"

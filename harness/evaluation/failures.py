@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from harness.errors import HarnessError
-from harness.evaluation.jobs import PendingCell
+from harness.evaluation.cells import PendingCell
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def work(kind: str, cells: Iterable[PendingCell], device: torch.device) -> Itera
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     for cell in cells:
-        cell.seconds[kind] += time.perf_counter() - start
+        cell.seconds[kind] = cell.seconds.get(kind, 0.0) + time.perf_counter() - start
 
 
 def alive(cells: Iterable[PendingCell]) -> list[PendingCell]:

@@ -9,7 +9,8 @@ import torch
 from harness.training.observer import TrainingObserver
 
 if TYPE_CHECKING:
-    from harness.evaluation.jobs import Job, PendingCell
+    from harness.evaluation.cells import PendingCell
+    from harness.evaluation.jobs import Job
 
 
 class Observer(TrainingObserver):

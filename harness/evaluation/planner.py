@@ -7,7 +7,8 @@ import dataclasses
 from harness.cache import digest_of
 from harness.errors import UserError
 from harness.evaluation.jobs import Job
-from harness.evaluation.setup import UNDEFENDED, RunSetup
+from harness.config import UNDEFENDED
+from harness.evaluation.setup import RunSetup
 from harness.models.defended import DefendedModel
 from harness.models.modules import inner_normalization
 from harness.progress import say

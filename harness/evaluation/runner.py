@@ -16,8 +16,9 @@ from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.defense import Preprocessed, Preprocessor
 from harness.errors import HarnessError, UserError
+from harness.evaluation.cells import PendingCell, pending_cells
 from harness.evaluation.failures import alive, reason_of, work
-from harness.evaluation.jobs import NONE, Job, PendingCell, pending_cells
+from harness.evaluation.jobs import NONE, Job
 from harness.evaluation.obtain import obtain
 from harness.evaluation.planner import Planner, check_suites
 from harness.evaluation.setup import BATCH_SIZE, Candidate, RunSetup, Training, resolve

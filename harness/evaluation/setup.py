@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from harness.cache import ArrayCache, digest_of
-from harness.config import DEFAULT_DEFENSES, DEFAULT_SUITES, PREPROCESSOR, RunConfig, usual_level
+from harness.config import DEFAULT_DEFENSES, DEFAULT_SUITES, PREPROCESSOR, UNDEFENDED, RunConfig, pick_device, usual_level
 from harness.errors import UserError
 from harness.evaluation.observer import Observer
 from harness.models import checkpoints
@@ -35,8 +35,6 @@ BATCH_SIZE = 256
 """Test images that a model is given at once, unless the user says otherwise."""
 PROBES = 4
 """Test images that a model is checked with."""
-UNDEFENDED = "vanilla"
-"""The defense that stands for none: the label of a zoo's model, and the preferred source of transfer attacks."""
 
 
 class Training(NamedTuple):
@@ -114,20 +112,6 @@ def resolve(config: RunConfig, cache: ArrayCache) -> RunSetup:
     for candidate in {candidate.label: candidate for candidate in setup.candidates}.values():
         _check(candidate, setup)
     return setup
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes a GPU where there is one. Raises: UserError for one that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"--device expects auto, cpu or an available device such as cuda:0, got {name!r}. Use --device cpu."
-        ) from error
-    return device
 
 
 def _observer(config: RunConfig) -> Observer:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.errors import UserError
-from harness.evaluation.jobs import Job, PendingCell, planned_cell
+from harness.evaluation.cells import PendingCell, planned_cell
+from harness.evaluation.jobs import Job
 from harness.evaluation.setup import RunSetup
 from harness.records.database import Records
 

@@ -13,14 +13,16 @@ from torch import nn
 
 from harness.errors import UserError
 from harness.seeding import generator
-from harness.training.loop import augment
-from harness.training.observer import Observer
+from harness.training.images import augment
+from harness.evaluation.jobs import NONE
+from harness.evaluation.observer import Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from harness.evaluation.jobs import Piece, Score
-    from harness.training.loop import TrainingJob
+    from harness.evaluation.cells import PendingCell
+    from harness.evaluation.jobs import Job
+    from harness.training.job import TrainingJob
     from harness.types import TrainingState
 
 FOLDER = "tensorboard"
@@ -98,23 +100,21 @@ class TensorBoard(Observer):
             self._training.add_scalar(f"epoch/{name}", value, last)
         self._training.flush()
 
-    def scored(self, piece: Piece, score: Score, disturbed: torch.Tensor, shown: torch.Tensor) -> None:
+    def scored(self, job: Job, cell: PendingCell, perturbed: torch.Tensor, preprocessed: torch.Tensor) -> None:
         """Keep the first images of a suite's first conditions until their cell is recorded."""
-        conditions = self._conditions.setdefault(piece.suite.label, {})
-        condition = piece.condition
+        conditions = self._conditions.setdefault(job.suite.label, {})
+        condition, identity = job.condition, cell.planned.identity
         name = " ".join(map(str, filter(None, (condition.name, condition.severity, condition.threat))))
         if len(conditions) < CONDITIONS:
             conditions[name] = None
-        if name in conditions and score.cell.identity not in self._samples:
-            images = {"disturbed": disturbed} if shown is disturbed else {score.preprocess: shown}
-            self._samples[score.cell.identity] = {
-                f"{piece.suite.label}/{name}/{what}": _shown_part(part) for what, part in images.items()
-            }
+        if name in conditions and identity not in self._samples:
+            what, images = ("perturbed", perturbed) if cell.preprocess == NONE else (cell.preprocess, preprocessed)
+            self._samples[identity] = {f"{job.suite.label}/{name}/{what}": _for_display(images)}
 
-    def recorded(self, score: Score) -> None:
+    def recorded(self, cell: PendingCell) -> None:
         """Write a cell's images; a cell is recorded once, and so are they."""
-        stem = score.subject.path.stem
-        for tag, images in self._samples.pop(score.cell.identity, {}).items():
+        stem = cell.model.path.stem
+        for tag, images in self._samples.pop(cell.planned.identity, {}).items():
             if stem not in self._scoring:
                 self._scoring[stem] = self._open(f"{stem}/scoring")
             self._scoring[stem].add_images(tag, images, 0)
@@ -149,7 +149,7 @@ def _pictures(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(images[:SAMPLES])).float().div(255)
 
 
-def _shown_part(images: torch.Tensor) -> torch.Tensor:
+def _for_display(images: torch.Tensor) -> torch.Tensor:
     """The first images as they can be shown."""
     return images[:SAMPLES].detach().float().clamp(0, 1).cpu().contiguous()
 

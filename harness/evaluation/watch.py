@@ -17,7 +17,7 @@ from harness.records.plan import Plan, PlannedTraining, read_plan
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from harness.records.database import State
+    from harness.records.schema import CellStatus
 
 WINDOW = 300.0
 """Seconds over which the speed is taken."""
@@ -99,7 +99,8 @@ def look(run: Path) -> Progress:
 
     Raises: UserError where no run has written, or its records cannot be read.
     """
-    from harness.records.database import FILE_NAME, Records, is_locked
+    from harness.records.connection import is_locked
+    from harness.records.database import FILE_NAME, Records
 
     plan, running = read_plan(run), is_locked(run)
     has_records = (run / FILE_NAME).is_file()
@@ -108,7 +109,7 @@ def look(run: Path) -> Progress:
     if not has_records:
         return _progress(run, running, plan, [], [])
     with Records.open(run) as records:
-        states = records.states()
+        states = records.statuses()
         done = [state for state in reversed(states) if state.done][:SHOWN]
         correct = [records.correct(state.identity) for state in done]
     accuracies = [
@@ -118,9 +119,9 @@ def look(run: Path) -> Progress:
 
 
 def _progress(
-    run: Path, running: bool, plan: Plan | None, states: Sequence[State], accuracies: Sequence[Accuracy]
+    run: Path, running: bool, plan: Plan | None, states: Sequence[CellStatus], accuracies: Sequence[Accuracy]
 ) -> Progress:
-    planned = None if plan is None or plan.pieces is None else {name for piece in plan.pieces for name in piece.cells}
+    planned = None if plan is None or plan.jobs is None else {name for job in plan.jobs for name in job.cells}
     since = 0.0 if plan is None else plan.started
     done = {state.identity for state in states if state.done and (planned is None or state.identity in planned)}
     failed = [state for state in states if not state.done and state.used >= since]
@@ -146,12 +147,12 @@ def _training(run: Path, planned: PlannedTraining) -> Training:
         return Training(planned.what, planned.epochs, planned.epochs)
     if not checkpoint.with_suffix(".state").is_file():
         return Training(planned.what, 0, planned.epochs)
-    from harness.training.loop import epochs_done
+    from harness.training.state import epochs_done
 
     return Training(planned.what, min(epochs_done(checkpoint), planned.epochs - 1), planned.epochs)
 
 
-def _speed(states: Sequence[State], since: float) -> float | None:
+def _speed(states: Sequence[CellStatus], since: float) -> float | None:
     """Cells a minute, from the first one recorded lately until now; None where none was since the run began."""
     now = time.time()
     scored = [state.recorded for state in states if state.done and state.recorded >= since - 1]
@@ -162,14 +163,14 @@ def _speed(states: Sequence[State], since: float) -> float | None:
 
 
 def _working_on(plan: Plan | None, tried: set[str]) -> str:
-    """The first piece with cells that were not tried yet; they are scored in this order."""
-    pieces = plan.pieces if plan is not None and plan.pieces is not None else ()
-    return next((piece.what for piece in pieces if not tried.issuperset(piece.cells)), "")
+    """The first job with cells that were not tried yet; they are scored in this order."""
+    jobs = plan.jobs if plan is not None and plan.jobs is not None else ()
+    return next((job.what for job in jobs if not tried.issuperset(job.cells)), "")
 
 
-def _text(state: State) -> str:
+def _text(state: CellStatus) -> str:
     names = ("defense", "condition", "severity", "threat", "preprocess")
-    return ", ".join(str(state.shown[name]) for name in names if state.shown.get(name))
+    return ", ".join(str(value) for name in names if (value := getattr(state.description, name)))
 
 
 def lines(progress: Progress) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.config import PREPROCESSOR, RunConfig
+from harness.config import PREPROCESSOR, usual_level
 from harness.errors import UserError
 from harness.progress import track
 from harness.records.exhibits import Exhibit
@@ -101,7 +101,7 @@ class _Smoothing(_Attribution):
 
     def smoothed(self, images: torch.Tensor) -> Variant:
         """The images without what is small in scale."""
-        level = RunConfig(level=self.level).test_level(max(images.shape[2:]))
+        level = self.level or usual_level(max(images.shape[2:]))
         smoothing = preprocessors.create(f"{PREPROCESSOR}:nu={self.nu!r},level={level!r},scheme={self.scheme}")
         found = smoothing(images)
         return Variant(f"large scale, level {level:g}", found)

@@ -195,7 +195,7 @@ def described(held: Sequence[Held]) -> list[dict[str, Any]]:
 def _read(path: Path) -> Held | None:
     """A checkpoint, or None with a line on why it is left out."""
     try:
-        about = checkpoints.load(path).about
+        about = checkpoints.load(path).metadata
     except UserError as error:
         say(f"left out: {error}")
         return None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from harness.cache import default_cache
 from harness.errors import UserError
-from harness.evaluation.runner import pick_device
+from harness.config import pick_device
 from harness.progress import say, track
 from harness.records.database import Records
 from harness.records.exhibits import FOLDER, read_exhibit, save_exhibit

@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.errors import UserError
 from harness.models.modules import inner_normalization
-from harness.models.sources import UNDEFENDED
+from harness.config import UNDEFENDED
 from harness.progress import track
 from harness.records.exhibits import Exhibit
 from harness.registry import exhibits

@@ -22,13 +22,14 @@ Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
 
 def usual_learning_rate(rate: float) -> Callable[[Factory], Factory]:
-    """Decorator: what this backbone's training usually starts from, where it is not `training.recipes.LEARNING_RATE`."""
+    """Decorator: the learning rate of this backbone's recipe, where it is not `training.recipes.LEARNING_RATE`."""
 
     def mark(factory: Factory) -> Factory:
         factory.learning_rate = rate  # type: ignore[attr-defined]
         return factory
 
     return mark
+
 
 backbones.base_class(nn.Module)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -40,6 +41,18 @@ class Architecture:
             image_shape=dataset.image_shape,
             mean=tuple(dataset.mean),
             std=tuple(dataset.std),
+        )
+
+    @classmethod
+    def recorded(cls, metadata: Mapping[str, Any]) -> Architecture:
+        """That of a checkpoint of ours, by what it says of itself. Mean and std are neutral: its weights hold them."""
+        channels = metadata["image_shape"][0]
+        return cls(
+            backbone=metadata["backbone"],
+            classes=tuple(metadata["classes"]),
+            image_shape=tuple(metadata["image_shape"]),
+            mean=(0.0,) * channels,
+            std=(1.0,) * channels,
         )
 
 

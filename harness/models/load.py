@@ -39,17 +39,9 @@ def load(path: str | Path, *, preprocess: str | None = None, device: torch.devic
             "harness.load reads checkpoints that this harness wrote; give others to run --checkpoint."
         )
     defense = defenses.create(metadata["defense"])
-    channels, *size = metadata["image_shape"]
-    architecture = Architecture(
-        backbone=metadata["backbone"],
-        classes=tuple(metadata["classes"]),
-        image_shape=(channels, *size),
-        mean=(0.0,) * channels,  # the checkpoint holds mean and std, which replace these
-        std=(1.0,) * channels,
-    )
-    model = restored(checkpoint, Path(path), architecture, defense)
+    model = restored(checkpoint, Path(path), Architecture.recorded(metadata), defense)
     if preprocess is not None:
-        level = usual_level(max(size))
+        level = usual_level(max(metadata["image_shape"][1:]))
         usual = preprocessors.canonical(PREPROCESSOR, level=level)
         name = defense.preprocess(usual) if preprocess == OWN else preprocessors.canonical(preprocess, level=level)
         model = Pipeline(preprocessors.create(name), model)

@@ -9,15 +9,28 @@ from typing import Any
 import numpy as np
 
 from harness.cache import digest_of
+from harness.errors import HarnessError
 from harness.types import Purpose
 
 SCHEMA_VERSION = 2
 """Of the records file. Older and newer files are refused."""
 
 
+NO_PREPROCESS = "none"
+"""What `preprocess` says of images that went to the network as they were."""
+
+
+def _mapping() -> Any:
+    """A field that holds a mapping: empty by default, and no part of the hash."""
+    return dataclasses.field(default_factory=dict, hash=False)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Description:
-    """What is known of a cell before it is evaluated. Text that does not apply is "", a number None."""
+    """What is known of a cell before it is evaluated. Text that does not apply is "", a number None.
+
+    A finished cell has all the fields that have no default.
+    """
 
     dataset: str
     """As tables show it."""
@@ -28,6 +41,8 @@ class Description:
     backbone: str
     defense: str
     """With its parameters; for a kept checkpoint with its tag, "virolbi_iterative@level=0.6"."""
+    defense_parameters: Mapping[str, Any] = _mapping()
+    """All of the defense's parameters, defaults included."""
     seed: int
     weights: str = ""
     """Digest of the network's weights."""
@@ -49,8 +64,10 @@ class Description:
     """What the attacker knows: "bare", "transfer" or "adaptive"."""
     attack: str = ""
     """With its parameters."""
-    attack_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    attack_parameters: Mapping[str, Any] = _mapping()
     """All of the attack's parameters, defaults included."""
+    counts_as: str = ""
+    """The attack that worst cases take it for, whichever of its forms suits the model."""
     stage: str = ""
     """Of an attack in stages, each of which goes on from what the ones before it fooled."""
     stage_index: int | None = None
@@ -69,6 +86,13 @@ class Description:
     """The defense that the examples were made on."""
     preprocess: str
     """What was done to the images before the network, "none" for nothing."""
+    preprocess_parameters: Mapping[str, Any] = _mapping()
+    """All of its parameters, defaults included."""
+
+    @property
+    def preprocessed(self) -> bool:
+        """Whether something was done to the images before the network."""
+        return self.preprocess not in ("", NO_PREPROCESS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,18 +109,45 @@ class PlannedCell:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FailedCell:
+    """A cell or a training that ended with an error."""
+
+    identity: str
+    spec: Mapping[str, Any] = dataclasses.field(hash=False)
+    """What the identity is a hash of."""
+    description: Description
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellStatus:
+    """Whether a cell is done, and when."""
+
+    identity: str
+    done: bool
+    """False: it failed."""
+    description: Description
+    recorded: float
+    """Seconds since 1970."""
+    used: float
+    """When a run last used it, in seconds since 1970."""
+    reason: str | None
+    """Why it failed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Details:
     """What else an evaluation found."""
 
-    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    seconds: Mapping[str, float] = _mapping()
     """By kind of work: perturb, preprocess, predict."""
-    outcomes: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """What preprocessing came to: how many images per outcome, and iterations in all."""
+    outcomes: Mapping[str, int] = _mapping()
+    """Of preprocessing: how many images had each outcome, and how many iterations were made in all."""
     flags: tuple[str, ...] = ()
     """What an attack warned of."""
-    measures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    measures: Mapping[str, float] = _mapping()
     """Numbers that an attack measured, means over the images."""
-    trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    trained: Mapping[str, Any] = _mapping()
     """How the network was trained, as its checkpoint says; empty where that is not known."""
 
 
@@ -124,5 +175,25 @@ class Record(Description):
     """Which images were right, in the order of their indices, eight to a byte as `np.packbits` has them."""
 
     def correct(self) -> np.ndarray:
-        """Which images were classified correctly: [N] bool, in the order of their indices."""
+        """Which images were classified correctly: [N] bool, in the order of their indices.
+
+        Raises: HarnessError when the outcomes are not those of N images.
+        """
+        if len(self.outcome_bits) != -(-self.n_images // 8):
+            raise HarnessError(
+                f"the cell {self.identity} should have outcomes of {self.n_images} images, "
+                f"got {len(self.outcome_bits)} bytes, eight images in each."
+            )
         return np.unpackbits(self.outcome_bits, count=self.n_images).view(bool)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """All that a records file held at one moment."""
+
+    records: tuple[Record, ...]
+    """In the order of their last use."""
+    failures: tuple[FailedCell, ...]
+    """In the order of their recording."""
+    environments: Mapping[str, Mapping[str, Any]]
+    """By digest: versions, device, threads, commit."""

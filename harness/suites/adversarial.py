@@ -172,6 +172,7 @@ class Adversarial(Suite):
                     after=conditions[-1] if conditions else None,
                     stage_index=index if stages else None,
                     stage_count=len(stages) or None,
+                    counts_as=attack.counts_as,
                 )
             )
         return conditions

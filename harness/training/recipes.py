@@ -18,9 +18,8 @@ def usual_recipe(preset: Preset, backbone: str) -> Recipe:
     paper leaves unstated follows He et al. 2016. quick: 12 epochs, one rise and fall of the learning rate. A backbone
     says its own learning rate where the usual one is too high for it.
     """
-    spec = Spec.parse(backbone)
-    own: float = getattr(backbones.entry(spec.name).factory, "learning_rate", LEARNING_RATE)
-    rate = FINE_TUNING_RATE if spec.parameters.get("pretrained") == "true" else own
+    own: float = getattr(backbones.entry(Spec.parse(backbone).name).factory, "learning_rate", LEARNING_RATE)
+    rate = FINE_TUNING_RATE if backbones.parameters(backbone).get("pretrained") else own
     if preset == "paper":
         return Recipe(epochs=160, learning_rate=rate, schedule="multi_step")
     return Recipe(epochs=12, learning_rate=2 * rate)

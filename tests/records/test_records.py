@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,31 +20,33 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from harness.errors import HarnessError, UserError
-from harness.records.database import FILE_NAME, SCHEMA_VERSION, Cell, Records
-from harness.records.reading import TIDY_COLUMNS
+from harness.records.database import FILE_NAME, Records
+from harness.records.frame import TIDY_COLUMNS
+from harness.records.schema import SCHEMA_VERSION, Description, Details, PlannedCell, Record
 
 LABELS = np.array([0, 1, 2, 3])
 INDICES = np.array([10, 20, 30, 40])
 HERE = {"device": "some CPU", "torch": "2"}
 
 
-def cell(name: str = "clean", **shown: Any) -> Cell:
+def description(**given: Any) -> Description:
     about = {
         "dataset": "shapes",
         "backbone": "resnet_small",
         "defense": "vanilla",
         "seed": 0,
         "suite": "clean",
-        "condition": name,
-        "severity": None,
-        "threat": "",
+        "condition": "clean",
         "preprocess": "none",
-        "epsilon": None,
     }
-    return Cell(spec={"condition": name}, shown={**about, **shown})
+    return Description(**{**about, **given})
 
 
-def add(records: Records, of: Cell, predictions: Any = (0, 1, 2, 0), **options: Any) -> None:
+def cell(name: str = "clean", **given: Any) -> PlannedCell:
+    return PlannedCell(spec={"condition": name}, description=description(condition=name, **given))
+
+
+def add(records: Records, of: PlannedCell, predictions: Any = (0, 1, 2, 0), **options: Any) -> None:
     given = {"environment": HERE, "seconds": 1.5, **options}
     records.add(of, np.array(predictions), given.pop("labels", LABELS), given.pop("indices", INDICES), **given)
 
@@ -65,10 +68,10 @@ def test_a_recorded_cell_is_found_again_after_reopening(tmp_path: Path) -> None:
 
 
 def test_an_identity_is_the_specification_alone() -> None:
-    first = Cell(spec={"a": 1, "b": [2]}, shown={"seed": 0})
+    first = PlannedCell(spec={"a": 1, "b": [2]}, description=description())
 
-    assert first.identity == Cell(spec={"b": [2], "a": 1}, shown={}).identity
-    assert first.identity != Cell(spec={"a": 1, "b": [3]}, shown={"seed": 0}).identity
+    assert first.identity == PlannedCell(spec={"b": [2], "a": 1}, description=description(seed=1)).identity
+    assert first.identity != PlannedCell(spec={"a": 1, "b": [3]}, description=description()).identity
 
 
 def test_a_recorded_cell_is_never_overwritten(records: Records) -> None:
@@ -88,7 +91,9 @@ def test_a_failed_cell_is_not_done_and_may_be_tried_again(records: Records) -> N
     assert cell().identity not in records
     assert len(records) == 0
     assert len(records.frame()) == 0
-    assert records.failures() == [(cell().shown, "out of memory")]
+    (failed,) = records.failures()
+    assert (failed.identity, failed.spec, failed.reason) == (cell().identity, cell().spec, "out of memory")
+    assert failed.description == cell().description
 
     add(records, cell())
 
@@ -101,12 +106,12 @@ def test_the_last_failure_of_a_cell_is_the_one_shown(records: Records) -> None:
     for reason in ("first", "second"):
         records.fail(cell(), reason, environment={}, seconds=1.0)
 
-    assert [reason for _, reason in records.failures()] == ["second"]
+    assert [failed.reason for failed in records.failures()] == ["second"]
 
 
 def test_a_frame_agrees_with_a_hand_computation(records: Records) -> None:
     shown = {"seed": 3, "severity": 5, "threat": "bare", "epsilon": 8 / 255, "defense": "blur:sigma=1"}
-    add(records, cell("a", **shown), (0, 0, 0, 0), details={"seconds": {"predict": 1}}, seconds=2.5)
+    add(records, cell("a", **shown), (0, 0, 0, 0), details=Details(seconds={"predict": 1}), seconds=2.5)
     add(records, cell("b"), (0, 1, 2, 3))
 
     frame = records.frame()
@@ -120,7 +125,7 @@ def test_a_frame_agrees_with_a_hand_computation(records: Records) -> None:
         interval = binomtest(int(row.n_correct), 4).proportion_ci(method="wilson")
         assert (row.ci_low, row.ci_high) == pytest.approx((100 * interval.low, 100 * interval.high))
     assert (first.seconds, first.device, first.identity) == (2.5, "some CPU", cell("a").identity)
-    assert json.loads(first.details) == {"seconds": {"predict": 1}}
+    assert {name: value for name, value in json.loads(first.details).items() if value} == {"seconds": {"predict": 1}}
     assert frame.severity.tolist()[0] == 5
     assert frame.severity.isna().tolist() == [False, True]
     assert frame.epsilon.isna().tolist() == [False, True]
@@ -131,6 +136,69 @@ def test_a_frame_of_nothing_has_all_columns(records: Records) -> None:
 
     assert list(frame.columns) == TIDY_COLUMNS
     assert len(frame) == 0
+
+
+def test_a_record_is_what_was_planned_and_what_was_found(records: Records) -> None:
+    planned = cell(
+        "pgd eps=8/255",
+        threat="adaptive",
+        attack="pgd",
+        attack_parameters={"steps": 20, "loss": "ce"},
+        epsilon=8 / 255,
+        stage_index=0,
+        usual_gradient=False,
+        purpose="diagnostic",
+    )
+    details = Details(outcomes={"reached": 3}, flags=("the gradient is zero",), trained={"preset": "quick"})
+    add(records, planned, details=details)
+
+    (record,) = records.snapshot().records
+
+    assert isinstance(record, Record)
+    assert {field.name: getattr(record, field.name) for field in dataclasses.fields(Description)} == vars(
+        planned.description
+    )
+    assert record.details == details
+    assert (record.identity, record.n_images, record.n_correct) == (planned.identity, 4, 3)
+    assert record.correct().tolist() == [True, True, True, False]
+    assert (record.device, record.seconds) == ("some CPU", 1.5)
+    assert {record} == {record}
+
+
+def test_every_field_of_a_record_is_a_column_but_those_that_change_or_are_no_single_value() -> None:
+    fields = {field.name for field in dataclasses.fields(Record)}
+
+    assert fields - set(TIDY_COLUMNS) == {"used", "outcome_bits"}
+    assert set(TIDY_COLUMNS) - fields == {"accuracy", "ci_low", "ci_high"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", "0"),
+        ("seed", True),
+        ("epsilon", "8/255"),
+        ("severity", 1.5),
+        ("amp", "no"),
+        ("purpose", "else"),
+        ("attack_parameters", [1]),
+        ("nobody_knows", 1),
+        ("dataset", ""),
+        ("defense", None),
+        ("condition", ...),
+    ],
+)
+def test_a_row_that_does_not_fit_the_schema_is_refused_in_one_line(tmp_path: Path, field: str, value: Any) -> None:
+    with Records.open(tmp_path, write=True) as records:
+        add(records, cell())
+        values = {**vars(cell().description), field: value}
+        text = json.dumps({name: each for name, each in values.items() if each is not ...})
+        with records._connection as connection:
+            connection.execute("UPDATE cells SET description=?", (text,))
+
+        with pytest.raises(UserError, match=f"are damaged .*{field}") as error:
+            records.snapshot()
+    assert "\n" not in str(error.value)
 
 
 def test_a_frame_keeps_the_order_of_recording(records: Records) -> None:
@@ -165,14 +233,14 @@ def test_only_a_finished_cell_can_be_used_and_only_a_failed_one_forgotten(record
     assert len(records) == 1
 
 
-def test_cells_of_one_data_set_share_its_answers_and_others_have_theirs(records: Records) -> None:
+def test_cells_of_one_data_set_share_its_labels_and_others_have_theirs(records: Records) -> None:
     add(records, cell("a"), (0, 1, 2, 3))
     add(records, cell("b"), (0, 1, 2, 3))
     add(records, cell("other labels"), (0, 1, 2, 3), labels=np.array([3, 2, 1, 0]))
     add(records, cell("fewer"), (0,), labels=LABELS[:1], indices=INDICES[:1])
 
     assert records.frame().n_correct.tolist() == [4, 4, 0, 1]
-    assert records._connection.execute("SELECT count(*) FROM answers").fetchone() == (3,)
+    assert records._connection.execute("SELECT count(*) FROM labels").fetchone() == (3,)
 
 
 def test_outcomes_come_in_the_order_of_the_indices(records: Records) -> None:
@@ -288,14 +356,18 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path, write: bool, s
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_records_of_a_newer_version_are_refused(tmp_path: Path, write: bool) -> None:
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_records_of_another_version_are_refused(tmp_path: Path, write: bool, version: int) -> None:
     with Records.open(tmp_path, write=True) as records:
         add(records, cell())
-    sqlite_file(tmp_path, f"UPDATE meta SET value='{SCHEMA_VERSION + 1}' WHERE key='version'")
+    sqlite_file(tmp_path, f"UPDATE meta SET value='{version}' WHERE key='version'")
 
     message = refused(tmp_path, write=write)
 
-    assert f"are of version {SCHEMA_VERSION + 1}, this harness reads up to {SCHEMA_VERSION}" in message
+    assert message.startswith(f"expected records of version {SCHEMA_VERSION} at {tmp_path}")
+    assert f"got version {version}" in message
+    assert "another --out" in message
+    assert "the version of the harness that wrote them" in message
 
 
 @pytest.mark.parametrize("pages", [slice(1, 3), slice(3, None), slice(-3, None)])
@@ -334,14 +406,15 @@ def test_a_reader_sees_what_a_writer_has_recorded_so_far(tmp_path: Path) -> None
 WRITING = """
 import pathlib, sys
 import numpy as np
-from harness.records import Cell, Records
+from harness.records.database import Records
+from harness.records.schema import Description, PlannedCell
 
 with Records.open(pathlib.Path(sys.argv[1]), write=True) as records:
     number = 0
     print("open", flush=True)
     while True:
         names = dict.fromkeys(("dataset", "backbone", "defense", "suite", "condition"), str(number))
-        cell = Cell(spec={"n": number}, shown={**names, "seed": 0, "severity": None, "epsilon": None})
+        cell = PlannedCell(spec={"n": number}, description=Description(**names, seed=0, preprocess="none"))
         values = np.arange(2000) % 10
         records.add(cell, values, values, np.arange(2000), environment={}, seconds=0.0)
         print(cell.identity, flush=True)
@@ -350,7 +423,7 @@ with Records.open(pathlib.Path(sys.argv[1]), write=True) as records:
 OPENING = """
 import pathlib, sys
 from harness.errors import UserError
-from harness.records import Records
+from harness.records.database import Records
 try:
     with Records.open(pathlib.Path(sys.argv[1]), write=True):
         print("opened")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.cache import default_cache
 from harness.errors import UserError
-from harness.evaluation.runner import pick_device
+from harness.config import pick_device
 from harness.progress import say
 from harness.registry import datasets
 
