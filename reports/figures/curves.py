@@ -6,12 +6,11 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.records.schema import Record
 
-from ..collect.cells import Cells, Group
+from ..collect.cells import Cells, Group, group_of
 from ..collect.collection import Collection
 from ..formats.render import fold
 from ..statistics.estimates import Estimate, mean_accuracy
@@ -120,7 +119,7 @@ def pages(
     *,
     panel: Callable[[Record], Label],
     x: Callable[[Record], float],
-    group: Callable[[Record], Group] = attrgetter("group"),
+    group: Callable[[Record], Group] = group_of,
 ) -> list[Page]:
     """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
     records, treatment = treatments(records)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
 from typing import NamedTuple
 
 from harness.records.schema import Record
 
-from ..collect.cells import Group
+from ..collect.cells import Group, group_of
 from ..collect.labels import natural
 from ..statistics.estimates import Estimate
 from ..tables.engine.layout import Label, Place, backbone_label, defense_order, group_names, group_order
@@ -46,7 +45,7 @@ def by_network(
     records: Iterable[Record],
     *,
     most: int,
-    group: Callable[[Record], Group] = attrgetter("group"),
+    group: Callable[[Record], Group] = group_of,
 ) -> list[Network]:
     """The networks in the tables' order, each with at most so many defenses."""
     found: dict[tuple[Group, Label], dict[Place, Estimate]] = defaultdict(dict)

@@ -26,6 +26,11 @@ class Recorder:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
+    @property
+    def outcomes(self) -> dict[str, np.ndarray]:
+        """By identity, which images were right."""
+        return {record.identity: record.correct() for record in self.records}
+
     def add(self, accuracy: float, *, n_images: int = 200, **given: Any) -> None:
         number = len(self.records)
         hardness = np.linspace(0.7, 1.3, n_images)

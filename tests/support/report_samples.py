@@ -12,15 +12,19 @@ N = 200
 
 
 class Recording:
-    """Records as a run would make them, with outcomes drawn from a generator of their own."""
+    """Records as a run would make them, with outcomes drawn from a generator of their own.
+
+    rows: what is given of each · outcomes: by identity, which images were right; a test may set them.
+    """
 
     def __init__(self):
-        self.records = []
+        self.rows, self.outcomes = [], {}
 
     def add(self, accuracy=0.5, n_images=N, **given):
-        number = len(self.records)
-        correct = np.random.default_rng(number).permutation(n_images) < round(accuracy * n_images)
-        self.records.append(make_record(f"{number:04d}", correct, **given))
+        number = len(self.rows)
+        identity = f"{number:04d}"
+        self.outcomes[identity] = np.random.default_rng(number).permutation(n_images) < round(accuracy * n_images)
+        self.rows.append({"identity": identity, **given})
 
     def noise(self, accuracy=0.5, severities=(1, 2, 3, 4, 5), condition="gaussian_noise", **given):
         for severity in severities:
@@ -32,8 +36,11 @@ class Recording:
         named = {"condition": f"{attack} eps={epsilon}/255", "attack": attack, "epsilon": epsilon / 255}
         self.add(accuracy, threat=threat, **{**base, **named, **given})
 
+    def records(self):
+        return [make_record(correct=self.outcomes[row["identity"]], **row) for row in self.rows]
+
     def cells(self):
-        return Cells(self.records)
+        return Cells(self.records())
 
     def table(self, name):
         (table,) = build(self.cells(), [name])
