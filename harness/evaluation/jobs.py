@@ -96,7 +96,7 @@ def describe(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop
     condition, dataset, trained = piece.condition, workshop.dataset, subject.trained
     return Description(
         dataset=dataset.name,
-        family=dataset.family,
+        family=dataset.family or "",
         data=_data_digest(piece.context.split)[:16],
         backbone=subject.backbone,
         defense=subject.label,

@@ -79,7 +79,6 @@ VANILLA = ("cifar10", "resnet18", "vanilla", "")
 
 
 def test_a_mean_is_the_estimate_of_the_tables(recorder, data):
-    cells = recorder.cells()
     members = chosen(recorder, suite="corruption", defense="vanilla", preprocess="none")
     estimate = mean_accuracy(members, members)
 
