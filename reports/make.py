@@ -16,13 +16,15 @@ from harness import __version__
 from harness.cache import digest_of
 from harness.errors import UserError
 from harness.packages import ROOT
+from harness.records.schema import Record
 from harness.registry import figures, tables
 
 from .collect.collection import NothingFinishedError, collect
 from .figures import gallery
-from .manifest import Stamp, is_current, read_stamp, refuse_foreign, remove_stale, save_stamp
-from .page import write_page
-from .tables.build import build, file_names, show, write
+from .formats.files import file_names, show, write
+from .manifest import Manifest, is_current, read_manifest, refuse_foreign, remove_stale, save_manifest
+from .page.build import write_page
+from .tables.engine.build import build
 
 if TYPE_CHECKING:
     from harness.registry import Registry
@@ -34,7 +36,7 @@ _DRAWN_BY = ("matplotlib", "numpy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Contents:
+class ReportOptions:
     """What a report holds: the tables and figures of these names (None for all, () for none), and the page or not."""
 
     tables: Sequence[str] | None = None
@@ -42,7 +44,7 @@ class Contents:
     page: bool = True
 
 
-def make_report(runs: Sequence[Path], out: Path | None = None, contents: Contents | None = None) -> Sequence[str]:
+def make_report(runs: Sequence[Path], out: Path | None = None, options: ReportOptions | None = None) -> Sequence[str]:
     """Print the tables, and write the report unless it is there already.
 
     out: a folder; None for that of the only run. Files of an earlier report are replaced, or deleted where they
@@ -52,18 +54,18 @@ def make_report(runs: Sequence[Path], out: Path | None = None, contents: Content
     for several runs without `out`, records that cannot be read, an unknown name, or a folder that cannot be written
     or has files of these names that are no report's.
     """
-    contents = contents or Contents()
+    options = options or ReportOptions()
     target = _target(runs, out)
     collection = _collected(runs)
     if collection is None:
         return ()
-    made = build(collection.cells, contents.tables)
+    made = build(collection.cells, options.tables)
     show(made, Console())
-    stamp, found = _stamp(collection, contents, _missing(tables, contents.tables, made)), read_stamp(target)
-    if found and is_current(target, found, stamp.digest):
+    manifest, found = _manifest(collection, options, _missing(tables, options.tables, made)), read_manifest(target)
+    if found and is_current(target, found, manifest.digest):
         _say(f"the report in {target} is up to date; nothing was written.")
     else:
-        found = _write(target, stamp, collection, made, contents)
+        found = _write(target, manifest, collection, made, options)
     if found.missing:
         _say(f"not made, for want of what they show: {', '.join(found.missing)}.")
     return found.missing
@@ -92,7 +94,7 @@ def _collected(runs: Sequence[Path]) -> Any:
         return None
     _say_failures(found.failures, several=len(found.runs) > 1)
     _say_conflicts(found.conflicts)
-    _say_retrained(found.retrained)
+    _say_conflicting(found.conflicting)
     _say_unfinished(found.unfinished)
     return found
 
@@ -100,37 +102,37 @@ def _collected(runs: Sequence[Path]) -> Any:
 def _say_failures(failures: Iterable[Any], *, several: bool) -> None:
     for failure in failures:
         where = f"{failure.run}: " if several else ""
-        _say(f"failed: {where}{failure.shown.get('defense')}, {failure.shown.get('condition')}: {failure.reason}")
+        _say(f"failed: {where}{failure.description.defense}, {failure.description.condition}: {failure.reason}")
 
 
 def _say_conflicts(conflicts: Sequence[Any]) -> None:
     for each in conflicts[:MOST_LINES]:
         counts = ", ".join(f"{run} {correct}" for run, correct in each.correct.items())
         _say(
-            f"conflict: {_cell_text(each.shown)}: of {each.images} images right in {counts}; {each.differing} "
-            f"predicted differently; that of {next(iter(each.correct))}, recorded first, counts."
+            f"conflict: {_cell_text(each.record)}: of {each.record.n_images} images right in {counts}; "
+            f"{each.differing} predicted differently; that of {next(iter(each.correct))}, recorded first, counts."
         )
     if len(conflicts) > MOST_LINES:
         _say(f"and {len(conflicts) - MOST_LINES} further conflicts; the page shows them all.")
 
 
-def _cell_text(shown: Mapping[str, Any]) -> str:
+def _cell_text(record: Record) -> str:
     """Which cell it is, in full: “blur (seed 0), cifar10, resnet18, corruption, fog, severity 3, preprocess blur”."""
     named = {"severity": "severity ", "threat": "threat ", "preprocess": "preprocess "}
-    columns = ("dataset", "backbone", "suite", "condition", *named)
-    known = [f"{named.get(name, '')}{shown[name]}" for name in columns if shown.get(name) not in (None, "")]
-    return ", ".join([f"{shown.get('defense')} (seed {shown.get('seed')})", *known])
+    values = {name: getattr(record, name) for name in ("dataset", "backbone", "suite", "condition", *named)}
+    known = [f"{named.get(name, '')}{value}" for name, value in values.items() if value not in (None, "")]
+    return ", ".join([f"{record.defense} (seed {record.seed})", *known])
 
 
-def _say_retrained(retrained: Iterable[Any]) -> None:
-    for each in retrained:
+def _say_conflicting(conflicting: Iterable[Any]) -> None:
+    for each in conflicting:
         runs = sorted({*each.counted, *each.left_out})
         left_out = " and ".join(
             f"{count:,} cell{'' if count == 1 else 's'} of {run}" for run, count in each.left_out.items()
         )
         _say(
-            f"conflict: {each.shown['defense']} (seed {each.shown['seed']}), {each.shown['dataset']}, "
-            f"{each.shown['backbone']}: runs {' and '.join(runs)} trained it to other weights; those of "
+            f"conflict: {each.last.defense} (seed {each.last.seed}), {each.last.dataset}, {each.last.backbone}: "
+            f"runs {' and '.join(runs)} trained it to other weights; those of "
             f"{' and '.join(each.counted)}, used last, count; left out: {left_out}."
         )
 
@@ -140,28 +142,30 @@ def _say_unfinished(runs: Mapping[str, tuple[int, int]]) -> None:
         _say(f"{run} is incomplete: {done:,} of {planned:,} planned cells are recorded.")
 
 
-def _write(target: Path, stamp: Stamp, collection: Any, tables: Sequence[Any], contents: Contents) -> Stamp:
-    """Write everything, and last the stamp: an interrupted report is written anew."""
+def _write(
+    target: Path, manifest: Manifest, collection: Any, tables: Sequence[Any], options: ReportOptions
+) -> Manifest:
+    """Write everything, and last the manifest: an interrupted report is written anew."""
 
-    drawn = gallery.draw(collection, contents.figures) if contents.figures != () else []
+    drawn = gallery.draw(collection, options.figures) if options.figures != () else []
     names = [f"tables/{name}" for name in file_names(tables)]
     names += [f"figures/{name}" for name in gallery.file_names(drawn)]
-    names += [PAGE] if contents.page else []
+    names += [PAGE] if options.page else []
     refuse_foreign(target, names)
-    before = read_stamp(target)
-    save_stamp(target, Stamp(files=tuple(dict.fromkeys([*names, *(before.files if before else ())]))))
-    _write_files(target, collection, tables, drawn, contents)
-    kept, deleted = remove_stale(target, before, stamp.source, names)
+    before = read_manifest(target)
+    save_manifest(target, Manifest(files=tuple(dict.fromkeys([*names, *(before.files if before else ())]))))
+    _write_files(target, collection, tables, drawn, options)
+    kept, deleted = remove_stale(target, before, manifest.source, names)
     if deleted:
         _say(f"deleted: {len(deleted):,} files of the report before, which was made from something else.")
-    missing = (*stamp.missing, *_missing(figures, contents.figures, drawn))
-    stamp = dataclasses.replace(stamp, files=(*names, *kept), missing=missing)
-    save_stamp(target, stamp)
-    return stamp
+    missing = (*manifest.missing, *_missing(figures, options.figures, drawn))
+    manifest = dataclasses.replace(manifest, files=(*names, *kept), missing=missing)
+    save_manifest(target, manifest)
+    return manifest
 
 
 def _write_files(
-    target: Path, collection: Any, tables: Sequence[Any], drawn: Sequence[Any], contents: Contents
+    target: Path, collection: Any, tables: Sequence[Any], drawn: Sequence[Any], options: ReportOptions
 ) -> None:
 
     files = {each.name: write([each], target / "tables") for each in tables}
@@ -170,7 +174,7 @@ def _write_files(
     files |= {each.name: gallery.write([each], target / "figures") for each in drawn}
     if drawn:
         _say(f"figures as PNG, PDF and SVG: {target / 'figures'}")
-    if contents.page:
+    if options.page:
         links = {name: [path.relative_to(target).as_posix() for path in paths] for name, paths in files.items()}
         pictures = [(each.name, each.title, each.caption, _bitmap(files[each.name])) for each in drawn]
         write_page(collection, target / PAGE, tables=tables, figures=pictures, links=links)
@@ -187,12 +191,12 @@ def _bitmap(files: Iterable[Path]) -> bytes:
     return next(path for path in files if path.suffix == ".png").read_bytes()
 
 
-def _stamp(collection: Any, contents: Contents, missing: Sequence[str]) -> Stamp:
-    """What says that a report is of this collection and has these contents."""
+def _manifest(collection: Any, options: ReportOptions, missing: Sequence[str]) -> Manifest:
+    """What says that a report is of this collection and has these options."""
 
     source = _source(collection)
-    digest = digest_of({"source": source, "contents": dataclasses.asdict(contents)})
-    return Stamp(digest=digest, source=source, missing=tuple(missing))
+    digest = digest_of({"source": source, "contents": dataclasses.asdict(options)})
+    return Manifest(digest=digest, source=source, missing=tuple(missing))
 
 
 def _source(collection: Any) -> str:

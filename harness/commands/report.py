@@ -35,15 +35,15 @@ def report(
     is there already, it is left as it is.
     """
     from harness.spec import split_list
-    from reports.make import Contents, make_report
+    from reports.make import ReportOptions, make_report
 
     if figures is not None and no_figures:
         raise UserError("--figure and --no-figures contradict each other; give one of them.")
     load_plugins(plugin)
-    contents = Contents(
+    options = ReportOptions(
         tables=split_list(tables) if tables else None,
         figures=() if no_figures else split_list(figures) if figures else None,
         page=not no_page,
     )
-    missing = make_report(runs or (out or DEFAULT_OUT,), out, contents)
+    missing = make_report(runs or (out or DEFAULT_OUT,), out, options)
     return 1 if missing else 0

@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from harness.errors import HarnessError
+
 
 class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -24,8 +26,12 @@ def plain(value: _Dataclass) -> dict[str, Any]:
 
 
 def encode(value: _Dataclass) -> str:
-    """JSON text of an object's fields."""
-    return json.dumps(plain(value), sort_keys=True)
+    """JSON text of an object's fields. Raises: HarnessError for a value of another type than its field's."""
+    values = plain(value)
+    for name, fits in _fields(type(value)).items():
+        if not fits(values[name]):
+            raise HarnessError(f"{type(value).__name__}.{name} cannot hold {values[name]!r}.")
+    return json.dumps(values, sort_keys=True)
 
 
 def decode(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
@@ -86,7 +92,7 @@ def _check_of(hint: Any) -> Check:
         return lambda value: isinstance(value, list | tuple) and all(map(item, value))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         entry = _check_of(arguments[1])
-        return lambda value: isinstance(value, dict) and all(map(entry, value.values()))
+        return lambda value: isinstance(value, Mapping) and all(map(entry, value.values()))
     if hint in (int, float):  # JSON's true is no number, and a whole number may stand for any other
         kinds = (int, float) if hint is float else int
         return lambda value: isinstance(value, kinds) and not isinstance(value, bool)

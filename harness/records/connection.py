@@ -145,10 +145,10 @@ def _check(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
             f"{'Choose another --out' if write else 'Leave it out'}."
         )
     if version != SCHEMA_VERSION:
-        again = "choose another --out" if write else "run again into another --out"
+        again = "Choose another --out" if write else "Run again into another folder, leave it out"
         raise UserError(
             f"expected records of version {SCHEMA_VERSION} at {path}, got version {version}. "
-            f"{again.capitalize()}, or read them with the version of the harness that wrote them."
+            f"{again}, or read them with the version of the harness that wrote them."
         )
 
 

@@ -41,7 +41,7 @@ def read_snapshot(connection: sqlite3.Connection) -> Snapshot:
     rows = connection.execute("SELECT digest, environment FROM environments")
     environments = {digest: json_object(text) for digest, text in rows}
     return Snapshot(
-        records=tuple(_read_records(connection, environments)),
+        records=tuple(read_records(connection, environments)),
         failures=tuple(read_failures(connection)),
         environments=environments,
     )
@@ -67,7 +67,7 @@ def read_statuses(connection: sqlite3.Connection) -> Iterator[CellStatus]:
         )
 
 
-def _read_records(connection: sqlite3.Connection, environments: Mapping[str, Mapping[str, Any]]) -> Iterator[Record]:
+def read_records(connection: sqlite3.Connection, environments: Mapping[str, Mapping[str, Any]]) -> Iterator[Record]:
     """Every finished cell in the order of its last use; labels are unpacked once for all cells that share them."""
 
     @functools.cache

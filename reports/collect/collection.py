@@ -15,36 +15,35 @@ import numpy as np
 from harness.cache import digest_of
 from harness.errors import UserError
 from harness.progress import say
+from harness.records.codec import plain
 from harness.records.database import FILE_NAME as RECORDS
 from harness.records.database import Records
 from harness.records.exhibits import Exhibit, Exhibits
 from harness.records.plan import read_plan
-from harness.records.reading import Contents, Failed, Recorded, tidy
+from harness.records.schema import Description, FailedCell, Record, Snapshot
 
 from .cells import Cells
-from .retrained import Retrained, retrained
+from .conflicting_weights import ConflictingWeights, conflicting_weights
 
 
 class Failure(NamedTuple):
-    """A cell that could not be evaluated. run: its folder's name · shown: what is known of it."""
+    """A cell or a training that ended with an error."""
 
     run: str
-    shown: Mapping[str, Any]
+    """Its folder's name."""
+    description: Description
     reason: str
 
 
 class Conflict(NamedTuple):
-    """A cell that runs recorded with different predictions, of which the one recorded first is shown.
+    """A cell that runs recorded with different predictions."""
 
-    correct: by run, how many images were right, first in the run that counts · differing: images for which not all
-    runs predicted the same class.
-    """
-
-    identity: str
-    shown: Mapping[str, Any]
-    images: int
+    record: Record
+    """As it was recorded first, which counts."""
     correct: Mapping[str, int]
+    """By run, how many images were right; first the run that counts."""
     differing: int
+    """Images for which not all runs predicted the same class."""
 
 
 class ReadableExhibits(Exhibits):
@@ -67,25 +66,22 @@ class ReadableExhibits(Exhibits):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Collection:
-    """Everything a report shows.
-
-    runs: the folders' names · retrained: networks that runs trained to other weights · environments: by a cell's
-    identity, what it was computed with (versions, device, threads, commit) · recipes: by a cell's identity, how its
-    network was trained, {} where that is not recorded · unfinished: by run, how many of the cells it last planned are
-    recorded and how many there are, where some are missing · digest: of all this, save the exhibits; the same records,
-    last used in the same order, have the same.
-    """
+    """Everything a report shows."""
 
     runs: tuple[str, ...]
+    """The folders' names."""
     cells: Cells
     exhibits: Exhibits
     failures: tuple[Failure, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
-    retrained: tuple[Retrained, ...] = ()
+    conflicting: tuple[ConflictingWeights, ...] = ()
+    """Networks that runs trained to other weights."""
     environments: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """By digest, what cells were computed with: versions, device, threads, commit."""
     unfinished: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """By run, how many of the cells it last planned are recorded and how many there are, where some are missing."""
     digest: str = ""
+    """Of all this, save the exhibits; the same records, last used in the same order, have the same."""
 
 
 class NothingFinishedError(UserError):
@@ -100,20 +96,20 @@ class NothingFinishedError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """A run as it was read; recipes: of its cells, by identity · planned: the cells of its last plan."""
+    """A run as it was read."""
 
     name: str
     folder: Path
-    contents: Contents
-    recipes: Mapping[str, Mapping[str, Any]]
+    snapshot: Snapshot
     planned: frozenset[str]
+    """The cells of its last plan, by identity."""
 
 
-class _Found(NamedTuple):
-    """A finished cell and where it was found."""
+class _Recorded(NamedTuple):
+    """A record and the run that holds it."""
 
     run: _Run
-    cell: Recorded
+    record: Record
 
 
 def collect(folders: Sequence[Path]) -> Collection:
@@ -126,34 +122,29 @@ def collect(folders: Sequence[Path]) -> Collection:
     """
     distinct = _distinct(folders)
     runs = _read([folder for folder in distinct if len(distinct) == 1 or not _only_exhibits(folder)])
-    everywhere: dict[str, list[_Found]] = defaultdict(list)
+    by_identity: dict[str, list[_Recorded]] = defaultdict(list)
     for run in runs:
-        for cell in run.contents.cells:
-            everywhere[cell.identity].append(_Found(run, cell))
-    kept = [_first(found) for found in everywhere.values()]
-    failures = _failures(runs, everywhere)
-    if not kept:
+        for record in run.snapshot.records:
+            by_identity[record.identity].append(_Recorded(run, record))
+    failures = _failures(runs, by_identity)
+    if not by_identity:
         raise NothingFinishedError((str(run.folder) for run in runs), failures)
-    kept.sort(key=lambda found: found.cell.used)
-    conflicts = tuple(_conflict(found) for found in everywhere.values() if _differ(found))
-    environments = {cell.identity: run.contents.environments[cell.environment] for run, cell in kept}
-    exhibits = ReadableExhibits(distinct)
-    unfinished = _unfinished(runs, everywhere)
-    contested = [conflict.identity for conflict in conflicts]
-    cells = _cells([cell for _, cell in kept], environments, exhibits, contested, unfinished)
-    again = retrained(cells.recorded, {run.name: [cell.identity for cell in run.contents.cells] for run in runs})
-    return Collection(
+    records = sorted(map(_first, by_identity.values()), key=lambda record: record.used)
+    conflicts = tuple(_conflict(several) for several in by_identity.values() if _differ(several))
+    exhibits, unfinished = ReadableExhibits(distinct), _unfinished(runs, by_identity)
+    cells = Cells(records, exhibits, [conflict.record.identity for conflict in conflicts], unfinished)
+    members = {run.name: [record.identity for record in run.snapshot.records] for run in runs}
+    collection = Collection(
         runs=tuple(run.name for run in runs),
         cells=cells,
         exhibits=exhibits,
         failures=failures,
         conflicts=conflicts,
-        retrained=again,
-        environments=environments,
-        recipes={cell.identity: run.recipes[cell.identity] for run, cell in kept},
+        conflicting=conflicting_weights(cells.recorded, members),
+        environments={digest: each for run in runs for digest, each in run.snapshot.environments.items()},
         unfinished=unfinished,
-        digest=_digest(runs, kept, failures, conflicts, again, list(unfinished.items())),
     )
+    return dataclasses.replace(collection, digest=_digest(collection, records))
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
@@ -192,15 +183,12 @@ def _only_exhibits(folder: Path) -> bool:
 
 def _read(folders: Sequence[Path]) -> list[_Run]:
     """Each folder's records. Raises: UserError for one without records that can be read."""
-    shared: dict[str, Mapping[str, Any]] = {}
     runs = []
     for folder, name in zip(folders, run_names(folders), strict=True):
         with Records.open(folder) as records:
-            contents = records.contents()
-        recipes = {cell.identity: _recipe(cell, shared) for cell in contents.cells}
-        runs.append(_Run(name, folder, contents, recipes, _planned(folder)))
+            runs.append(_Run(name, folder, records.snapshot(), _planned(folder)))
     for run in runs:
-        if len(runs) > 1 and not run.contents.cells:
+        if len(runs) > 1 and not run.snapshot.records:
             say(f"{run.folder} has no finished cells.")
     return runs
 
@@ -208,32 +196,14 @@ def _read(folders: Sequence[Path]) -> list[_Run]:
 def _planned(folder: Path) -> frozenset[str]:
     """The cells of a run's plan; none where that is not there, or not made yet."""
     plan = read_plan(folder)
-    pieces = plan.pieces if plan is not None and plan.pieces is not None else ()
-    return frozenset(name for piece in pieces for name in piece.cells)
+    jobs = plan.jobs if plan is not None and plan.jobs is not None else ()
+    return frozenset(identity for job in jobs for identity in job.cells)
 
 
-def _recipe(cell: Recorded, shared: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """How a cell's network was trained; one object for all cells of it."""
-    trained = json.loads(cell.details or "{}").get("trained") or {}
-    return shared.setdefault(json.dumps(trained, sort_keys=True), trained)
-
-
-def _first(found: Sequence[_Found]) -> _Found:
-    """The cell as it was recorded first, last used when any run last used it."""
-    first = min(found, key=lambda each: each.cell.recorded_at)
-    return first._replace(cell=first.cell._replace(used=max(each.cell.used for each in found)))
-
-
-def _cells(
-    recorded: Sequence[Recorded],
-    environments: Mapping[str, Mapping[str, Any]],
-    exhibits: Exhibits,
-    contested: Iterable[str],
-    unfinished: Mapping[str, tuple[int, int]],
-) -> Cells:
-    by_identity = {cell.identity: cell for cell in recorded}
-    frame = tidy(recorded, lambda cell: str(environments[cell.identity].get("device", "")))
-    return Cells(frame, lambda identity: by_identity[identity].correct(), exhibits, contested, unfinished)
+def _first(several: Sequence[_Recorded]) -> Record:
+    """A cell as it was recorded first, last used when any run last used it."""
+    first = min(several, key=lambda each: each.record.recorded_at).record
+    return dataclasses.replace(first, used=max(each.record.used for each in several))
 
 
 def _unfinished(runs: Sequence[_Run], finished: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
@@ -244,52 +214,59 @@ def _unfinished(runs: Sequence[_Run], finished: Mapping[str, Any]) -> dict[str, 
 
 def _failures(runs: Sequence[_Run], finished: Mapping[str, Any]) -> tuple[Failure, ...]:
     """The failures of every run that none of them made good."""
-    trained = {json.dumps(recipe, sort_keys=True) for run in runs for recipe in run.recipes.values()}
+    trainings = {id(record.details.trained): record.details.trained for run in runs for record in run.snapshot.records}
+    trained = {json.dumps(training, sort_keys=True) for training in trainings.values()}
     return tuple(
-        Failure(run.name, failed.shown, failed.reason)
+        Failure(run.name, failed.description, failed.reason)
         for run in runs
-        for failed in run.contents.failures
+        for failed in run.snapshot.failures
         if failed.identity not in finished and _training(failed) not in trained
     )
 
 
-def _training(failed: Failed) -> str | None:
+def _training(failed: FailedCell) -> str | None:
     """How the network was to be trained, where it is that training that failed."""
-    about = failed.spec.get("training")
-    return None if about is None else json.dumps(about, sort_keys=True)
+    training = failed.spec.get("training")
+    return None if training is None else json.dumps(training, sort_keys=True)
 
 
-def _digest(runs: Sequence[_Run], kept: Sequence[_Found], *others: Sequence[Any]) -> str:
-    names = [run.name for run in runs]
-    cells = [
-        (cell.identity, cell.predicted, cell.shown, cell.details, cell.seconds, cell.recorded_at, cell.environment)
-        for _, cell in kept
-    ]
-    return digest_of({"runs": names, "cells": cells, "others": others})
-
-
-def _differ(found: Sequence[_Found]) -> bool:
-    return len({each.cell.predicted for each in found}) > 1
-
-
-def _conflict(found: Sequence[_Found]) -> Conflict:
-    ordered = sorted(found, key=lambda each: each.cell.recorded_at)
-    cell = ordered[0].cell
-    return Conflict(
-        identity=cell.identity,
-        shown=cell.shown,
-        images=cell.n_images,
-        correct={each.run.name: each.cell.n_correct for each in ordered},
-        differing=_differing(ordered),
+def _digest(collection: Collection, records: Sequence[Record]) -> str:
+    conflicts = [(each.record.identity, each.correct, each.differing) for each in collection.conflicts]
+    conflicting = [(each.last.identity, each.counted, each.left_out) for each in collection.conflicting]
+    return digest_of(
+        {
+            "runs": collection.runs,
+            "records": [_values(record) for record in records],
+            "failures": [(each.run, plain(each.description), each.reason) for each in collection.failures],
+            "conflicts": conflicts,
+            "conflicting": conflicting,
+            "unfinished": collection.unfinished,
+        }
     )
 
 
-def _differing(found: Iterable[_Found]) -> int:
+def _values(record: Record) -> dict[str, Any]:
+    """What a report shows of a record: its fields but when it was used, its outcomes by the predictions' digest."""
+    values = {name: value for name, value in plain(record).items() if name not in ("used", "outcome_bits")}
+    return {**values, "details": plain(record.details)}
+
+
+def _differ(several: Sequence[_Recorded]) -> bool:
+    return len({each.record.predicted for each in several}) > 1
+
+
+def _conflict(several: Sequence[_Recorded]) -> Conflict:
+    ordered = sorted(several, key=lambda each: each.record.recorded_at)
+    correct = {each.run.name: each.record.n_correct for each in ordered}
+    return Conflict(ordered[0].record, correct, _differing(ordered))
+
+
+def _differing(several: Iterable[_Recorded]) -> int:
     """How many images not all runs gave the same class."""
     predictions = []
-    for run, cell in found:
+    for run, record in several:
         with Records.open(run.folder) as records:
-            predictions.append(records.predictions(cell.identity))
+            predictions.append(records.predictions(record.identity))
         if len(predictions[-1]) != len(predictions[0]):
-            raise UserError(f"expected the same images in cell {cell.identity} of all runs. Leave out {run.folder}.")
+            raise UserError(f"expected the same images in cell {record.identity} of all runs. Leave out {run.folder}.")
     return int(np.any([a != b for a, b in itertools.pairwise(predictions)], axis=0).sum())

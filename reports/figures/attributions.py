@@ -10,7 +10,7 @@ from harness.records.exhibits import Exhibit
 from harness.registry import figures
 
 from ..collect.collection import Collection
-from ..tables.layout import defense_order
+from ..tables.engine.layout import defense_order
 from .frequency import check_columns, spread_epochs
 from .image_grid import Tile, as_heat, draw_grid, picture, spoken
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,15 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from harness.records.schema import Record
 from harness.registry import figures
 
-from ..collect.cells import Cell, Cells, Group, base_name
+from ..collect.cells import Cells, Group
 from ..collect.collection import Collection
-from ..tables.base import Estimate
-from ..tables.layout import Label, Place, backbone_label
-from ..tables.summary import about_robustness, measures, summary_group
+from ..collect.labels import base_name
+from ..statistics.estimates import Estimate
+from ..tables.engine.layout import Label, Place, backbone_label, summary_group
+from ..tables.summary import about_robustness, measures
 from . import style
-from .about import DOTS, about, device_of
+from .captions import DOTS, about
 from .curves import Axis, defense_entries, panel_grid, treatment_entries, treatment_looks
 from .networks import Network, by_network, treatments
 from .style import Look, Style
@@ -72,7 +73,7 @@ class Cost:
         if found is None:
             return None
         network, times = found
-        styles = style.defense_style(cell.defense for cell in collection.cells)
+        styles = style.defense_style(record.defense for record in collection.cells)
         looks = treatment_looks(place.row[2] for place in network.places)
         looks = {label: look._replace(line="") for label, look in looks.items()}
         panels = sorted({place.row[1] for place in network.places})
@@ -98,13 +99,13 @@ class Cost:
         where = f"; all on one device{name}." if times.device else "; the device is not recorded."
         others = f"{times.elsewhere} cells timed on other devices do not count." if times.elsewhere else ""
         own = [f"{TIMES}{where}", others, *about_robustness(network.members), DOTS]
-        return " ".join(filter(None, [*own, *about(collection, network)]))
+        return " ".join(filter(None, [*own, *about(collection.cells, network)]))
 
     def _network(self, collection: Collection) -> tuple[Network, Times] | None:
-        chosen, treatment, measured = _measured(collection.cells)
-        times = _times(collection, chosen, treatment)
+        records, treatment, measured = _measured(collection.cells)
+        times = _times(records, treatment)
         places = {place: estimate for place, estimate in measured.items() if _pipeline(place) in times.of}
-        networks = by_network(places, chosen, most=MOST_DEFENSES, group=summary_group)
+        networks = by_network(places, records, most=MOST_DEFENSES, group=summary_group)
         if not 1 <= self.page <= len(networks):
             return None
         network = networks[self.page - 1]
@@ -112,16 +113,16 @@ class Cost:
 
 
 @functools.lru_cache(maxsize=1)
-def _measured(cells: Cells) -> tuple[list[Cell], Callable[[Cell], Label], dict[Place, Estimate]]:
+def _measured(cells: Cells) -> tuple[list[Record], Callable[[Record], Label], dict[Place, Estimate]]:
     """The cells, their treatments and all estimates; kept, since every page and its caption ask for them."""
-    chosen, treatment = treatments(cell for cell in cells if _is_measured(cell))
-    return chosen, treatment, measures(cells, chosen, treatment)
+    records, treatment = treatments(record for record in cells if _is_measured(record))
+    return records, treatment, measures(records, treatment)
 
 
-def _is_measured(cell: Cell) -> bool:
+def _is_measured(record: Record) -> bool:
     """Whether it is scored without an attack, or against the attacker who knows the whole defense."""
-    adaptive = base_name(cell.suite) == "adversarial" and cell.threat == "adaptive"
-    return adaptive or (base_name(cell.suite) in SUITES and not cell.threat)
+    adaptive = base_name(record.suite) == "adversarial" and record.threat == "adaptive"
+    return adaptive or (base_name(record.suite) in SUITES and not record.threat)
 
 
 def _pipeline(place: Place) -> Pipeline:
@@ -129,29 +130,29 @@ def _pipeline(place: Place) -> Pipeline:
     return place.group, backbone, place.defense, treatment
 
 
-def _times(collection: Collection, chosen: Sequence[Cell], treatment: Callable[[Cell], Label]) -> Times:
+def _times(records: Sequence[Record], treatment: Callable[[Record], Label]) -> Times:
     """Of the device that timed the most cells: times of several do not belong in one plot."""
-    timed = [(cell, device_of(collection, cell), spent) for cell in chosen if (spent := _milliseconds(cell))]
+    timed = [(record, record.device, spent) for record in records if (spent := _milliseconds(record))]
     devices = Counter(device for _, device, _ in timed)
     usual = min(devices, key=lambda device: (-devices[device], device), default="")
     found: dict[Pipeline, list[float]] = defaultdict(list)
-    for cell, device, spent in timed:
+    for record, device, spent in timed:
         if device == usual:
-            found[summary_group(cell), backbone_label(cell), cell.defense, treatment(cell)].append(spent)
+            found[summary_group(record), backbone_label(record), record.defense, treatment(record)].append(spent)
     quartiles = {
         key: Milliseconds(*map(float, np.quantile(all_of, (0.25, 0.5, 0.75)))) for key, all_of in found.items()
     }
     return Times(quartiles, usual, len(timed) - devices[usual])
 
 
-def _milliseconds(cell: Cell) -> float | None:
+def _milliseconds(record: Record) -> float | None:
     """What a cell's images took each, None where it is not known.
 
     A later stage of an attack predicts only the images that the ones before left.
     """
-    seconds = json.loads(cell.details or "{}").get("seconds", {})
+    seconds = record.details.seconds
     spent = seconds.get("preprocess", 0.0) + seconds.get("predict", 0.0)
-    return 1000 * spent / cell.n_images if spent > 0 and "predict" in seconds and not cell.stage else None
+    return 1000 * spent / record.n_images if spent > 0 and "predict" in seconds and not record.stage else None
 
 
 def _draw_points(

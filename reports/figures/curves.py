@@ -6,17 +6,17 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..collect.cells import Cell, Cells, Group
+from harness.records.schema import Record
+
+from ..collect.cells import Cells, Group, group_of
 from ..collect.collection import Collection
 from ..formats.render import fold
-from ..statistics.estimates import mean_accuracy
-from ..tables.base import Estimate
-from ..tables.layout import Label, backbone_label, defense_order, fill
+from ..statistics.estimates import Estimate, mean_accuracy
+from ..tables.engine.layout import Label, backbone_label, defense_order, fill
 from . import style
-from .about import TREATMENTS, about
+from .captions import TREATMENTS, about
 from .networks import Network, by_network, treatments
 from .style import WITH, WITHOUT, Look, Style
 
@@ -115,23 +115,24 @@ class Page(NamedTuple):
 
 def pages(
     cells: Cells,
-    chosen: Iterable[Cell],
+    records: Iterable[Record],
     *,
-    panel: Callable[[Cell], Label],
-    x: Callable[[Cell], float],
-    group: Callable[[Cell], Group] = attrgetter("group"),
+    panel: Callable[[Record], Label],
+    x: Callable[[Record], float],
+    group: Callable[[Record], Group] = group_of,
 ) -> list[Page]:
     """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
-    chosen, treatment = treatments(chosen)
+    records, treatment = treatments(records)
     places = fill(
-        cells,
-        chosen,
-        row=lambda cell: (backbone_label(cell), panel(cell), treatment(cell), Label((x(cell),), "")),
+        records,
+        row=lambda record: (backbone_label(record), panel(record), treatment(record), Label((x(record),), "")),
         combine=mean_accuracy,
         paper=lambda _: None,
         group=group,
     )
-    return [page for network in by_network(places, chosen, most=MOST_DEFENSES, group=group) for page in _pages(network)]
+    return [
+        page for network in by_network(places, records, most=MOST_DEFENSES, group=group) for page in _pages(network)
+    ]
 
 
 def _pages(network: Network) -> Iterator[Page]:
@@ -184,7 +185,7 @@ def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -
     here, network = len(page.panels), page.network
     part = [f"Panels {page.first}–{page.first + here - 1} of {page.total}."] if here < page.total else []
     apart = [DODGED] if any(len(curves) > 1 for curves in page.panels.values()) else []
-    return " ".join([*sentences, *part, TREATMENTS, *apart, *about(collection, network)])
+    return " ".join([*sentences, *part, TREATMENTS, *apart, *about(collection.cells, network)])
 
 
 def treatment_looks(labels: Iterable[Label]) -> dict[Label, Look]:

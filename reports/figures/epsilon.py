@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.metrics import show_epsilon
+from harness.records.schema import Record
 from harness.registry import figures
 
-from ..collect.cells import Cell, Cells, Group
+from ..collect.cells import Cells, Group, group_of, network_of
 from ..collect.collection import Collection
-from ..tables.layout import Label, threat_label
+from ..tables.engine.layout import Label, threat_label
 from ..tables.table2 import about_attacks, attack_label
 from . import style
 from .curves import Axis, Page, draw_page, page_caption, pages
@@ -37,7 +39,7 @@ class Epsilon:
         if page is None:
             return None
         return draw_page(
-            page, epsilon_axis(page.network.members), style.defense_style(cell.defense for cell in collection.cells)
+            page, epsilon_axis(page.network.members), style.defense_style(record.defense for record in collection.cells)
         )
 
     def caption(self, collection: Collection) -> str:
@@ -45,7 +47,7 @@ class Epsilon:
         page = self._page(collection.cells)
         if page is None:
             return ""
-        attacked = [cell for cell in page.network.members if cell.epsilon]
+        attacked = [record for record in page.network.members if record.epsilon]
         return page_caption(collection, page, [*about_attacks(attacked), *_about_zero(page)])
 
     def _page(self, cells: Cells) -> Page | None:
@@ -56,38 +58,49 @@ class Epsilon:
 @functools.lru_cache(maxsize=1)
 def _pages(cells: Cells) -> list[Page]:
     """All pages; kept, since every page and its caption ask for them."""
-    attacked = [*cells.of_suite("adversarial"), *cells.of_suite("masking")]
-    chosen = _with_a_curve([cell for cell in attacked if cell.epsilon and cell.attack != "landscape"])
-    clean = _unattacked(cells, chosen)
+    attacked = [*cells.of_suite("adversarial"), *cells.diagnostics()]
+    records = _with_a_curve([record for record in attacked if record.epsilon and not record.details.measures])
+    clean = _unattacked(cells, records)
     return pages(
         cells,
-        [*chosen, *clean],
-        panel=_panel_label(chosen),
-        x=lambda cell: cell.epsilon or 0.0,
-        group=lambda cell: clean.get(cell, cell.group),
+        [*records, *clean],
+        panel=_panel_label(records),
+        x=lambda record: record.epsilon or 0.0,
+        group=lambda record: clean.get(record, group_of(record)),
     )
 
 
-def _unattacked(cells: Cells, attacked: Sequence[Cell]) -> dict[Cell, Group]:
+def _unattacked(cells: Cells, attacked: Sequence[Record]) -> dict[Record, Group]:
     """The clean cells as ε = 0 of every line, each with the line's group: attacks may be on fewer images."""
-    clean = {(_scored(cell), cell.n_images): cell for cell in sorted(cells.of_suite("clean"), key=_size)}
-    largest = {network: cell for (network, _), cell in clean.items()}
-    lines = {(_scored(cell), _attack(cell)): cell for cell in attacked}
-    found: dict[Cell, Group] = {}
+    clean = {(_scored(record), record.n_images): record for record in sorted(cells.of_suite("clean"), key=_size)}
+    largest = {network: record for (network, _), record in clean.items()}
+    lines = {(_scored(record), _attack(record)): record for record in attacked}
+    found: dict[Record, Group] = {}
     for (network, _), line in lines.items():
-        cell = clean.get((network, line.n_images), largest.get(network))
-        if cell is not None:
-            scored = line._replace(identity=cell.identity, n_images=cell.n_images, n_correct=cell.n_correct)
-            found[scored._replace(condition=cell.condition, epsilon=0.0, details=cell.details)] = line.group
+        record = clean.get((network, line.n_images), largest.get(network))
+        if record is not None:
+            found[_at_zero(line, record)] = group_of(line)
     return found
 
 
-def _scored(cell: Cell) -> tuple[object, ...]:
-    return *cell.network, cell.preprocess
+def _at_zero(line: Record, clean: Record) -> Record:
+    """A clean record as the first point of an attack's line."""
+    return dataclasses.replace(
+        line,
+        epsilon=0.0,
+        **{
+            name: getattr(clean, name)
+            for name in ("identity", "condition", "n_images", "n_correct", "details", "outcome_bits")
+        },
+    )
 
 
-def _size(cell: Cell) -> int:
-    return cell.n_images
+def _scored(record: Record) -> tuple[object, ...]:
+    return *network_of(record), record.preprocess
+
+
+def _size(record: Record) -> int:
+    return record.n_images
 
 
 def _about_zero(page: Page) -> list[str]:
@@ -98,36 +111,43 @@ def _about_zero(page: Page) -> list[str]:
     return [f"ε = 0: clean accuracy{images}; not joined, since the axis is logarithmic."]
 
 
-def epsilon_axis(attacked: Iterable[Cell]) -> Axis:
+def epsilon_axis(attacked: Iterable[Record]) -> Axis:
     """The axis of ε, in 255ths where all radii are whole ones, named by the spaces in which it is measured."""
     attacked = list(attacked)
-    texts = {radius: show_epsilon(radius) for radius in sorted({cell.epsilon or 0.0 for cell in attacked})}
-    spaces = " or ".join(sorted({cell.epsilon_space for cell in attacked if cell.epsilon_space}))
+    texts = {radius: show_epsilon(radius) for radius in sorted({record.epsilon or 0.0 for record in attacked})}
+    spaces = " or ".join(sorted({record.epsilon_space for record in attacked if record.epsilon_space}))
     levels = all(text.endswith("/255") for radius, text in texts.items() if radius)
     ticks = {radius: text.removesuffix("/255") if levels else text for radius, text in texts.items()}
     return Axis(f"ε ({spaces}{', of 255' if levels else ''})", ticks, log=True)
 
 
-def _with_a_curve(attacked: Sequence[Cell]) -> list[Cell]:
+def _with_a_curve(attacked: Sequence[Record]) -> list[Record]:
     """Those of the attacks that were made at several radii."""
     radii: dict[object, set[float | None]] = defaultdict(set)
-    for cell in attacked:
-        radii[_attack(cell)].add(cell.epsilon)
-    return [cell for cell in attacked if len(radii[_attack(cell)]) > 1]
+    for record in attacked:
+        radii[_attack(record)].add(record.epsilon)
+    return [record for record in attacked if len(radii[_attack(record)]) > 1]
 
 
-def _attack(cell: Cell) -> tuple[object, ...]:
-    return cell.group, cell.backbone, cell.threat, attack_label(cell).text, cell.epsilon_space, cell.norm
+def _attack(record: Record) -> tuple[object, ...]:
+    return (
+        group_of(record),
+        record.backbone,
+        record.threat,
+        attack_label(record).text,
+        record.epsilon_space,
+        record.norm,
+    )
 
 
-def _panel_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+def _panel_label(records: Sequence[Record]) -> Callable[[Record], Label]:
     """Threat model and attack; space and norm of ε where there are several."""
-    several = len({(cell.epsilon_space, cell.norm) for cell in chosen}) > 1
+    several = len({(record.epsilon_space, record.norm) for record in records}) > 1
 
-    def label(cell: Cell) -> Label:
-        threat, attack = threat_label(cell), attack_label(cell)
-        ball = f", {cell.norm} {cell.epsilon_space}" if several else ""
-        order = (threat.order, attack.order[:-1], attack.text, cell.epsilon_space, cell.norm)
+    def label(record: Record) -> Label:
+        threat, attack = threat_label(record), attack_label(record)
+        ball = f", {record.norm} {record.epsilon_space}" if several else ""
+        order = (threat.order, attack.order[:-1], attack.text, record.epsilon_space, record.norm)
         return Label(order, f"{threat.text}: {attack.text}{ball}")
 
     return label

@@ -10,10 +10,10 @@ from harness.errors import UserError
 from harness.figures import save_figure, usual_settings
 from harness.registry import figures as registered
 
-from ..collect.cells import base_name
 from ..collect.collection import Collection
+from ..collect.labels import base_name
+from ..formats.files import replace_file, stem
 from ..formats.render import escape_markdown
-from ..tables.build import replace_file, stem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.records.schema import Record
 from harness.registry import figures
 from harness.spec import Spec
 
-from ..collect.cells import Cell, Cells, base_name
+from ..collect.cells import Cells, group_of
 from ..collect.collection import Collection
+from ..collect.labels import base_name
 from ..paper.numbers import SOURCE, clean_accuracies
-from ..statistics.estimates import mean_accuracy
-from ..tables.base import Estimate
-from ..tables.layout import Label, Place, backbone_label, defense_order, fill, source_label
+from ..statistics.estimates import Estimate, mean_accuracy
+from ..tables.engine.layout import Label, Place, backbone_label, defense_order, fill, source_label
 from . import style
-from .about import TREATMENTS, about
+from .captions import TREATMENTS, about
 from .curves import Axis, Page, defense_entries, draw_curves, panel_grid, treatment_entries, treatment_looks
 from .networks import Network, by_network
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAINED, SMOOTHED, VANILLA = "virolbi_fixed", "virolbi", "vanilla"
-DEFAULT_LEVEL = 0.6
-"""Of both, where their names leave it out. Their classes would tell, but load PyTorch, which reports do without."""
 SUITES = {"clean": "clean images", "corruption": "corrupted images, mean"}
 TRAINING, TEST = "level in training", "level at test time"
 MOST_DEFENSES = 8
@@ -42,7 +42,7 @@ _PAPER: dict[str, Any] = {"color": style.PAPER, "linewidth": 0.9, "linestyle": "
 class _Scored(NamedTuple):
     """A cell with its place in the figure; `cell.defense` is the name of its line."""
 
-    cell: Cell
+    record: Record
     level: float
     treatment: Label
 
@@ -87,72 +87,73 @@ class Level:
         if network is None:
             return ""
         theirs = [f"The paper: {SOURCE}, Tables 5 and 6, with its own training."] if _papers(network) else []
-        return " ".join([OWN, *theirs, TREATMENTS, *about(collection, network)])
+        return " ".join([OWN, *theirs, TREATMENTS, *about(collection.cells, network)])
 
     def _network(self, cells: Cells) -> Network | None:
-        scored = [cell for cell in cells if base_name(cell.suite) in SUITES]
+        scored = [record for record in cells if base_name(record.suite) in SUITES]
         parts = [(TRAINING, _trained(scored)), (TEST, _smoothed(scored))]
         places = {place: each for kind, part in parts for place, each in _filled(cells, kind, part).items()}
-        chosen = [each.cell for _, part in parts for each in part]
-        networks = by_network(places, chosen, most=MOST_DEFENSES)
+        records = [each.record for _, part in parts for each in part]
+        networks = by_network(places, records, most=MOST_DEFENSES)
         return networks[self.page - 1] if 1 <= self.page <= len(networks) else None
 
 
 def _filled(cells: Cells, kind: str, part: Sequence[_Scored]) -> dict[Place, Estimate]:
-    where = {(each.cell.identity, each.cell.defense): each for each in part}
-    panel = _panel_label(kind, [each.cell for each in part])
+    where = {(each.record.identity, each.record.defense): each for each in part}
+    panel = _panel_label(kind, [each.record for each in part])
 
-    def row(cell: Cell) -> tuple[Label, ...]:
-        found = where[cell.identity, cell.defense]
-        return backbone_label(cell), panel(cell), found.treatment, Label((found.level,), "")
+    def row(record: Record) -> tuple[Label, ...]:
+        found = where[record.identity, record.defense]
+        return backbone_label(record), panel(record), found.treatment, Label((found.level,), "")
 
-    return fill(cells, [each.cell for each in part], row=row, combine=mean_accuracy, paper=lambda _: None)
+    return fill([each.record for each in part], row=row, combine=mean_accuracy, paper=lambda _: None)
 
 
-def _panel_label(kind: str, chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+def _panel_label(kind: str, records: Sequence[Record]) -> Callable[[Record], Label]:
     """Training before test, in each clean before corrupted; corrupted images of several sources apart."""
 
-    def plain(cell: Cell) -> Label:
-        suite = base_name(cell.suite)
+    def plain(record: Record) -> Label:
+        suite = base_name(record.suite)
         return Label((kind != TRAINING, list(SUITES).index(suite)), f"{kind}: {SUITES[suite]}")
 
     of_suite = {
-        suite: source_label([cell for cell in chosen if base_name(cell.suite) == suite], plain) for suite in SUITES
+        suite: source_label([record for record in records if base_name(record.suite) == suite], plain)
+        for suite in SUITES
     }
-    return lambda cell: of_suite[base_name(cell.suite)](cell)
+    return lambda record: of_suite[base_name(record.suite)](record)
 
 
-def _trained(scored: Iterable[Cell]) -> list[_Scored]:
+def _trained(scored: Iterable[Record]) -> list[_Scored]:
     """Networks trained at several levels, a line for all that differ in the level alone, vanilla at its end."""
     lines: dict[tuple[object, ...], list[_Scored]] = defaultdict(list)
-    plain: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
-    for cell in scored:
-        if cell.defense == VANILLA and not cell.preprocessed:
-            plain[_images(cell)].append(cell)
-        elif base_name(cell.defense) == TRAINED and base_name(cell.preprocess) in ("none", SMOOTHED):
-            level, rest = _level(cell.defense)
-            treatment = Label((int(cell.preprocessed),), "with" if cell.preprocessed else "without")
-            lines[*_images(cell), rest].append(_Scored(cell._replace(defense=rest), level, treatment))
+    plain: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for record in scored:
+        if record.defense == VANILLA and not record.preprocessed:
+            plain[_images(record)].append(record)
+        elif base_name(record.defense) == TRAINED and base_name(record.preprocess) in ("none", SMOOTHED):
+            level, rest = record.defense_parameters["level"], _without_level(record.defense)
+            treatment = Label((int(record.preprocessed),), "with" if record.preprocessed else "without")
+            lines[*_images(record), rest].append(_Scored(dataclasses.replace(record, defense=rest), level, treatment))
     varied = {key: part for key, part in lines.items() if _levels(part) > 1}
     ends = [
-        _Scored(cell._replace(defense=str(rest)), 1.0, Label((0,), "without"))
+        _Scored(dataclasses.replace(record, defense=str(rest)), 1.0, Label((0,), "without"))
         for *images, rest in varied
-        for cell in plain[tuple(images)]
+        for record in plain[tuple(images)]
     ]
     return [*(each for part in varied.values() for each in part), *ends]
 
 
-def _smoothed(scored: Iterable[Cell]) -> list[_Scored]:
+def _smoothed(scored: Iterable[Record]) -> list[_Scored]:
     """Networks tested at several levels, a line each; at its end the images as they are."""
     lines: dict[tuple[object, ...], list[_Scored]] = defaultdict(list)
-    for cell in scored:
-        if not cell.preprocessed:
-            lines[*_images(cell), cell.defense].append(_Scored(cell, 1.0, Label((0,), "without")))
-        elif base_name(cell.preprocess) == SMOOTHED:
-            level, rest = _level(cell.preprocess)
+    for record in scored:
+        if not record.preprocessed:
+            lines[*_images(record), record.defense].append(_Scored(record, 1.0, Label((0,), "without")))
+        elif base_name(record.preprocess) == SMOOTHED:
+            level, rest = record.preprocess_parameters["level"], _without_level(record.preprocess)
             treatment = Label((1,), "with") if rest == SMOOTHED else Label((1, rest), f"with {rest}")
-            lines[*_images(cell), cell.defense].append(_Scored(cell, level, treatment))
-    smoothed = {key: [each for each in part if each.cell.preprocessed] for key, part in lines.items()}
+            lines[*_images(record), record.defense].append(_Scored(record, level, treatment))
+    smoothed = {key: [each for each in part if each.record.preprocessed] for key, part in lines.items()}
     return [each for key, part in lines.items() if _levels(smoothed[key]) > 1 for each in part]
 
 
@@ -160,27 +161,27 @@ def _levels(part: Iterable[_Scored]) -> int:
     return len({each.level for each in part})
 
 
-def _images(cell: Cell) -> tuple[object, ...]:
+def _images(record: Record) -> tuple[object, ...]:
     """What the points of one line share."""
-    return cell.group, cell.backbone, base_name(cell.suite)
+    return group_of(record), record.backbone, base_name(record.suite)
 
 
-def _level(label: str) -> tuple[float, str]:
-    """The level in a name, and the name without it.
+def _without_level(label: str) -> str:
+    """A label without its level.
 
-    >>> _level("virolbi_fixed:nu=16,level=0.5")
-    (0.5, 'virolbi_fixed:nu=16')
+    >>> _without_level("virolbi_fixed:nu=16,level=0.5")
+    'virolbi_fixed:nu=16'
     """
-    parameters = dict(Spec.parse(label).parameters)
-    level = float(parameters.pop("level", DEFAULT_LEVEL))
-    rest = ",".join(f"{name}={value}" for name, value in parameters.items())
-    return level, f"{base_name(label)}:{rest}" if rest else base_name(label)
+    others = [f"{name}={value}" for name, value in Spec.parse(label).parameters.items() if name != "level"]
+    return f"{base_name(label)}:{','.join(others)}" if others else base_name(label)
 
 
 def _line_styles(cells: Cells, lines: Iterable[str]) -> dict[str, style.Style]:
     """A line looks as the defense of its name does elsewhere, or as the first of the defenses that it joins."""
-    known = style.defense_style(cell.defense for cell in cells)
-    joined = {_level(name)[1]: name for name in sorted(known, key=defense_order, reverse=True) if _is_trained(name)}
+    known = style.defense_style(record.defense for record in cells)
+    joined = {
+        _without_level(name): name for name in sorted(known, key=defense_order, reverse=True) if _is_trained(name)
+    }
     return {line: known.get(line) or known[joined[line]] for line in lines}
 
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.metrics import wilson
+from harness.records.schema import Record
 from harness.registry import figures
 
-from ..collect.cells import Cell, Cells, base_name
+from ..collect.cells import Cells, group_of
 from ..collect.collection import Collection
-from ..tables.base import Estimate
-from ..tables.layout import defense_order, group_order, natural
+from ..collect.labels import base_name, natural
+from ..statistics.estimates import Estimate
+from ..tables.engine.layout import defense_order, group_order
 from ..tables.table2 import about_attacks
 from . import style
-from .about import provenance
+from .captions import provenance
 from .curves import Axis, dodged, panel_grid
 from .epsilon import epsilon_axis
 
@@ -51,10 +53,10 @@ class Masking:
         panels = self._panels(collection.cells)
         if not panels:
             return None
-        members = [cell for panel in panels for cell in panel]
+        members = [record for panel in panels for record in panel]
         axis = epsilon_axis(members)
         titles = [_title(panel[0]) for panel in panels]
-        shown = [_entry(kind) for kind in KINDS if any(_kind(cell) == kind for cell in members)]
+        shown = [_entry(kind) for kind in KINDS if any(_kind(record) == kind for record in members)]
         figure, plots = panel_grid(titles, axis, [shown], columns=COLUMNS, height=PANEL_HEIGHT)
         for axes, panel in zip(plots, panels, strict=True):
             _draw_panel(axes, panel, axis)
@@ -62,44 +64,51 @@ class Masking:
 
     def caption(self, collection: Collection) -> str:
         """What is shown and from what; "" without a figure."""
-        members = [cell for panel in self._panels(collection.cells) for cell in panel]
-        return " ".join([*about_attacks(members), *provenance(collection, members, {})]) if members else ""
+        members = [record for panel in self._panels(collection.cells) for record in panel]
+        return " ".join([*about_attacks(members), *provenance(collection.cells, members, {})]) if members else ""
 
-    def _panels(self, cells: Cells) -> list[list[Cell]]:
+    def _panels(self, cells: Cells) -> list[list[Record]]:
         """The cells of each panel of this page."""
-        found: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
-        for cell in cells.of_suite("masking"):
-            if cell.preprocessed and cell.epsilon and _kind(cell):
-                network = (group_order(cell.group), natural(cell.backbone), defense_order(cell.defense), cell.seed)
-                found[(*network, cell.preprocess, cell.epsilon_space)].append(cell)
+        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+        for record in cells.diagnostics():
+            if record.preprocessed and record.epsilon and _kind(record):
+                network = (
+                    group_order(group_of(record)),
+                    natural(record.backbone),
+                    defense_order(record.defense),
+                    record.seed,
+                )
+                found[(*network, record.preprocess, record.epsilon_space)].append(record)
         first = MOST_PANELS * (self.page - 1)
         return [found[key] for key in sorted(found)[first : first + MOST_PANELS]] if self.page > 0 else []
 
 
-def _title(cell: Cell) -> str:
-    return f"{cell.defense}, {cell.preprocess} in front\n{cell.dataset}, {cell.backbone}, seed {cell.seed}"
+def _title(record: Record) -> str:
+    return f"{record.defense}, {record.preprocess} in front\n{record.dataset}, {record.backbone}, seed {record.seed}"
 
 
-def _draw_panel(axes: Axes, members: Sequence[Cell], axis: Axis) -> None:
+def _draw_panel(axes: Axes, members: Sequence[Record], axis: Axis) -> None:
     for number, (kind, (_, line)) in enumerate(KINDS.items()):
-        found = sorted((cell for cell in members if _kind(cell) == kind), key=lambda cell: cell.epsilon or 0.0)
-        places = [dodged(cell.epsilon or 0.0, number, len(KINDS), axis) for cell in found]
+        found = sorted(
+            (record for record in members if _kind(record) == kind), key=lambda record: record.epsilon or 0.0
+        )
+        places = [dodged(record.epsilon or 0.0, number, len(KINDS), axis) for record in found]
         if found:
             style.series(axes, places, list(map(_estimate, found)), _style(kind), style.Look(line))
 
 
-def _estimate(cell: Cell) -> Estimate:
-    low, high = wilson(cell.n_correct, cell.n_images)
-    value = 100 * cell.n_correct / cell.n_images
-    return Estimate(value=value, low=100 * low, high=100 * high, images=cell.n_images)
+def _estimate(record: Record) -> Estimate:
+    low, high = wilson(record.n_correct, record.n_images)
+    value = 100 * record.n_correct / record.n_images
+    return Estimate(value=value, low=100 * low, high=100 * high, images=record.n_images)
 
 
-def _kind(cell: Cell) -> str | None:
-    if cell.threat == "transfer":
+def _kind(record: Record) -> str | None:
+    if record.threat == "transfer":
         return "transfer"
-    if cell.attack.startswith("pgd:"):
+    if record.attack.startswith("pgd:"):
         return "effort"
-    return base_name(cell.attack) if base_name(cell.attack) in KINDS else None
+    return base_name(record.attack) if base_name(record.attack) in KINDS else None
 
 
 def _entry(kind: str) -> style.LegendEntry:

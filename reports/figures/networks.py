@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
 from typing import NamedTuple
 
-from ..collect.cells import Cell, Group
-from ..tables.base import Estimate
-from ..tables.layout import Label, Place, backbone_label, defense_order, group_names, group_order, natural
+from harness.records.schema import Record
+
+from ..collect.cells import Group, group_of
+from ..collect.labels import natural
+from ..statistics.estimates import Estimate
+from ..tables.engine.layout import Label, Place, backbone_label, defense_order, group_names, group_order
 
 MOST_KINDS = 2
 """Of preprocessing that a figure names beside each defense's only one."""
@@ -24,7 +26,7 @@ class Network(NamedTuple):
 
     title: str
     places: Mapping[Place, Estimate]
-    members: tuple[Cell, ...]
+    members: tuple[Record, ...]
     left_out: tuple[str, ...]
 
     @property
@@ -40,18 +42,18 @@ class Network(NamedTuple):
 
 def by_network(
     places: Mapping[Place, Estimate],
-    chosen: Iterable[Cell],
+    records: Iterable[Record],
     *,
     most: int,
-    group: Callable[[Cell], Group] = attrgetter("group"),
+    group: Callable[[Record], Group] = group_of,
 ) -> list[Network]:
     """The networks in the tables' order, each with at most so many defenses."""
     found: dict[tuple[Group, Label], dict[Place, Estimate]] = defaultdict(dict)
     for place, estimate in places.items():
         found[place.group, place.row[0]][place] = estimate
-    members: dict[tuple[Group, Label], list[Cell]] = defaultdict(list)
-    for cell in chosen:
-        members[group(cell), backbone_label(cell)].append(cell)
+    members: dict[tuple[Group, Label], list[Record]] = defaultdict(list)
+    for record in records:
+        members[group(record), backbone_label(record)].append(record)
     named = group_names(of for of, _ in found)
     return [
         _network(f"{named[of]}, {backbone.text}", found[of, backbone], members[of, backbone], most)
@@ -59,7 +61,7 @@ def by_network(
     ]
 
 
-def _network(title: str, places: Mapping[Place, Estimate], members: Iterable[Cell], most: int) -> Network:
+def _network(title: str, places: Mapping[Place, Estimate], members: Iterable[Record], most: int) -> Network:
     """With the defenses that have the most estimates, of equals the first in the tables' order."""
     counts = Counter(place.defense for place in places)
     ranked = sorted(counts, key=lambda defense: (-counts[defense], defense_order(defense)))
@@ -67,36 +69,36 @@ def _network(title: str, places: Mapping[Place, Estimate], members: Iterable[Cel
     return Network(
         title,
         {place: estimate for place, estimate in places.items() if place.defense in kept},
-        tuple(cell for cell in members if cell.defense in kept),
+        tuple(record for record in members if record.defense in kept),
         tuple(sorted(ranked[most:], key=defense_order)),
     )
 
 
-def treatments(chosen: Iterable[Cell]) -> tuple[list[Cell], Callable[[Cell], Label]]:
+def treatments(records: Iterable[Record]) -> tuple[list[Record], Callable[[Record], Label]]:
     """The cells that can be told apart in a figure, and their labels “without” and “with”.
 
     Where a defense was scored with several preprocessors these are named, the two that most cells have; cells of
     such a defense with a third one are left out.
     """
-    chosen = list(chosen)
+    records = list(records)
     used: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
-    for cell in chosen:
-        if cell.preprocessed:
-            used[_scored(cell)][cell.preprocess] += 1
+    for record in records:
+        if record.preprocessed:
+            used[_scored(record)][record.preprocess] += 1
     several = {key for key, names in used.items() if len(names) > 1}
     counts = sum((used[key] for key in several), Counter[str]())
     named = sorted(counts, key=lambda name: (-counts[name], natural(name)))[:MOST_KINDS]
 
-    def label(cell: Cell) -> Label:
-        if not cell.preprocessed:
+    def label(record: Record) -> Label:
+        if not record.preprocessed:
             return Label((0,), "without")
-        if _scored(cell) not in several:
+        if _scored(record) not in several:
             return Label((1,), "with")
-        return Label((2, natural(cell.preprocess)), f"with {cell.preprocess}")
+        return Label((2, natural(record.preprocess)), f"with {record.preprocess}")
 
-    plain = (cell for cell in chosen if _scored(cell) not in several or not cell.preprocessed)
-    return [*plain, *(c for c in chosen if _scored(c) in several and c.preprocess in named)], label
+    plain = (record for record in records if _scored(record) not in several or not record.preprocessed)
+    return [*plain, *(c for c in records if _scored(c) in several and c.preprocess in named)], label
 
 
-def _scored(cell: Cell) -> tuple[object, ...]:
-    return cell.dataset, cell.family, cell.data, cell.preset, cell.backbone, cell.defense
+def _scored(record: Record) -> tuple[object, ...]:
+    return record.dataset, record.family, record.data, record.preset, record.backbone, record.defense

@@ -15,10 +15,10 @@ from harness.registry import figures
 from ..collect.cells import Cells
 from ..collect.collection import Collection
 from ..formats.render import fold
-from ..tables.layout import Label
-from ..tables.summary import about_robustness, measured, measures, summary_group
+from ..tables.engine.layout import Label, summary_group
+from ..tables.summary import about_robustness, measured, measures
 from . import style
-from .about import DOTS, about
+from .captions import DOTS, about
 from .curves import defense_entries, treatment_entries, treatment_looks
 from .networks import Network, by_network, treatments
 from .style import Look, Style
@@ -68,7 +68,7 @@ class Overview:
         network = self._network(collection)
         if network is None:
             return ""
-        return " ".join([*about_robustness(network.members), DOTS, *about(collection, network)])
+        return " ".join([*about_robustness(network.members), DOTS, *about(collection.cells, network)])
 
     def _network(self, collection: Collection) -> Network | None:
         found = _networks(collection.cells)
@@ -78,9 +78,9 @@ class Overview:
 @functools.lru_cache(maxsize=1)
 def _networks(cells: Cells) -> list[Network]:
     """All pages; kept, since every page and its caption ask for them."""
-    chosen, treatment = treatments(measured(cells))
-    places = measures(cells, chosen, treatment)
-    networks = by_network(places, chosen, most=MOST_DEFENSES, group=summary_group)
+    records, treatment = treatments(measured(cells))
+    places = measures(records, treatment)
+    networks = by_network(places, records, most=MOST_DEFENSES, group=summary_group)
     return [part for network in networks for part in _parts(network)]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from harness.records.schema import Record
 from harness.registry import figures
 
-from ..collect.cells import Cell, Cells
+from ..collect.cells import Cells, network_of
 from ..collect.collection import Collection
-from ..tables.layout import source_label
+from ..tables.engine.layout import source_label
 from ..tables.table1 import corruption_label
 from . import style
 from .curves import Axis, Page, draw_page, page_caption, pages
@@ -35,14 +37,14 @@ class Severity:
         if page is None:
             return None
         axis = Axis("severity", {severity: f"{severity:.0f}" for severity in page.ticks})
-        return draw_page(page, axis, style.defense_style(cell.defense for cell in collection.cells))
+        return draw_page(page, axis, style.defense_style(record.defense for record in collection.cells))
 
     def caption(self, collection: Collection) -> str:
         """What is shown and from what; "" without a figure."""
         page = self._page(collection.cells)
         if page is None:
             return ""
-        sources = " and ".join(sorted({cell.source for cell in page.network.members if cell.source}))
+        sources = " and ".join(sorted({record.source for record in page.network.members if record.source}))
         clean = ["Severity 0: the images as they are."] if 0 in page.ticks else []
         return page_caption(collection, page, [*clean, *([f"Corrupted images: {sources}."] if sources else [])])
 
@@ -54,19 +56,21 @@ class Severity:
 @functools.lru_cache(maxsize=1)
 def _pages(cells: Cells) -> list[Page]:
     """All pages; kept, since every page and its caption ask for them."""
-    chosen = [cell for cell in cells.of_suite("corruption") if cell.severity is not None]
-    chosen += _undisturbed(cells, chosen)
-    return pages(cells, chosen, panel=source_label(chosen, corruption_label), x=lambda cell: float(cell.severity or 0))
+    records = [record for record in cells.of_suite("corruption") if record.severity is not None]
+    records += _undisturbed(cells, records)
+    return pages(
+        cells, records, panel=source_label(records, corruption_label), x=lambda record: float(record.severity or 0)
+    )
 
 
-def _undisturbed(cells: Cells, corrupted: Sequence[Cell]) -> Iterator[Cell]:
+def _undisturbed(cells: Cells, corrupted: Sequence[Record]) -> Iterator[Record]:
     """The clean cells as severity 0 of every line that is scored on the same images."""
-    clean = {_network(cell): cell for cell in cells.of_suite("clean")}
-    lines = {(_network(cell), cell.suite, cell.condition, cell.source) for cell in corrupted}
+    clean = {_network(record): record for record in cells.of_suite("clean")}
+    lines = {(_network(record), record.suite, record.condition, record.source) for record in corrupted}
     for network, suite, condition, source in sorted(lines):
         if network in clean:
-            yield clean[network]._replace(suite=suite, condition=condition, source=source, severity=0)
+            yield dataclasses.replace(clean[network], suite=suite, condition=condition, source=source, severity=0)
 
 
-def _network(cell: Cell) -> tuple[object, ...]:
-    return *cell.network, cell.n_images, cell.preprocess
+def _network(record: Record) -> tuple[object, ...]:
+    return *network_of(record), record.n_images, record.preprocess

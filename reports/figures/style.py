@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..paper.numbers import DEFENSES
-from ..tables.base import Estimate
-from ..tables.layout import defense_order
+from ..statistics.estimates import Estimate
+from ..tables.engine.layout import defense_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 from html import escape
 
-from ..tables.base import DECIMALS, Column, Estimate, Finding, Row, Table
+from ..statistics.estimates import Estimate
+from ..tables.engine.base import DECIMALS, Column, Finding, Row, Table
 from .render import BLANK, Entry, difference_text, is_best, narrowed, paper_text, shown_labels, spread_text, value_text
 
 STYLE = """

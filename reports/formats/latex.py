@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from ..tables.base import Column, Finding, Row, Table
+from ..tables.engine.base import Column, Finding, Row, Table
 from .render import (
     BLANK,
     HEADER_WIDTH,

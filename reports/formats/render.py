@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from rich.cells import cell_len
 
-from ..tables.base import DECIMALS, Estimate, Finding, Row, Table
+from ..statistics.estimates import Estimate
+from ..tables.engine.base import DECIMALS, Finding, Row, Table
 
 Entry: TypeAlias = Estimate | Finding
 BLANK = "–"

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from ..tables.base import Column, Finding, Table
+from ..tables.engine.base import Column, Finding, Table
 from .render import (
     BLANK,
     HEADER_WIDTH,

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.metrics import wilson
+from harness.records.schema import Record
 
-from ..collect.cells import Cell, Cells, base_name
-from ..statistics.attacks import attack_name, furthest
-from ..tables.base import DECIMALS
-from ..tables.layout import threat_label
-from ..tables.paired import Attack, survived
+from ..collect.cells import Cells
+from ..statistics.attack_coverage import Attack, attack_name, furthest
+from ..tables.engine.base import DECIMALS
+from ..tables.engine.layout import threat_label
+from ..tables.paired import survived
 from .entries import Entries
 from .measures import attack_text, condition_order, group_title, radius_text, source_text, suite_order
 
@@ -24,11 +25,8 @@ PAIRS = 150_000
 """How many pair counts are put into a page, which keeps them under a megabyte."""
 
 
-class Condition(NamedTuple):
-    """What was done to the images, in order and in words; of masking checks no pairs are compared.
-
-    shared: that these are the attacks that two entries have in common, and so for comparing only these two.
-    """
+class BlockCondition(NamedTuple):
+    """What was done to the images, in order and in words."""
 
     order: tuple[Any, ...]
     group: str
@@ -37,14 +35,16 @@ class Condition(NamedTuple):
     threat: str = ""
     radius: str = ""
     epsilon: float | None = None
-    masking: bool = False
+    diagnostic: bool = False
+    """It checks attacks; no pairs of entries are compared."""
     shared: bool = False
+    """It is the attacks that two entries have in common, for comparing these two alone."""
 
 
 class Scored(NamedTuple):
     """Entries that were scored on the same images under one condition, each with its outcomes [N] bool."""
 
-    condition: Condition
+    condition: BlockCondition
     seed: int
     outcomes: dict[int, np.ndarray]
 
@@ -56,15 +56,15 @@ def blocks_of(cells: Cells, entries: Entries) -> dict[str, Any]:
     and every later one, then the second and so on, how many images only the earlier of the two got right. It is left
     out where `PAIRS` are used up; `left_out` says in how many blocks.
     """
-    scored = sorted([*_scored(cells, entries), *_worst_cases(cells, entries)], key=lambda each: each[:2])
+    scored = sorted([*_scored(cells, entries), *_worst_cases(cells.scores(), entries)], key=lambda each: each[:2])
     conditions = sorted({each.condition for each in scored})
     place = {condition: number for number, condition in enumerate(conditions)}
     blocks, left, left_out = [], PAIRS, 0
     for each in scored:
         pairs = len(each.outcomes) * (len(each.outcomes) - 1) // 2
-        compared = 0 < pairs <= left and not each.condition.masking
+        compared = 0 < pairs <= left and not each.condition.diagnostic
         left -= pairs if compared else 0
-        left_out += pairs > 0 and not compared and not each.condition.masking
+        left_out += pairs > 0 and not compared and not each.condition.diagnostic
         blocks.append({"condition": place[each.condition], **_block(each, compared=compared)})
     return {"conditions": [_shown(each) for each in conditions], "blocks": blocks, "left_out": left_out}
 
@@ -91,7 +91,7 @@ def _block(each: Scored, *, compared: bool) -> dict[str, Any]:
     return {**found, "only": " ".join(map(str, pairs))}
 
 
-def _shown(condition: Condition) -> dict[str, Any]:
+def _shown(condition: BlockCondition) -> dict[str, Any]:
     parts = condition._asdict()
     del parts["order"]
     return {name: value for name, value in parts.items() if value not in ("", None, False)}
@@ -100,66 +100,66 @@ def _shown(condition: Condition) -> dict[str, Any]:
 def _scored(cells: Cells, entries: Entries) -> Iterator[Scored]:
     condition = _condition_of(list(cells))
     found: dict[tuple[Any, ...], dict[int, np.ndarray]] = defaultdict(dict)
-    for cell in cells:
-        found[condition(cell), _images(cell, entries)][entries.number(cell)] = cells.correct(cell)
+    for record in cells:
+        found[condition(record), _images(record, entries)][entries.number(record)] = record.correct()
     for (condition_of, images), outcomes in found.items():
         yield Scored(condition_of, images[-1], dict(sorted(outcomes.items())))
 
 
-def _worst_cases(cells: Cells, entries: Entries) -> Iterator[Scored]:
+def _worst_cases(scores: Sequence[Record], entries: Entries) -> Iterator[Scored]:
     """Under all attacks of a threat model and radius; two that were under different ones, under those they share."""
-    attacked = [cell for cell in cells if cell.threat and base_name(cell.suite) != "masking"]
+    attacked = [record for record in scores if record.threat]
     for key, found in _attacked(attacked, entries).items():
         last = {entry: furthest(members) for entry, members in sorted(found.items())}
         by_attacks: dict[frozenset[Attack], list[int]] = defaultdict(list)
         for entry, members in last.items():
             by_attacks[frozenset(map(attack_name, members))].append(entry)
         for attacks, alike in by_attacks.items():
-            yield Scored(key[0], key[-1][-1], {entry: survived(cells, last[entry], attacks) for entry in alike})
+            yield Scored(key[0], key[-1][-1], {entry: survived(last[entry], attacks) for entry in alike})
         for (one, some), (other, others) in itertools.combinations(by_attacks.items(), 2):
             if shared := one & other:
-                right = {entry: survived(cells, last[entry], shared) for entry in (*some, *others)}
+                right = {entry: survived(last[entry], shared) for entry in (*some, *others)}
                 for pair in itertools.product(some, others):
                     outcomes = {entry: right[entry] for entry in sorted(pair)}
                     yield Scored(_under_shared(key[0], shared), key[-1][-1], outcomes)
 
 
-def _under_shared(worst: Condition, attacks: Collection[Attack]) -> Condition:
+def _under_shared(worst: BlockCondition, attacks: Collection[Attack]) -> BlockCondition:
     """The condition of two that share these attacks only; of the same place in the order, but behind it."""
     names = sorted(" ".join(filter(None, attack)) for attack in attacks)
     label = f"{WORST} of the attacks on both: {', '.join(names)}"
     return worst._replace(order=(*worst.order, *names), label=label, shared=True)
 
 
-def _attacked(attacked: Sequence[Cell], entries: Entries) -> Mapping[tuple[Any, ...], Mapping[int, list[Cell]]]:
+def _attacked(attacked: Sequence[Record], entries: Entries) -> Mapping[tuple[Any, ...], Mapping[int, list[Record]]]:
     title, radius = group_title(attacked), radius_text(attacked)
-    found: dict[tuple[Any, ...], dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
-    for cell in attacked:
-        at = radius(cell)
-        order = (*suite_order(cell), cell.n_images, threat_label(cell).order, *at.order, 0)
-        worst = Condition(order, title(cell), WORST, None, cell.threat, at.text, cell.epsilon)
-        found[worst, _images(cell, entries)][entries.number(cell)].append(cell)
+    found: dict[tuple[Any, ...], dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in attacked:
+        at = radius(record)
+        order = (*suite_order(record), record.n_images, threat_label(record).order, *at.order, 0)
+        worst = BlockCondition(order, title(record), WORST, None, record.threat, at.text, record.epsilon)
+        found[worst, _images(record, entries)][entries.number(record)].append(record)
     return found
 
 
-def _images(cell: Cell, entries: Entries) -> tuple[Any, ...]:
+def _images(record: Record, entries: Entries) -> tuple[Any, ...]:
     """What two cells share that were scored on the same images with networks of the same kind; the seed comes last."""
-    entry = entries.entry(cell)
-    return entry.dataset, entry.backbone, cell.n_images, cell.seed
+    entry = entries.entry(record)
+    return entry.dataset, entry.backbone, record.n_images, record.seed
 
 
-def _condition_of(chosen: Sequence[Cell]) -> Callable[[Cell], Condition]:
-    title, radius, source = group_title(chosen), radius_text(chosen), source_text(chosen)
+def _condition_of(records: Sequence[Record]) -> Callable[[Record], BlockCondition]:
+    title, radius, source = group_title(records), radius_text(records), source_text(records)
 
-    def condition(cell: Cell) -> Condition:
-        start = (*suite_order(cell), cell.n_images)
-        if not cell.threat:
-            order = (*start, *condition_order(cell.condition), cell.severity or 0, cell.source)
-            label = " ".join(filter(None, (cell.condition, source(cell))))
-            return Condition(order, title(cell), label, cell.severity)
-        at, attack = radius(cell), attack_text(cell)
-        order = (*start, threat_label(cell).order, *at.order, 1, *condition_order(attack))
-        masking = base_name(cell.suite) == "masking"
-        return Condition(order, title(cell), attack, None, cell.threat, at.text, cell.epsilon, masking)
+    def condition(record: Record) -> BlockCondition:
+        start = (*suite_order(record), record.n_images)
+        if not record.threat:
+            order = (*start, *condition_order(record.condition), record.severity or 0, record.source)
+            label = " ".join(filter(None, (record.condition, source(record))))
+            return BlockCondition(order, title(record), label, record.severity)
+        at, attack = radius(record), attack_text(record)
+        order = (*start, threat_label(record).order, *at.order, 1, *condition_order(attack))
+        diagnostic = record.purpose == "diagnostic"
+        return BlockCondition(order, title(record), attack, None, record.threat, at.text, record.epsilon, diagnostic)
 
     return condition

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from ..collect.cells import Cell, Cells, base_name
-from ..statistics.estimates import mean_accuracy, worst_case
-from ..statistics.unsmoothed import unchanged
-from ..tables.base import DECIMALS, Estimate
+from harness.records.schema import Record
+
+from ..collect.cells import Cells
+from ..statistics.estimates import Estimate, mean_accuracy, worst_case
+from ..statistics.unchanged_images import unchanged
+from ..tables.engine.base import DECIMALS
 from .entries import Entries
 from .measures import Measure, measures_of
 
@@ -21,19 +23,19 @@ def board(cells: Cells, entries: Entries) -> dict[str, Any]:
     seed; percentages are rounded as tables show them, so that what looks equal is equal. Where smoothing changed
     nothing, two more follow: of how many smoothed images it left how many as they were.
     """
-    shown = [cell for cell in cells if base_name(cell.suite) != "masking"]
+    shown = cells.scores()
     measures = measures_of(shown)
-    columns = sorted({measure for cell in shown for measure in measures(cell)})
-    members: dict[tuple[int, Measure], list[Cell]] = defaultdict(list)
-    for cell in shown:
-        for measure in measures(cell):
-            members[entries.number(cell), measure].append(cell)
-    seeds = sorted({cell.seed for cell in shown})
+    columns = sorted({measure for record in shown for measure in measures(record)})
+    members: dict[tuple[int, Measure], list[Record]] = defaultdict(list)
+    for record in shown:
+        for measure in measures(record):
+            members[entries.number(record), measure].append(record)
+    seeds = sorted({record.seed for record in shown})
     return {
         "columns": [_column(measure) for measure in columns],
         "seeds": seeds,
         "scores": [
-            {"seed": seed, "values": _values(cells, members, columns, entries, seed)}
+            {"seed": seed, "values": _values(members, columns, entries, seed)}
             for seed in ([None, *seeds] if len(seeds) > 1 else [None])
         ],
     }
@@ -50,29 +52,30 @@ def _column(measure: Measure) -> dict[str, Any]:
 
 
 def _values(
-    cells: Cells,
-    members: Mapping[tuple[int, Measure], Sequence[Cell]],
+    members: Mapping[tuple[int, Measure], Sequence[Record]],
     columns: Sequence[Measure],
     entries: Entries,
     seed: int | None,
 ) -> dict[int, dict[int, list[float | None]]]:
     """By entry and column, over one seed's cells or all."""
-    chosen = {key: [cell for cell in found if seed in (None, cell.seed)] for key, found in members.items()}
-    chosen = {key: found for key, found in chosen.items() if found}
-    contests = _contests(chosen, entries)
+    records = {key: [record for record in found if seed in (None, record.seed)] for key, found in members.items()}
+    records = {key: found for key, found in records.items() if found}
+    contests = _contests(records, entries)
     place = {measure: number for number, measure in enumerate(columns)}
     values: dict[int, dict[int, list[float | None]]] = defaultdict(dict)
-    for (entry, measure), found in chosen.items():
+    for (entry, measure), found in records.items():
         combine = worst_case if measure.threat and measure.summary else mean_accuracy
-        estimate = combine(cells, found, contests[_contest(entry, measure, entries)])
+        estimate = combine(found, contests[_contest(entry, measure, entries)])
         values[entry][place[measure]] = [*_numbers(estimate), *_unchanged(found)]
     return values
 
 
-def _contests(chosen: Mapping[tuple[int, Measure], Sequence[Cell]], entries: Entries) -> dict[Hashable, list[Cell]]:
+def _contests(
+    records: Mapping[tuple[int, Measure], Sequence[Record]], entries: Entries
+) -> dict[Hashable, list[Record]]:
     """The cells of all entries of a contest, so that a mean over fewer conditions is seen to be one."""
-    contests: dict[Hashable, list[Cell]] = defaultdict(list)
-    for (entry, measure), found in chosen.items():
+    contests: dict[Hashable, list[Record]] = defaultdict(list)
+    for (entry, measure), found in records.items():
         contests[_contest(entry, measure, entries)] += found
     return contests
 
@@ -88,6 +91,6 @@ def _numbers(estimate: Estimate) -> list[float | None]:
     return [*(None if percent is None else round(percent, DECIMALS) for percent in percents), *counts]
 
 
-def _unchanged(found: Sequence[Cell]) -> Sequence[int]:
+def _unchanged(found: Sequence[Record]) -> Sequence[int]:
     counted = unchanged(found)
     return counted if counted.worth_saying else ()

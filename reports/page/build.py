@@ -15,8 +15,8 @@ from typing import Any
 from harness.errors import UserError
 
 from ..collect.collection import Collection
-from ..tables.base import Table
-from ..tables.build import replace_file
+from ..formats.files import replace_file
+from ..tables.engine.base import Table
 from .data import page_data
 from .sections import Links, Picture, figures_html, files_html, notice_html, problems_html, tables_html
 

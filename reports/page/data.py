@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..collect.collection import Collection
-from ..tables.base import Table
+from ..tables.engine.base import Table
 from .blocks import blocks_of
 from .board import board
 from .entries import Entries

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
-from ..collect.cells import Cell, Group
-from ..tables.layout import backbone_label, defense_order, group_names, group_order
-from ..tables.summary import summary_group
+from harness.records.schema import Record
+
+from ..collect.cells import Group
+from ..tables.engine.layout import backbone_label, defense_order, group_names, group_order, summary_group
 
 Name = TypeVar("Name")
 
@@ -24,36 +25,36 @@ class Entry(NamedTuple):
 class Entries:
     """All entries of a report, in the order of its tables; "" among the preprocessings is none."""
 
-    def __init__(self, cells: Iterable[Cell]) -> None:
+    def __init__(self, cells: Iterable[Record]) -> None:
         cells = list(cells)
-        names = group_names(summary_group(cell) for cell in cells)
+        names = group_names(summary_group(record) for record in cells)
         groups = sorted(names, key=group_order)
         self.datasets = [names[group] for group in groups]
-        self.backbones = [label.text for label in sorted({backbone_label(cell) for cell in cells})]
-        self.defenses = sorted({cell.defense for cell in cells}, key=defense_order)
-        self.preprocessings = sorted({_preprocess(cell) for cell in cells})
+        self.backbones = [label.text for label in sorted({backbone_label(record) for record in cells})]
+        self.defenses = sorted({record.defense for record in cells}, key=defense_order)
+        self.preprocessings = sorted({_preprocess(record) for record in cells})
         self._groups: dict[Group, int] = _places(groups)
         self._names = tuple(map(_places, (self.backbones, self.defenses, self.preprocessings)))
-        self.all = sorted({self.entry(cell) for cell in cells})
+        self.all = sorted({self.entry(record) for record in cells})
         self._numbers = {entry: number for number, entry in enumerate(self.all)}
 
-    def entry(self, cell: Cell) -> Entry:
+    def entry(self, record: Record) -> Entry:
         """The row that a cell's number stands in."""
         backbones, defenses, preprocessings = self._names
         return Entry(
-            self._groups[summary_group(cell)],
-            backbones[cell.backbone],
-            defenses[cell.defense],
-            preprocessings[_preprocess(cell)],
+            self._groups[summary_group(record)],
+            backbones[record.backbone],
+            defenses[record.defense],
+            preprocessings[_preprocess(record)],
         )
 
-    def number(self, cell: Cell) -> int:
+    def number(self, record: Record) -> int:
         """Its place in `all`."""
-        return self._numbers[self.entry(cell)]
+        return self._numbers[self.entry(record)]
 
 
-def _preprocess(cell: Cell) -> str:
-    return cell.preprocess if cell.preprocessed else ""
+def _preprocess(record: Record) -> str:
+    return record.preprocess if record.preprocessed else ""
 
 
 def _places(names: Iterable[Name]) -> dict[Name, int]:

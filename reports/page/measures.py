@@ -6,9 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..collect.cells import Cell, Group, base_name
-from ..tables.layout import THREATS, Label, epsilon_label, natural, threat_label
-from ..tables.summary import HEADLINE, headlined, size_label, summary_group
+from harness.records.schema import Record
+
+from ..collect.cells import Group
+from ..collect.labels import base_name, natural
+from ..tables.engine.layout import THREATS, Label, epsilon_label, summary_group, threat_label
+from ..tables.summary import HEADLINE, headlined, size_label
 from ..tables.summary import ORDER as SUITES
 from ..tables.table1 import ORDER as CORRUPTIONS
 
@@ -32,83 +35,83 @@ class Measure(NamedTuple):
     summary: bool = False
 
 
-def measures_of(chosen: Sequence[Cell]) -> Callable[[Cell], list[Measure]]:
+def measures_of(records: Sequence[Record]) -> Callable[[Record], list[Measure]]:
     """From a cell to its columns: its suite's mean or worst case, and its own condition where there are several.
 
     Frequencies have no mean where the headline's were run, which then stand for the suite.
     """
-    group, source = group_title(chosen), source_text(chosen)
-    radius, headline = radius_text(chosen), headlined(chosen)
+    group, source = group_title(records), source_text(records)
+    radius, headline = radius_text(records), headlined(records)
     conditions: dict[str, set[str]] = defaultdict(set)
-    for cell in chosen:
-        conditions[cell.suite].add(cell.condition)
+    for record in records:
+        conditions[record.suite].add(record.condition)
 
-    def scored(cell: Cell) -> list[Measure]:
-        start, said = (*suite_order(cell), cell.n_images), source(cell)
-        if len(conditions[cell.suite]) == 1:
-            return [Measure((*start, 0, said), group(cell), cell.condition, said, summary=True)]
-        if cell.suite in headline and cell.condition in HEADLINE:
-            place = list(HEADLINE).index(cell.condition)
-            return [Measure((*start, 0, said, place), group(cell), cell.condition, said, summary=True)]
-        own = (*start, 1, said, *condition_order(cell.condition))
-        mean = Measure((*start, 0, said), group(cell), "mean", said, summary=True)
-        return [*([] if cell.suite in headline else [mean]), Measure(own, group(cell), cell.condition, said)]
+    def scored(record: Record) -> list[Measure]:
+        start, said = (*suite_order(record), record.n_images), source(record)
+        if len(conditions[record.suite]) == 1:
+            return [Measure((*start, 0, said), group(record), record.condition, said, summary=True)]
+        if record.suite in headline and record.condition in HEADLINE:
+            place = list(HEADLINE).index(record.condition)
+            return [Measure((*start, 0, said, place), group(record), record.condition, said, summary=True)]
+        own = (*start, 1, said, *condition_order(record.condition))
+        mean = Measure((*start, 0, said), group(record), "mean", said, summary=True)
+        return [*([] if record.suite in headline else [mean]), Measure(own, group(record), record.condition, said)]
 
-    def attacked(cell: Cell) -> list[Measure]:
-        at = radius(cell)
-        start = (*suite_order(cell), cell.n_images, threat_label(cell).order, *at.order)
-        attack = attack_text(cell)
+    def attacked(record: Record) -> list[Measure]:
+        at = radius(record)
+        start = (*suite_order(record), record.n_images, threat_label(record).order, *at.order)
+        attack = attack_text(record)
         return [
-            Measure((*start, 0), group(cell), "worst case", at.text, cell.threat, summary=True),
-            Measure((*start, 1, *condition_order(attack)), group(cell), attack, at.text, cell.threat),
+            Measure((*start, 0), group(record), "worst case", at.text, record.threat, summary=True),
+            Measure((*start, 1, *condition_order(attack)), group(record), attack, at.text, record.threat),
         ]
 
-    return lambda cell: attacked(cell) if cell.threat in THREATS else scored(cell)
+    return lambda record: attacked(record) if record.threat in THREATS else scored(record)
 
 
-def group_title(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
+def group_title(records: Sequence[Record]) -> Callable[[Record], str]:
     """The suite in words; its parameters and its number of images where it was run with several."""
-    size = size_label(chosen)
+    size = size_label(records)
     suites: dict[tuple[Group, str], set[str]] = defaultdict(set)
-    for cell in chosen:
-        suites[summary_group(cell), base_name(cell.suite)].add(cell.suite)
+    for record in records:
+        suites[summary_group(record), base_name(record.suite)].add(record.suite)
 
-    def title(cell: Cell) -> str:
-        base, _, parameters = cell.suite.partition(":")
-        variant = f" ({parameters or 'default'})" if len(suites[summary_group(cell), base]) > 1 else ""
-        return TITLES.get(base, base) + variant + size(cell).text
+    def title(record: Record) -> str:
+        base, _, parameters = record.suite.partition(":")
+        variant = f" ({parameters or 'default'})" if len(suites[summary_group(record), base]) > 1 else ""
+        return TITLES.get(base, base) + variant + size(record).text
 
     return title
 
 
-def source_text(chosen: Sequence[Cell]) -> Callable[[Cell], str]:
+def source_text(records: Sequence[Record]) -> Callable[[Record], str]:
     """Where a suite's images come from, said where they come from several places: these are never averaged."""
     sources: dict[str, set[str]] = defaultdict(set)
-    for cell in chosen:
-        sources[cell.suite].add(cell.source)
-    return lambda cell: (cell.source or "unnamed source") if len(sources[cell.suite]) > 1 else ""
+    for record in records:
+        sources[record.suite].add(record.source)
+    return lambda record: (record.source or "unnamed source") if len(sources[record.suite]) > 1 else ""
 
 
-def radius_text(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+def radius_text(records: Sequence[Record]) -> Callable[[Record], Label]:
     """The radius as tables have it, behind the sign that stands in a row's words there."""
-    label = epsilon_label([cell for cell in chosen if cell.threat])
+    label = epsilon_label([record for record in records if record.threat])
 
-    def radius(cell: Cell) -> Label:
-        plain = label(cell)
+    def radius(record: Record) -> Label:
+        plain = label(record)
         return plain._replace(text=f"ε {plain.text}")
 
     return radius
 
 
-def attack_text(cell: Cell) -> str:
+def attack_text(record: Record) -> str:
     """The condition without its radius: the attack, its stage, and its way through the preprocessing."""
-    return cell.condition.rpartition(" eps=")[0] or cell.condition
+    return record.condition.rpartition(" eps=")[0] or record.condition
 
 
-def suite_order(cell: Cell) -> tuple[Any, ...]:
+def suite_order(record: Record) -> tuple[Any, ...]:
     """The paper's suites first."""
-    base = base_name(cell.suite)
-    return SUITES.index(base) if base in SUITES else len(SUITES), base, natural(cell.suite)
+    base = base_name(record.suite)
+    return SUITES.index(base) if base in SUITES else len(SUITES), base, natural(record.suite)
 
 
 def condition_order(condition: str) -> tuple[Any, ...]:

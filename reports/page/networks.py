@@ -7,22 +7,23 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..collect.cells import Cell
+from harness.records.schema import Record
+
 from ..collect.collection import Collection
-from ..tables.base import Finding, Table
+from ..tables.engine.base import Finding, Table
 from .entries import Entries
 
 
 def networks(collection: Collection, entries: Entries) -> dict[str, Any]:
     """environments, each once, and networks: one for each data set, backbone, defense and seed."""
-    members: dict[tuple[int, int, int, int], list[Cell]] = defaultdict(list)
-    for cell in collection.cells:
-        members[*entries.entry(cell)[:3], cell.seed].append(cell)
+    members: dict[tuple[int, int, int, int], list[Record]] = defaultdict(list)
+    for record in collection.cells:
+        members[*entries.entry(record)[:3], record.seed].append(record)
     known: dict[str, int] = {}
     found = [
         {
             **dict(zip(("dataset", "backbone", "defense", "seed"), key, strict=True)),
-            "recipe": _recipe(collection, cells),
+            "recipe": _recipe(cells),
             "environments": _environments(collection, cells, known),
             "flags": _flags(cells),
         }
@@ -47,39 +48,39 @@ def _checks(table: Table, number: int) -> list[list[str]]:
     return [[*labels, entry.verdict, entry.evidence] for labels, entry in entries if isinstance(entry, Finding)]
 
 
-def _recipe(collection: Collection, cells: Sequence[Cell]) -> dict[str, str]:
-    """What the records say of the training, and the recipe where it is recorded."""
-    cell = cells[0]
-    recorded = next((collection.recipes[c.identity] for c in cells if collection.recipes.get(c.identity)), {})
+def _recipe(records: Sequence[Record]) -> dict[str, str]:
+    """What the records say of the training."""
+    record = records[0]
+    trained = next((each.details.trained for each in records if each.details.trained), {})
     facts = {
-        "preset": f"{cell.preset} (altered)" if cell.altered else cell.preset,
-        "epochs": cell.epochs,
-        "training images": cell.train_images,
-        "bfloat16": "yes" if cell.amp else None,
-        "weights": cell.weights[:12],
+        "preset": f"{record.preset} (altered)" if record.altered else record.preset,
+        "epochs": record.epochs,
+        "training images": record.train_images,
+        "bfloat16": "yes" if record.amp else None,
+        "weights": record.weights[:12],
     }
-    return _as_text({**facts, **recorded})
+    return _as_text({**facts, **trained})
 
 
-def _environments(collection: Collection, cells: Sequence[Cell], known: dict[str, int]) -> list[list[int]]:
+def _environments(collection: Collection, cells: Sequence[Record], known: dict[str, int]) -> list[list[int]]:
     """[number of the environment, cells computed in it]; new ones are added to `known`."""
-    texts = [collection.environments.get(cell.identity) for cell in cells]
+    texts = [collection.environments.get(record.environment) for record in cells]
     counted = Counter(json.dumps(_as_text(text), sort_keys=False) for text in texts if text)
     return [[known.setdefault(text, len(known)), count] for text, count in sorted(counted.items())]
 
 
-def _flags(cells: Sequence[Cell]) -> list[list[Any]]:
+def _flags(cells: Sequence[Record]) -> list[list[Any]]:
     """[what was flagged, under which conditions]."""
     found: dict[str, list[str]] = defaultdict(list)
-    for cell in cells:
-        for flag in json.loads(cell.details or "{}").get("flags", []):
-            found[str(flag)].append(_condition(cell))
+    for record in cells:
+        for flag in record.details.flags:
+            found[flag].append(_condition(record))
     return [[flag, sorted(set(conditions))] for flag, conditions in sorted(found.items())]
 
 
-def _condition(cell: Cell) -> str:
-    severity = f" severity {cell.severity}" if cell.severity is not None else ""
-    return " ".join(filter(None, (cell.condition + severity, cell.threat)))
+def _condition(record: Record) -> str:
+    severity = f" severity {record.severity}" if record.severity is not None else ""
+    return " ".join(filter(None, (record.condition + severity, record.threat)))
 
 
 def _as_text(values: Mapping[str, Any]) -> dict[str, str]:

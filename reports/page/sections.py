@@ -8,19 +8,20 @@ from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import quote
 
+from harness.records.schema import Description, Record
+
 from ..collect.collection import Collection, Conflict, Failure
-from ..collect.retrained import Retrained
+from ..collect.conflicting_weights import ConflictingWeights
 from ..formats.html import to_html
-from ..tables.base import Table
+from ..tables.engine.base import Table
 
 Picture = tuple[str, str, str, bytes]
 """A figure's name, title, caption and PNG bytes."""
 Links = Mapping[str, Sequence[str]]
 """By the name of a table or figure, or any heading, the paths of files relative to the page."""
-_SHOWN = ("dataset", "backbone", "defense", "seed", "suite", "condition", "severity", "threat", "preprocess")
+_IDENTIFYING = ("dataset", "backbone", "defense", "seed", "suite", "condition", "severity", "threat", "preprocess")
 
 
 def tables_html(tables: Sequence[Table], links: Links) -> str:
@@ -64,7 +65,7 @@ def notice_html(collection: Collection) -> str:
     counted = (
         (len(collection.failures), "cell", "failed"),
         (len(collection.conflicts), "cell", "in conflict"),
-        (len(collection.retrained), "network", "trained to other weights by other runs"),
+        (len(collection.conflicting), "network", "trained to other weights by other runs"),
     )
     wrong = [f"{count:,} {what}{'' if count == 1 else 's'} {how}" for count, what, how in counted if count]
     if not waiting and not wrong:
@@ -75,7 +76,7 @@ def notice_html(collection: Collection) -> str:
 
 def problems_html(collection: Collection) -> str:
     """Failures, conflicts and networks of several weights, each a table."""
-    return _failures(collection.failures) + _conflicts(collection.conflicts) + _retrained(collection.retrained)
+    return _failures(collection.failures) + _conflicts(collection.conflicts) + _conflicting(collection.conflicting)
 
 
 def _figure(number: int, figure: Picture, paths: Sequence[str]) -> str:
@@ -108,7 +109,7 @@ def _kind(path: str) -> str:
 def _failures(failures: Sequence[Failure]) -> str:
     if not failures:
         return ""
-    rows = [[failure.run, _cell(failure.shown), failure.reason] for failure in failures]
+    rows = [[failure.run, _cell(failure.description), failure.reason] for failure in failures]
     return _table("Cells that failed", ("run", "cell", "reason"), rows)
 
 
@@ -117,10 +118,10 @@ def _conflicts(conflicts: Sequence[Conflict]) -> str:
         return ""
     rows = [
         [
-            _cell(conflict.shown),
+            _cell(conflict.record),
             next(iter(conflict.correct)),
             "; ".join(f"{run}: {right:,}" for run, right in conflict.correct.items()),
-            f"{conflict.differing:,} of {conflict.images:,}",
+            f"{conflict.differing:,} of {conflict.record.n_images:,}",
         ]
         for conflict in conflicts
     ]
@@ -128,20 +129,25 @@ def _conflicts(conflicts: Sequence[Conflict]) -> str:
     return _table("Cells that runs recorded differently", header, rows)
 
 
-def _retrained(retrained: Sequence[Retrained]) -> str:
-    if not retrained:
+def _conflicting(conflicting: Sequence[ConflictingWeights]) -> str:
+    if not conflicting:
         return ""
     rows = [
-        [_cell(each.shown), ", ".join(each.counted), "; ".join(f"{run}: {n:,}" for run, n in each.left_out.items())]
-        for each in retrained
+        [_network(each.last), ", ".join(each.counted), "; ".join(f"{run}: {n:,}" for run, n in each.left_out.items())]
+        for each in conflicting
     ]
     header = ("network", "counted: used last", "cells left out, by run")
     return _table("Networks that runs trained to other weights", header, rows)
 
 
-def _cell(shown: Mapping[str, Any]) -> str:
-    known = [(name, shown.get(name)) for name in _SHOWN]
-    return ", ".join(f"{name} {value}" for name, value in known if value not in (None, ""))
+def _cell(description: Description, names: Sequence[str] = _IDENTIFYING) -> str:
+    """The fields of a cell that are known, each with its name."""
+    values = [(name, getattr(description, name)) for name in names]
+    return ", ".join(f"{name} {value}" for name, value in values if value not in (None, ""))
+
+
+def _network(record: Record) -> str:
+    return _cell(record, ("dataset", "backbone", "defense", "seed"))
 
 
 def _table(title: str, header: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..collect.cells import Cell, base_name
-from ..tables.base import Estimate, PaperNumber
+from harness.records.schema import Record
+
+from ..collect.labels import base_name
 
 SOURCE = "arXiv 2409.18419"
 FAMILIES = ("cifar10", "cifar100", "imagenet100")
@@ -40,6 +41,15 @@ COMPARISON = (
 UNSTATED = "The paper does not say whether it preprocessed here; its numbers stand in the rows without."
 
 
+class PaperNumber(NamedTuple):
+    """An accuracy of the paper."""
+
+    accuracy: float
+    """In percent."""
+    differences: tuple[str, ...] = ()
+    """In what its setting differs from ours, keys of DIFFERENCES; none: the same setting."""
+
+
 class Position(NamedTuple):
     """Where a number stands in the paper: the tables to look in, in turn, and the condition's name there."""
 
@@ -48,7 +58,7 @@ class Position(NamedTuple):
 
 
 def paper_number(
-    cells: Sequence[Cell], position: Position, differences: Iterable[str] = (), *, defense: str | None = None
+    cells: Sequence[Record], position: Position, differences: Iterable[str] = (), *, defense: str | None = None
 ) -> PaperNumber | None:
     """The paper's accuracy beside the cells of one place, None where it has no such setting.
 
@@ -56,13 +66,13 @@ def paper_number(
     backbone stands beside the paper's of that name whatever its parameters, one the paper did not use beside its
     residual network. What differs is listed: what does so in any of the cells, and the differences given.
     """
-    cell = cells[0]
-    defense = defense or papers_defense(cell)
-    base = base_name(cell.backbone)
-    backbone = base if base in BACKBONES else _residual(cell.family)
-    for preprocess in ("yes",) if cell.preprocessed else ("no", "unstated"):
+    record = cells[0]
+    defense = defense or papers_defense(record)
+    base = base_name(record.backbone)
+    backbone = base if base in BACKBONES else _residual(record.family)
+    for preprocess in ("yes",) if record.preprocessed else ("no", "unstated"):
         for table in position.tables:
-            key = (table, backbone, cell.family, position.condition, preprocess, defense)
+            key = (table, backbone, record.family, position.condition, preprocess, defense)
             if key in _numbers():
                 return PaperNumber(_numbers()[key], (*_differences(cells, backbone), *differences))
     return None
@@ -78,9 +88,8 @@ def clean_accuracies(family: str) -> dict[float, float]:
     return {float(level[1]): accuracy for level, accuracy in found if level}
 
 
-def explain(estimates: Iterable[Estimate], note: str = "") -> list[str]:
-    """The caption's sentences about the paper's numbers among these estimates, `note` after the source."""
-    papers = [estimate.paper for estimate in estimates if estimate.paper is not None]
+def explain(papers: Sequence[PaperNumber], note: str = "") -> list[str]:
+    """A caption's sentences about the paper's numbers in a table, `note` after the source."""
     if not papers:
         return []
     met = {difference for number in papers for difference in number.differences}
@@ -89,48 +98,48 @@ def explain(estimates: Iterable[Estimate], note: str = "") -> list[str]:
     return [*sentences, f"† The paper measured this with {reasons}."] if met else sentences
 
 
-def severity_difference(cells: Sequence[Cell]) -> list[str]:
+def severity_difference(cells: Sequence[Record]) -> list[str]:
     """Whether a mean is over other severities than the paper's."""
     theirs = {1, 2} if cells[0].family == "imagenet100" else {1, 2, 3, 4, 5}
-    return [] if {cell.severity for cell in cells} == theirs else ["severities"]
+    return [] if {record.severity for record in cells} == theirs else ["severities"]
 
 
 def _residual(family: str) -> str:
     return "resnet50" if family == "imagenet100" else "resnet18"
 
 
-def _differences(cells: Sequence[Cell], backbone: str) -> list[str]:
-    met = {name for cell in cells for name, differs in _compared(cell, backbone).items() if differs}
+def _differences(cells: Sequence[Record], backbone: str) -> list[str]:
+    met = {name for record in cells for name, differs in _compared(record, backbone).items() if differs}
     return [name for name in DIFFERENCES if name in met]
 
 
-def _compared(cell: Cell, backbone: str) -> dict[str, bool]:
-    base, _, given = cell.backbone.partition(":")
+def _compared(record: Record, backbone: str) -> dict[str, bool]:
+    base, _, given = record.backbone.partition(":")
     parameters = set(given.split(",")) - {""}
     pretrained = "pretrained=true" in parameters
     return {
         "backbone": base != backbone or bool(parameters - {"pretrained=true"}),
         "pretraining": base == backbone and pretrained != (base in PRETRAINED),
-        "data": cell.dataset != cell.family,
-        "training": cell.altered or cell.preset != "paper",
-        "preprocessing": cell.preprocessed and not papers_preprocessing(cell),
-        "corruptions": cell.source == "generated",
-        "epsilon": cell.epsilon_space == "pixel",
+        "data": record.dataset != record.family,
+        "training": record.altered or record.preset != "paper",
+        "preprocessing": record.preprocessed and not papers_preprocessing(record),
+        "corruptions": record.source == "generated",
+        "epsilon": record.epsilon_space == "pixel",
     }
 
 
-def papers_defense(cell: Cell) -> str | None:
+def papers_defense(record: Record) -> str | None:
     """Which of the paper's defenses it is, "virolbi_fixed"; None where it has parameters of its own."""
-    base, _, parameters = cell.defense.partition(":")
-    return base if parameters == (_LEVELS.get(cell.family, "") if base.startswith("virolbi_") else "") else None
+    base, _, parameters = record.defense.partition(":")
+    return base if parameters == (_LEVELS.get(record.family, "") if base.startswith("virolbi_") else "") else None
 
 
-def papers_preprocessing(cell: Cell) -> bool:
+def papers_preprocessing(record: Record) -> bool:
     """Whether the test image was preprocessed as in the paper."""
-    if base_name(cell.defense) == "blur":
-        return cell.preprocess == "blur"
-    name, _, parameters = cell.preprocess.partition(":")
-    return name == "virolbi" and parameters == _LEVELS.get(cell.family, "")
+    if base_name(record.defense) == "blur":
+        return record.preprocess == "blur"
+    name, _, parameters = record.preprocess.partition(":")
+    return name == "virolbi" and parameters == _LEVELS.get(record.family, "")
 
 
 @functools.cache

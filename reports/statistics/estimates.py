@@ -2,56 +2,99 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
 from harness.metrics import Interval, bootstrap_mean, mean_and_std, robust_correct, student, wilson
+from harness.records.schema import Record
 
-from ..collect.cells import Cell, Cells
-from ..tables.base import Estimate
-from .attacks import covered, furthest
+from ..collect.cells import perturbation_of
+from ..paper.numbers import PaperNumber
+from .attack_coverage import covered, furthest
 
-Combine = Callable[[Cells, Sequence[Cell], Sequence[Cell]], Estimate]
-"""From (all cells, the cells of a place, the cells of its whole row, of any defense) to its estimate."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One measured accuracy, in percent, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    std: float | None = None
+    """Standard deviation over seeds; None with one seed."""
+    seeds: int = 1
+    """How many it is over."""
+    expected_seeds: int = 1
+    """How many the table has."""
+    images: int
+    conditions: int = 1
+    """How many it is over."""
+    expected: int = 1
+    """How many the row has."""
+    paper: PaperNumber | None = None
+    best: bool = False
+    """Whether it is marked as the best of its row and data set."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every condition of the row is in it."""
+        return self.conditions == self.expected
+
+    @property
+    def difference(self) -> float | None:
+        """Ours − the paper's, in points; None where the paper has no number."""
+        return None if self.paper is None else self.value - self.paper.accuracy
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether our interval holds the paper's number, whose own uncertainty is left out; None without one."""
+        return None if self.paper is None else self.low <= self.paper.accuracy <= self.high
+
+
+Combine = Callable[[Sequence[Record], Sequence[Record]], Estimate]
+"""From (the records of a place, the records of its whole row, of any defense) to the place's estimate."""
 RESAMPLING_SEED = 0
 """Every interval starts its own generator here, so that it does not depend on what else is in the report."""
 
 
-def mean_accuracy(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estimate:
+def mean_accuracy(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
     """The mean accuracy over the conditions, each weighing the same.
 
     The interval is Wilson's for one cell, else from resampling images (paired over conditions and seeds); over
     several seeds it reaches at each end as far as Student's over their means, where that is further.
     """
-    seeds = _comparable_seeds(chosen)
-    shares = [float(np.mean([cell.n_correct / cell.n_images for cell in seed])) for seed in seeds]
-    used = [cell for seed in seeds for cell in seed]
+    seeds = _comparable_seeds(records)
+    shares = [float(np.mean([record.n_correct / record.n_images for record in seed])) for seed in seeds]
+    used = [record for seed in seeds for record in seed]
     one = used[0]
-    interval = wilson(one.n_correct, one.n_images) if len(used) == 1 else _resampled(map(cells.correct, used))
-    return _estimate(shares, interval, seeds, (len(seeds[0]), len({cell.disturbance for cell in row})))
+    interval = (
+        wilson(one.n_correct, one.n_images) if len(used) == 1 else _resampled(record.correct() for record in used)
+    )
+    return _estimate(shares, interval, seeds, (len(seeds[0]), len({perturbation_of(record) for record in row})))
 
 
-def worst_case(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estimate:
+def worst_case(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
     """Robust accuracy: the share of images right under every attack recorded, averaged over seeds.
 
-    Of an attack in stages the last one counts. Its conditions are attacks, see `attacks.covered`.
+    Of an attack in stages the last one counts. Its conditions are attacks, see `covered`.
     """
-    seeds = [furthest(seed) for seed in _comparable_seeds(chosen)]
-    survived = [robust_correct([cells.correct(cell) for cell in seed]) for seed in seeds]
+    seeds = [furthest(seed) for seed in _comparable_seeds(records)]
+    survived = [robust_correct([record.correct() for record in seed]) for seed in seeds]
     one = survived[0]
     interval = wilson(int(one.sum()), len(one)) if len(survived) == 1 else _resampled(survived)
     return _estimate([float(part.mean()) for part in survived], interval, seeds, covered(seeds[0], row))
 
 
-def _comparable_seeds(chosen: Sequence[Cell]) -> list[list[Cell]]:
+def _comparable_seeds(records: Sequence[Record]) -> list[list[Record]]:
     """The cells of each seed, of those seeds only that have the conditions of the fullest one.
 
     The table says where seeds are missing for that, see `Estimate.expected_seeds`.
     """
-    by_seed: dict[int, dict[Hashable, Cell]] = {}
-    for cell in chosen:
-        by_seed.setdefault(cell.seed, {})[cell.disturbance] = cell
+    by_seed: dict[int, dict[Hashable, Record]] = {}
+    for record in records:
+        by_seed.setdefault(record.seed, {})[perturbation_of(record)] = record
     fullest = max(by_seed.values(), key=len)
     return [list(seed.values()) for _, seed in sorted(by_seed.items()) if seed.keys() == fullest.keys()]
 
@@ -66,7 +109,7 @@ def _wider(first: Interval, second: Interval) -> Interval:
 
 
 def _estimate(
-    shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Cell]], counts: tuple[int, int]
+    shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Record]], counts: tuple[int, int]
 ) -> Estimate:
     """shares: by seed · interval: over images · counts: how many conditions are in it, and how many should be."""
     mean, std = mean_and_std(shares)

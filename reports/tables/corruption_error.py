@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from harness.metrics import mean_corruption_error
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells
+from ..collect.cells import Cells, group_of
 from ..statistics.estimates import RESAMPLING_SEED
-from .base import Finding, Table
-from .captions import corrupted_by, provenance
-from .layout import WITHOUT, Label, Place, assemble, backbone_label, preprocess_label
+from .engine.base import Finding, Table
+from .engine.captions import corrupted_by, provenance
+from .engine.layout import WITHOUT, Label, Place, assemble, backbone_label, preprocess_label
 
 ALEXNET = {
     "gaussian_noise": 0.886428,
@@ -58,18 +59,18 @@ class CorruptionError:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None without corruptions or a baseline for them."""
-        found: dict[tuple[Any, ...], dict[tuple[str, int], Cell]] = defaultdict(dict)
-        chosen = cells.of_suite("corruption")
-        preprocess = preprocess_label(chosen)
-        for cell in chosen:
-            place = (backbone_label(cell), cell.seed, preprocess(cell), cell.group, cell.defense)
-            found[place][cell.condition.partition(" ")[0], cell.severity or 0] = cell
+        found: dict[tuple[Any, ...], dict[tuple[str, int], Record]] = defaultdict(dict)
+        records = cells.of_suite("corruption")
+        preprocess = preprocess_label(records)
+        for record in records:
+            place = (backbone_label(record), record.seed, preprocess(record), group_of(record), record.defense)
+            found[place][record.condition.partition(" ")[0], record.severity or 0] = record
         places: dict[Place, Finding] = {}
         for (backbone, seed, kind, group, defense), members in found.items():
             row = (backbone, Label((seed,), str(seed)), kind)
-            outcomes = {key: cells.correct(cell) for key, cell in members.items()}
+            outcomes = {key: record.correct() for key, record in members.items()}
             plain = found.get((backbone, seed, WITHOUT, group, "vanilla"), {})
-            baseline = {key: cells.correct(plain[key]) for key in members if key in plain}
+            baseline = {key: plain[key].correct() for key in members if key in plain}
             if baseline.keys() == outcomes.keys():
                 places[Place((*row, Label((0,), "vanilla")), group, defense)] = _relative(outcomes, baseline)
             if _is_official_imagenet_c(list(members.values())):
@@ -81,17 +82,17 @@ class CorruptionError:
             places,
             name="mce",
             title="Mean corruption error",
-            caption=[CAPTION, *corrupted_by(chosen), *provenance(cells, chosen)],
+            caption=[CAPTION, *corrupted_by(records), *provenance(cells, records)],
             row_header=("backbone", "seed", "preprocess", "relative to"),
         )
 
 
-def _is_official_imagenet_c(members: Sequence[Cell]) -> bool:
+def _is_official_imagenet_c(members: Sequence[Record]) -> bool:
     severities: dict[str, set[int]] = defaultdict(set)
-    for cell in members:
-        severities[cell.condition.partition(" ")[0]].add(cell.severity or 0)
+    for record in members:
+        severities[record.condition.partition(" ")[0]].add(record.severity or 0)
     return (
-        all(cell.family == "imagenet" and cell.source == "official" for cell in members)
+        all(record.family == "imagenet" and record.source == "official" for record in members)
         and severities.keys() == ALEXNET.keys()
         and all(found == SEVERITIES for found in severities.values())
     )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from harness.metrics import mcnemar, robust_correct, show_epsilon, wilson
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells, base_name
-from .base import Finding, Table
-from .captions import epsilon_spaces, provenance
-from .layout import Label, Place, assemble, backbone_label, preprocess_label
+from ..collect.cells import Cells, group_of
+from ..collect.labels import base_name
+from .engine.base import Finding, Table
+from .engine.captions import epsilon_spaces, provenance
+from .engine.layout import Label, Place, assemble, backbone_label, preprocess_label
 
 PASS, FAIL, NOT_RUN = "pass", "FAIL", "not run"
 SIGNIFICANT = 0.05
@@ -30,7 +31,7 @@ CAPTION = (
     "to. A defense that fails hides its gradient from these attacks, and its adaptive accuracy is too high."
 )
 
-Check = Callable[[Cells, Sequence[Cell]], Finding | None]
+Check = Callable[[Sequence[Record]], Finding | None]
 
 
 @tables.register("masking")
@@ -39,17 +40,17 @@ class MaskingChecks:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when the suite was not run."""
-        found: dict[Place, list[Cell]] = defaultdict(list)
-        chosen = [cell for cell in cells.of_suite("masking") if cell.preprocessed]
-        preprocess = preprocess_label(chosen)
-        for cell in chosen:
-            row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), preprocess(cell))
-            found[Place(row, cell.group, cell.defense)].append(cell)
+        found: dict[Place, list[Record]] = defaultdict(list)
+        records = [record for record in cells.diagnostics() if record.preprocessed]
+        preprocess = preprocess_label(records)
+        for record in records:
+            row = (backbone_label(record), Label((record.seed,), str(record.seed)), preprocess(record))
+            found[Place(row, group_of(record), record.defense)].append(record)
         places = {
             place._replace(row=(*place.row, Label((number,), title))): finding
             for place, members in found.items()
             for number, (title, check) in enumerate(CHECKS)
-            if (finding := check(cells, members)) is not None
+            if (finding := check(members)) is not None
         }
         if not places:
             return None
@@ -57,12 +58,12 @@ class MaskingChecks:
             places,
             name="masking",
             title="Gradient masking checks",
-            caption=[CAPTION, f"ε in {epsilon_spaces(chosen)} space.", *provenance(cells, chosen)],
+            caption=[CAPTION, f"ε in {epsilon_spaces(records)} space.", *provenance(cells, records)],
             row_header=("backbone", "seed", "preprocess", "check"),
         )
 
 
-def vanishes(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+def vanishes(members: Sequence[Record]) -> Finding | None:
     """Accuracy under PGD is gone at the largest ε."""
     curve = _curve(members, "pgd")
     if not curve:
@@ -72,45 +73,45 @@ def vanishes(cells: Cells, members: Sequence[Cell]) -> Finding | None:
     return _finding(accuracy <= NOTHING_LEFT, f"{_percent(accuracy)} left at {show_epsilon(epsilon)}")
 
 
-def steps_help(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+def steps_help(members: Sequence[Record]) -> Finding | None:
     """Many steps leave no more than one, at any ε."""
     many, one = _curve(members, "pgd"), _curve(members, "fgsm")
     shared = sorted(many.keys() & one.keys())
     if not shared:
         return None
-    worse = [epsilon for epsilon in shared if _is_weaker(cells, [many[epsilon]], [one[epsilon]])]
+    worse = [epsilon for epsilon in shared if _is_weaker([many[epsilon]], [one[epsilon]])]
     at = max(shared, key=lambda epsilon: many[epsilon].n_correct - one[epsilon].n_correct)
     closest = f"PGD {_accuracy(many[at])}, FGSM {_accuracy(one[at])} at {show_epsilon(at)}"
     return _finding(not worse, f"{closest}; {len(shared) - len(worse)} of {len(shared)} radii")
 
 
-def beats_black_box(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+def beats_black_box(members: Sequence[Record]) -> Finding | None:
     """With the gradient no more is left than without one (Square)."""
-    return _compare(cells, members, [cell for cell in members if base_name(cell.attack) == "square"], "Square")
+    return _compare(members, [record for record in members if base_name(record.attack) == "square"], "Square")
 
 
-def beats_transfer(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+def beats_transfer(members: Sequence[Record]) -> Finding | None:
     """With the gradient no more is left than by another model's examples; not run where there was no other."""
-    others = [cell for cell in members if cell.threat == "transfer"]
+    others = [record for record in members if record.threat == "transfer"]
     if not others:
         return Finding(verdict=NOT_RUN, evidence="needs another network: --transfer-from")
-    return _compare(cells, members, others, "transfer")
+    return _compare(members, others, "transfer")
 
 
-def effort_is_enough(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+def effort_is_enough(members: Sequence[Record]) -> Finding | None:
     """More steps and restarts, and a step that settles itself (APGD), do not change the answer."""
     usual = _at_the_radius(members, "pgd")
     more = [c for c in _adaptive(members) if base_name(c.attack) == "apgd" or c.attack.startswith("pgd:")]
     if usual is None or not more:
         return None
-    least = min(more, key=lambda cell: cell.n_correct)
+    least = min(more, key=lambda record: record.n_correct)
     low = wilson(usual.n_correct, usual.n_images).low
     return _finding(
         least.n_correct / least.n_images >= low, f"PGD-20 {_accuracy(usual)}, {least.attack} {_accuracy(least)}"
     )
 
 
-def has_gradient(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+def has_gradient(members: Sequence[Record]) -> Finding | None:
     """The gradient is not zero."""
     measured = _measures(members)
     if "zero_gradients" not in measured:
@@ -121,7 +122,7 @@ def has_gradient(cells: Cells, members: Sequence[Cell]) -> Finding | None:
     )
 
 
-def leads_uphill(cells: Cells, members: Sequence[Cell]) -> Finding | None:
+def leads_uphill(members: Sequence[Record]) -> Finding | None:
     """The margin shrinks more along the gradient than in random directions."""
     measured = _measures(members)
     if "gradient_wins" not in measured:
@@ -141,7 +142,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 )
 
 
-def _compare(cells: Cells, members: Sequence[Cell], others: Sequence[Cell], name: str) -> Finding | None:
+def _compare(members: Sequence[Record], others: Sequence[Record], name: str) -> Finding | None:
     """The worst case over the white-box attacks at one radius against another attack's."""
     if not others:
         return None
@@ -151,46 +152,46 @@ def _compare(cells: Cells, members: Sequence[Cell], others: Sequence[Cell], name
     ]
     if not white:
         return None
-    left = robust_correct([cells.correct(cell) for cell in white]).mean()
-    holds = not _is_weaker(cells, white, [other])
+    left = robust_correct([record.correct() for record in white]).mean()
+    holds = not _is_weaker(white, [other])
     return _finding(
         holds, f"white box {_percent(left)}, {name} {_accuracy(other)} at {show_epsilon(other.epsilon or 0)}"
     )
 
 
-def _is_weaker(cells: Cells, attacks: Sequence[Cell], others: Sequence[Cell]) -> bool:
+def _is_weaker(attacks: Sequence[Record], others: Sequence[Record]) -> bool:
     """Whether attacks leave significantly more images right than others do, each by its worst case."""
-    left, others_left = (robust_correct([cells.correct(cell) for cell in part]) for part in (attacks, others))
+    left, others_left = (robust_correct([record.correct() for record in part]) for part in (attacks, others))
     test = mcnemar(left, others_left)
     return test.b > test.c and test.p_value < SIGNIFICANT
 
 
-def _adaptive(members: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in members if cell.threat == "adaptive"]
+def _adaptive(members: Sequence[Record]) -> list[Record]:
+    return [record for record in members if record.threat == "adaptive"]
 
 
-def _curve(members: Sequence[Cell], attack: str) -> dict[float, Cell]:
-    return {cell.epsilon: cell for cell in _adaptive(members) if cell.attack == attack and cell.epsilon}
+def _curve(members: Sequence[Record], attack: str) -> dict[float, Record]:
+    return {record.epsilon: record for record in _adaptive(members) if record.attack == attack and record.epsilon}
 
 
-def _at_the_radius(members: Sequence[Cell], attack: str) -> Cell | None:
+def _at_the_radius(members: Sequence[Record], attack: str) -> Record | None:
     """The cell of an attack at the radius at which the attacks are compared."""
     probes = {c.epsilon for c in _adaptive(members) if base_name(c.attack) in ("landscape", "square", "apgd")}
     curve = _curve(members, attack)
     return next((curve[epsilon] for epsilon in probes if epsilon in curve), None)
 
 
-def _measures(members: Sequence[Cell]) -> dict[str, float]:
-    found = [json.loads(cell.details or "{}").get("measures", {}) for cell in members if cell.attack == "landscape"]
-    return found[0] if found else {}
+def _measures(members: Sequence[Record]) -> Mapping[str, float]:
+    """What the attack that only measures a model found."""
+    return next((record.details.measures for record in members if record.details.measures), {})
 
 
 def _finding(holds: bool | np.bool_, evidence: str) -> Finding:
     return Finding(verdict=PASS if holds else FAIL, evidence=evidence)
 
 
-def _accuracy(cell: Cell) -> str:
-    return _percent(cell.n_correct / cell.n_images)
+def _accuracy(record: Record) -> str:
+    return _percent(record.n_correct / record.n_images)
 
 
 def _percent(share: float) -> str:

@@ -9,19 +9,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.metrics import PairedTest, holm, mcnemar, robust_correct
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells, base_name
-from ..statistics.attacks import attack_name, furthest
-from .base import DECIMALS, Finding, Table
-from .captions import epsilon_spaces, provenance
-from .layout import Label, Place, assemble, backbone_label, epsilon_label, preprocess_label, threat_label
-from .summary import summary_group
+from ..collect.cells import Cells
+from ..collect.labels import base_name
+from ..statistics.attack_coverage import Attack, attack_name, furthest
+from .engine.base import DECIMALS, Finding, Table
+from .engine.captions import epsilon_spaces, provenance
+from .engine.layout import (
+    Label,
+    Place,
+    assemble,
+    backbone_label,
+    epsilon_label,
+    preprocess_label,
+    summary_group,
+    threat_label,
+)
 
 BASELINE = "vanilla"
 SIGNIFICANT = 0.05
-Attack = tuple[str, str]
-"""An attack as `attack_name` has it."""
 CAPTION = (
     "Difference in accuracy from vanilla of the same seed, in points, on the same images, without and with each "
     "defense's own preprocessing. p: McNemar's exact test, corrected for all comparisons of the table (Holm). "
@@ -47,8 +55,8 @@ class PairedTests:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None without the baseline or anything to compare with it."""
-        chosen = _chosen(cells)
-        compared = self._compared(cells, chosen)
+        records = _compared_records(cells)
+        compared = self._compared(records)
         if not compared:
             return None
         corrected = holm([each.test.p_value for each in compared.values()])
@@ -57,12 +65,12 @@ class PairedTests:
             places,
             name="paired",
             title=f"Paired comparisons with {self.baseline}",
-            caption=[CAPTION.replace(BASELINE, self.baseline), *_space(chosen), *provenance(cells, chosen)],
+            caption=[CAPTION.replace(BASELINE, self.baseline), *_space(records), *provenance(cells, records)],
             row_header=("backbone", "seed", "measure", "preprocess"),
         )
 
-    def _compared(self, cells: Cells, chosen: Sequence[Cell]) -> dict[Place, _Comparison]:
-        outcomes = _outcomes(cells, chosen)
+    def _compared(self, records: Sequence[Record]) -> dict[Place, _Comparison]:
+        outcomes = _outcomes(records)
         found: dict[Place, _Comparison] = {}
         for place, correct in outcomes.items():
             other = outcomes.get(place._replace(defense=self.baseline))
@@ -71,49 +79,50 @@ class PairedTests:
         return found
 
 
-def _chosen(cells: Cells) -> list[Cell]:
+def _compared_records(cells: Cells) -> list[Record]:
     """Of the clean suite and under attack."""
-    scored = [cell for cell in cells if cell.threat or base_name(cell.suite) == "clean"]
-    return [cell for cell in scored if base_name(cell.suite) != "masking"]
+    return [record for record in cells.scores() if record.threat or base_name(record.suite) == "clean"]
 
 
-def _space(chosen: Sequence[Cell]) -> list[str]:
-    return [f"ε in {epsilon_spaces(chosen)} space."] if any(cell.threat for cell in chosen) else []
+def _space(records: Sequence[Record]) -> list[str]:
+    return [f"ε in {epsilon_spaces(records)} space."] if any(record.threat for record in records) else []
 
 
-def _outcomes(cells: Cells, chosen: Sequence[Cell]) -> dict[Place, np.ndarray]:
+def _outcomes(records: Sequence[Record]) -> dict[Place, np.ndarray]:
     """By place, which images were right: of the clean suite, and under every attack of a threat model and ε."""
-    epsilon, preprocess = epsilon_label([cell for cell in chosen if cell.threat]), preprocess_label(chosen)
-    members: dict[Place, list[Cell]] = defaultdict(list)
-    last = furthest(chosen)
-    sizes = {(_measure(cell, epsilon).text, cell.n_images) for cell in last}
-    for cell in last:
-        measure = _measure(cell, epsilon)
+    epsilon, preprocess = epsilon_label([record for record in records if record.threat]), preprocess_label(records)
+    members: dict[Place, list[Record]] = defaultdict(list)
+    last = furthest(records)
+    sizes = {(_measure(record, epsilon).text, record.n_images) for record in last}
+    for record in last:
+        measure = _measure(record, epsilon)
         several = sum(text == measure.text for text, _ in sizes) > 1
-        sized = Label((*measure.order, cell.n_images), measure.text + (f", n = {cell.n_images:,}" if several else ""))
-        row = (backbone_label(cell), Label((cell.seed,), str(cell.seed)), sized, preprocess(cell))
-        members[Place(row, summary_group(cell), cell.defense)].append(cell)
+        sized = Label(
+            (*measure.order, record.n_images), measure.text + (f", n = {record.n_images:,}" if several else "")
+        )
+        row = (backbone_label(record), Label((record.seed,), str(record.seed)), sized, preprocess(record))
+        members[Place(row, summary_group(record), record.defense)].append(record)
     attacks = _shared_attacks(members)
-    return {place: survived(cells, found, attacks[place[:2]]) for place, found in members.items() if attacks[place[:2]]}
+    return {place: survived(found, attacks[place[:2]]) for place, found in members.items() if attacks[place[:2]]}
 
 
-def _measure(cell: Cell, epsilon: Callable[[Cell], Label]) -> Label:
-    if not cell.threat:
+def _measure(record: Record, epsilon: Callable[[Record], Label]) -> Label:
+    if not record.threat:
         return Label((0, (), ()), "clean")
-    radius, threat = epsilon(cell), threat_label(cell)
+    radius, threat = epsilon(record), threat_label(record)
     return Label((1, radius.order, threat.order), f"robust, {threat.text}, {radius.text}")
 
 
-def survived(cells: Cells, members: Sequence[Cell], attacks: Collection[Attack]) -> np.ndarray:
+def survived(members: Sequence[Record], attacks: Collection[Attack]) -> np.ndarray:
     """Which images were right under every one of these attacks, by whichever way it took: [N] bool."""
-    return robust_correct([cells.correct(cell) for cell in members if attack_name(cell) in attacks])
+    return robust_correct([record.correct() for record in members if attack_name(record) in attacks])
 
 
-def _shared_attacks(members: Mapping[Place, Sequence[Cell]]) -> dict[tuple[Any, ...], set[Attack]]:
+def _shared_attacks(members: Mapping[Place, Sequence[Record]]) -> dict[tuple[Any, ...], set[Attack]]:
     """The attacks that every defense of a row was scored under; only these make a fair comparison."""
     shared: dict[tuple[Any, ...], set[Attack]] = {}
     for place, found in members.items():
-        these = {attack_name(cell) for cell in found}
+        these = {attack_name(record) for record in found}
         shared[place[:2]] = shared.get(place[:2], these) & these
     return shared
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells, Group, base_name
-from ..paper.numbers import UNSTATED, Position, paper_number
-from ..statistics.estimates import mean_accuracy, worst_case
-from .base import Estimate, PaperNumber, Table
-from .captions import common, epsilon_spaces
-from .layout import (
+from ..collect.cells import Cells, Group
+from ..collect.labels import base_name, natural
+from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number
+from ..statistics.estimates import Estimate, mean_accuracy, worst_case
+from .engine.base import Table
+from .engine.captions import common, epsilon_spaces
+from .engine.layout import (
     Label,
     Place,
     assemble,
     backbone_label,
     epsilon_label,
     fill,
-    natural,
     preprocess_label,
     source_label,
+    summary_group,
     threat_label,
 )
 
@@ -48,7 +50,7 @@ class Summary:
         everything = measured(cells)
         if not everything:
             return None
-        places = measures(cells, everything)
+        places = measures(everything)
         return assemble(
             places,
             name="summary",
@@ -58,41 +60,36 @@ class Summary:
         )
 
 
-def measured(cells: Cells) -> list[Cell]:
+def measured(cells: Cells) -> list[Record]:
     """The cells that are summed up: all but those that only check attacks, of frequencies the headline's."""
-    shown = [cell for cell in cells if base_name(cell.suite) != "masking"]
-    with_headline = headlined(shown)
-    return [cell for cell in shown if cell.suite not in with_headline or cell.condition in HEADLINE]
+    scores = cells.scores()
+    with_headline = headlined(scores)
+    return [record for record in scores if record.suite not in with_headline or record.condition in HEADLINE]
 
 
-def headlined(chosen: Sequence[Cell]) -> set[str]:
+def headlined(records: Sequence[Record]) -> set[str]:
     """The suites of which the headline's conditions were run, and which so need no mean."""
-    return {cell.suite for cell in chosen if base_name(cell.suite) == "frequency" and cell.condition in HEADLINE}
+    return {
+        record.suite for record in records if base_name(record.suite) == "frequency" and record.condition in HEADLINE
+    }
 
 
-def measures(
-    cells: Cells, chosen: Sequence[Cell], preprocess: Callable[[Cell], Label] | None = None
-) -> dict[Place, Estimate]:
+def measures(records: Sequence[Record], preprocess: Callable[[Record], Label] | None = None) -> dict[Place, Estimate]:
     """One estimate a suite, for attacks one a threat model and ε; rows are (backbone, measure, preprocessing)."""
-    scored = [cell for cell in chosen if not cell.threat]
-    attacked = [cell for cell in chosen if cell.threat]
+    scored = [record for record in records if not record.threat]
+    attacked = [record for record in records if record.threat]
     means, robust = _mean_label(scored), _robust_label(attacked)
-    treatment = preprocess or preprocess_label(chosen)
+    treatment = preprocess or preprocess_label(records)
 
-    def row(cell: Cell) -> tuple[Label, ...]:
-        return backbone_label(cell), (robust if cell.threat else means)(cell), treatment(cell)
+    def row(record: Record) -> tuple[Label, ...]:
+        return backbone_label(record), (robust if record.threat else means)(record), treatment(record)
 
-    return fill(cells, chosen, row=row, combine=_combine, paper=_paper, group=summary_group)
-
-
-def summary_group(cell: Cell) -> Group:
-    """Suites may be run on different numbers of images: that is said in the row, not in the column."""
-    return cell.group._replace(images=0, variant="")
+    return fill(records, row=row, combine=_combine, paper=_paper, group=summary_group)
 
 
-def about_robustness(chosen: Sequence[Cell]) -> list[str]:
+def about_robustness(records: Sequence[Record]) -> list[str]:
     """What a caption says of robust accuracy, where attacks are among the cells."""
-    attacked = [cell for cell in chosen if cell.threat]
+    attacked = [record for record in records if record.threat]
     if not attacked:
         return []
     return [
@@ -101,68 +98,68 @@ def about_robustness(chosen: Sequence[Cell]) -> list[str]:
     ]
 
 
-def _combine(cells: Cells, chosen: Sequence[Cell], row: Sequence[Cell]) -> Estimate:
-    return (worst_case if chosen[0].threat else mean_accuracy)(cells, chosen, row)
+def _combine(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
+    return (worst_case if records[0].threat else mean_accuracy)(records, row)
 
 
-def _mean_label(scored: Sequence[Cell]) -> Callable[[Cell], Label]:
+def _mean_label(scored: Sequence[Record]) -> Callable[[Record], Label]:
     size, headline = size_label(scored), headlined(scored)
 
-    def plain(cell: Cell) -> Label:
-        place = list(HEADLINE).index(cell.condition) if cell.suite in headline else 0
-        said, words = size(cell), (_headline_words if cell.suite in headline else _mean_words)(cell)
-        return Label((*_suite_order(cell), 0, said.order, place), f"{words}{said.text}")
+    def plain(record: Record) -> Label:
+        place = list(HEADLINE).index(record.condition) if record.suite in headline else 0
+        said, words = size(record), (_headline_words if record.suite in headline else _mean_words)(record)
+        return Label((*_suite_order(record), 0, said.order, place), f"{words}{said.text}")
 
     by_suite = {suite: source_label([c for c in scored if c.suite == suite], plain) for suite in _suites(scored)}
-    return lambda cell: by_suite[cell.suite](cell)
+    return lambda record: by_suite[record.suite](record)
 
 
-def _mean_words(cell: Cell) -> str:
-    return f"{cell.suite} {'accuracy' if base_name(cell.suite) == 'clean' else 'mean'}"
+def _mean_words(record: Record) -> str:
+    return f"{record.suite} {'accuracy' if base_name(record.suite) == 'clean' else 'mean'}"
 
 
-def _headline_words(cell: Cell) -> str:
+def _headline_words(record: Record) -> str:
     """The condition of the headline, and the suite's parameters."""
-    parameters = cell.suite.partition(":")[2]
-    return HEADLINE[cell.condition] + (f" ({parameters})" if parameters else "")
+    parameters = record.suite.partition(":")[2]
+    return HEADLINE[record.condition] + (f" ({parameters})" if parameters else "")
 
 
-def _robust_label(attacked: Sequence[Cell]) -> Callable[[Cell], Label]:
+def _robust_label(attacked: Sequence[Record]) -> Callable[[Record], Label]:
     size, epsilon = size_label(attacked), epsilon_label(attacked)
     variants = len(_suites(attacked)) > 1
 
-    def label(cell: Cell) -> Label:
-        radius, threat, said = epsilon(cell), threat_label(cell), size(cell)
-        suite = f" ({cell.suite})" if variants else ""
-        order = (*_suite_order(cell), 1, said.order, radius.order, threat.order)
+    def label(record: Record) -> Label:
+        radius, threat, said = epsilon(record), threat_label(record), size(record)
+        suite = f" ({record.suite})" if variants else ""
+        order = (*_suite_order(record), 1, said.order, radius.order, threat.order)
         return Label(order, f"robust, {threat.text}, {radius.text}{suite}{said.text}")
 
     return label
 
 
-def size_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+def size_label(records: Sequence[Record]) -> Callable[[Record], Label]:
     """The number of images, said where a suite was run on several numbers of them."""
     sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
-    for cell in chosen:
-        sizes[summary_group(cell), cell.suite].add(cell.n_images)
+    for record in records:
+        sizes[summary_group(record), record.suite].add(record.n_images)
 
-    def label(cell: Cell) -> Label:
-        several = len(sizes[summary_group(cell), cell.suite]) > 1
-        return Label((cell.n_images,), f", n = {cell.n_images:,}") if several else Label((0,), "")
+    def label(record: Record) -> Label:
+        several = len(sizes[summary_group(record), record.suite]) > 1
+        return Label((record.n_images,), f", n = {record.n_images:,}") if several else Label((0,), "")
 
     return label
 
 
-def _suites(chosen: Sequence[Cell]) -> set[str]:
-    return {cell.suite for cell in chosen}
+def _suites(records: Sequence[Record]) -> set[str]:
+    return {record.suite for record in records}
 
 
-def _suite_order(cell: Cell) -> tuple[int, str, tuple[tuple[str, float], ...]]:
-    base = base_name(cell.suite)
-    return ORDER.index(base) if base in ORDER else len(ORDER), base, natural(cell.suite)
+def _suite_order(record: Record) -> tuple[int, str, tuple[tuple[str, float], ...]]:
+    base = base_name(record.suite)
+    return ORDER.index(base) if base in ORDER else len(ORDER), base, natural(record.suite)
 
 
-def _paper(members: Sequence[Cell]) -> PaperNumber | None:
-    cell = members[0]
-    position = _CLEAN.get(base_name(cell.defense))
-    return paper_number(members, position) if position and base_name(cell.suite) == "clean" else None
+def _paper(members: Sequence[Record]) -> PaperNumber | None:
+    record = members[0]
+    position = _CLEAN.get(base_name(record.defense))
+    return paper_number(members, position) if position and base_name(record.suite) == "clean" else None

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.corruptions import COMMON, EXTRA
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells
-from ..paper.numbers import Position, paper_number, severity_difference
+from ..collect.cells import Cells
+from ..paper.numbers import PaperNumber, Position, paper_number, severity_difference
 from ..statistics.estimates import mean_accuracy
-from .base import PaperNumber, Table
-from .captions import common, corrupted_by, numbers_text
-from .layout import Label, assemble, backbone_label, fill, preprocess_label, source_label
+from .engine.base import Table
+from .engine.captions import common, corrupted_by, numbers_text
+from .engine.layout import Label, assemble, backbone_label, fill, preprocess_label, source_label
 
 ORDER = (*COMMON, *EXTRA)
 
@@ -23,15 +24,14 @@ class NaturalCorruptions:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when no corruption was run."""
-        chosen = cells.of_suite("corruption")
-        if not chosen:
+        records = cells.of_suite("corruption")
+        if not records:
             return None
-        corruption = source_label(chosen, corruption_label)
-        preprocess = preprocess_label(chosen)
+        corruption = source_label(records, corruption_label)
+        preprocess = preprocess_label(records)
         places = fill(
-            cells,
-            chosen,
-            row=lambda cell: (backbone_label(cell), corruption(cell), preprocess(cell)),
+            records,
+            row=lambda record: (backbone_label(record), corruption(record), preprocess(record)),
             combine=mean_accuracy,
             paper=_paper,
         )
@@ -39,24 +39,24 @@ class NaturalCorruptions:
             places,
             name="table1",
             title="Natural corruptions (Table 1 of the paper)",
-            caption=[*_about(chosen), *common(cells, chosen, places)],
+            caption=[*_about(records), *common(cells, records, places)],
             row_header=("backbone", "corruption", "preprocess"),
         )
 
 
-def corruption_label(cell: Cell) -> Label:
+def corruption_label(record: Record) -> Label:
     """The corruptions in the order in which the field lists them."""
-    place = ORDER.index(cell.condition) if cell.condition in ORDER else len(ORDER)
-    return Label((place, cell.condition), cell.condition)
+    place = ORDER.index(record.condition) if record.condition in ORDER else len(ORDER)
+    return Label((place, record.condition), record.condition)
 
 
-def _paper(members: Sequence[Cell]) -> PaperNumber | None:
+def _paper(members: Sequence[Record]) -> PaperNumber | None:
     return paper_number(members, Position((1,), members[0].condition), severity_difference(members))
 
 
-def _about(chosen: Sequence[Cell]) -> list[str]:
-    severities = {cell.severity for cell in chosen if cell.severity is not None}
+def _about(records: Sequence[Record]) -> list[str]:
+    severities = {record.severity for record in records if record.severity is not None}
     return [
         *([f"Mean over severities {numbers_text(severities)}."] if severities else []),
-        *corrupted_by(chosen),
+        *corrupted_by(records),
     ]

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from harness.metrics import show_epsilon
+from harness.records.schema import Record
 from harness.registry import tables
-from harness.spec import Spec
 
-from ..collect.cells import Cell, Cells, base_name
-from ..paper.numbers import Position, paper_number
-from ..statistics.attacks import furthest, is_result, stage_place
+from ..collect.cells import Cells
+from ..collect.labels import base_name, natural
+from ..paper.numbers import PaperNumber, Position, paper_number
+from ..statistics.attack_coverage import furthest, is_result
 from ..statistics.estimates import mean_accuracy, worst_case
-from .base import PaperNumber, Table
-from .captions import common, epsilon_spaces
-from .layout import Label, assemble, backbone_label, epsilon_label, fill, natural, preprocess_label, threat_label
+from .engine.base import Table
+from .engine.captions import common, epsilon_spaces
+from .engine.layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
 
 THREATS = {
     "bare": "bare = made on the network alone",
     "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
 }
-WORST_CASE = "Worst case: right under every attack of the block, by every way that was tried."
-PGD = {"steps": "20", "relative_step": "0.25"}
-"""What PGD's name leaves unsaid. Its class would tell, but loads PyTorch, which tables do without."""
-USUAL = ("", "exact", "bpda")
-"""Ways through a preprocessor that go without saying: each has one of them, and the caption says which."""
+WORST_CASE = "Worst case: right under every attack of the block, by every surrogate gradient that was used."
 PAPER_NOTE = (
     "The paper does not name the attack or the threat model of its Table 2; its numbers stand beside bare PGD "
     "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI)."
@@ -46,87 +42,92 @@ class AdversarialExamples:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when no attack was run."""
-        chosen = cells.of_suite("adversarial")
-        if not chosen:
+        records = cells.of_suite("adversarial")
+        if not records:
             return None
-        epsilon, preprocess = epsilon_label(chosen), preprocess_label(chosen)
+        epsilon, preprocess = epsilon_label(records), preprocess_label(records)
 
-        def block(cell: Cell) -> tuple[Label, ...]:
-            return backbone_label(cell), epsilon(cell), threat_label(cell), preprocess(cell)
+        def block(record: Record) -> tuple[Label, ...]:
+            return backbone_label(record), epsilon(record), threat_label(record), preprocess(record)
 
-        shown = chosen if self.stages else furthest(chosen)
+        rows = records if self.stages else furthest(records)
         places = fill(
-            cells, shown, row=lambda cell: (*block(cell), attack_label(cell)), combine=mean_accuracy, paper=_paper
+            rows, row=lambda record: (*block(record), attack_label(record)), combine=mean_accuracy, paper=_paper
         )
-        if len({(cell.attack, _way(cell)) for cell in chosen}) > 1:
+        if len({(record.attack, _unusual_gradient(record)) for record in records}) > 1:
             worst = Label((1, ()), "worst case")
             places |= fill(
-                cells, chosen, row=lambda cell: (*block(cell), worst), combine=worst_case, paper=lambda _: None
+                records, row=lambda record: (*block(record), worst), combine=worst_case, paper=lambda _: None
             )
         return assemble(
             places,
             name="table2",
             title="Adversarial examples (Table 2 of the paper)",
             caption=[
-                *about_attacks(shown),
+                *about_attacks(rows),
                 WORST_CASE,
-                *_flags(chosen),
-                *common(cells, chosen, places, paper_note=PAPER_NOTE),
+                *_flags(records),
+                *common(cells, records, places, paper_note=PAPER_NOTE),
             ],
             row_header=("backbone", "ε", "threat", "preprocess", "attack"),
         )
 
 
-def attack_label(cell: Cell) -> Label:
-    """The attack, and where it has several, after which of its stages and which way through the preprocessing."""
-    way, place = _way(cell), stage_place(cell)
-    stage = "" if is_result(cell) else f"after {cell.stage}"
-    words = (cell.attack, stage, f"via {way}" if way else "")
-    return Label((0, natural(cell.attack), is_result(cell), place, way), " ".join(filter(None, words)))
+def attack_label(record: Record) -> Label:
+    """The attack; of an unfinished one its last stage, and the surrogate gradient where that is not the usual one."""
+    gradient, finished = _unusual_gradient(record), is_result(record)
+    stage = "" if finished else f"after {record.stage}"
+    words = (record.attack, stage, f"via {gradient}" if gradient else "")
+    place = -1 if finished else record.stage_index
+    return Label((0, natural(record.attack), finished, place, gradient), " ".join(filter(None, words)))
 
 
-def _way(cell: Cell) -> str:
-    return "" if cell.gradient in USUAL else cell.gradient
+def _unusual_gradient(record: Record) -> str:
+    return "" if record.usual_gradient else record.gradient
 
 
-def _paper(members: Sequence[Cell]) -> PaperNumber | None:
-    cell = members[0]
-    if cell.threat != "bare" or cell.attack != "pgd" or cell.norm.lower() != "linf" or cell.epsilon is None:
+def _paper(members: Sequence[Record]) -> PaperNumber | None:
+    record = members[0]
+    if record.threat != "bare" or record.attack != "pgd" or record.norm.lower() != "linf" or record.epsilon is None:
         return None
-    return paper_number(members, Position((2, 8), f"eps={show_epsilon(cell.epsilon)}"))
+    return paper_number(members, Position((2, 8), f"eps={show_epsilon(record.epsilon)}"))
 
 
-def about_attacks(chosen: Sequence[Cell]) -> list[str]:
+def about_attacks(records: Sequence[Record]) -> list[str]:
     """What captions say of attacks: threat models, norm and space of ε, and how they are made."""
-    threats = {cell.threat for cell in chosen}
-    norms = " and ".join(sorted({cell.norm for cell in chosen if cell.norm}))
+    threats = {record.threat for record in records}
+    norms = " and ".join(sorted({record.norm for record in records if record.norm}))
     return [
-        f"Threat model: {norms or 'unnamed'} norm, ε in {epsilon_spaces(chosen)} space; "
+        f"Threat model: {norms or 'unnamed'} norm, ε in {epsilon_spaces(records)} space; "
         + "; ".join(text for name, text in THREATS.items() if name in threats)
         + ".",
-        *_gradients(chosen),
-        *_stages(chosen),
-        *_sources(chosen),
-        *_steps(chosen),
-        *_draws(chosen),
+        *_gradients(records),
+        *_stages(records),
+        *_sources(records),
+        *steps_of(records),
+        *_draws(records),
     ]
 
 
-def _gradients(chosen: Sequence[Cell]) -> list[str]:
+def _gradients(records: Sequence[Record]) -> list[str]:
     """How adaptive attacks get through what precedes the network."""
     through = {
-        (_gradient_text(cell), base_name(cell.preprocess))
-        for cell in chosen
-        if cell.threat == "adaptive" and cell.preprocessed and cell.gradient
+        (_gradient_text(record), base_name(record.preprocess))
+        for record in records
+        if record.threat == "adaptive" and record.preprocessed and record.gradient
     }
     return [f"Gradient of the preprocessing in adaptive attacks: {_listed(through)}."] if through else []
 
 
-def _gradient_text(cell: Cell) -> str:
-    return _WAYS.get((cell.gradient, base_name(cell.preprocess))) or _WAYS.get((cell.gradient, "")) or cell.gradient
+def _gradient_text(record: Record) -> str:
+    return (
+        GRADIENTS.get((record.gradient, base_name(record.preprocess)))
+        or GRADIENTS.get((record.gradient, ""))
+        or record.gradient
+    )
 
 
-_WAYS = {
+GRADIENTS = {
     ("bpda", ""): "BPDA",
     ("bpda", "virolbi"): "BPDA through the frozen partition",
     ("identity", ""): "BPDA as if nothing were done (via identity)",
@@ -134,39 +135,39 @@ _WAYS = {
 }
 
 
-def _stages(shown: Sequence[Cell]) -> list[str]:
-    if not any(cell.stage for cell in shown):
+def _stages(shown: Sequence[Record]) -> list[str]:
+    if not any(record.stage for record in shown):
         return []
-    before = "; “after …”, what was left by then" if any(not is_result(cell) for cell in shown) else ""
+    before = "; “after …”, what was left by then" if any(not is_result(record) for record in shown) else ""
     return [f"autoattack: what its last attack left, each taking on what the ones before it left{before}."]
 
 
-def _sources(chosen: Sequence[Cell]) -> list[str]:
+def _sources(records: Sequence[Record]) -> list[str]:
     """Whose examples transfer attacks use."""
-    pairs = {(cell.transfer_from, cell.defense) for cell in chosen if cell.transfer_from}
+    pairs = {(record.transfer_from, record.defense) for record in records if record.transfer_from}
     return [f"Transferred from: {_listed(pairs)}."] if pairs else []
 
 
-def _steps(chosen: Sequence[Cell]) -> list[str]:
-    given = {attack: PGD | Spec.parse(attack).parameters for attack in {cell.attack for cell in chosen}}
+def steps_of(records: Iterable[Record]) -> list[str]:
+    """How many steps attacks take, and how long they are."""
+    attacks = {record.attack: record.attack_parameters for record in records}
     takes = [
-        f"{attack}: {parameters['steps']} steps of {parameters['relative_step']} ε"
-        for attack, parameters in sorted(given.items())
-        if base_name(attack) == "pgd"
+        f"{attack}: {parameters['steps']} steps of {parameters['relative_step']:g} ε"
+        for attack, parameters in sorted(attacks.items())
+        if "relative_step" in parameters
     ]
     return [f"{'; '.join(takes)}."] if takes else []
 
 
-def _draws(chosen: Sequence[Cell]) -> list[str]:
+def _draws(records: Sequence[Record]) -> list[str]:
     """Over how many gradients a step is averaged for models that draw random numbers."""
-    averaged = {(str(cell.draws), cell.defense) for cell in chosen if cell.draws > 1}
+    averaged = {(str(record.draws), record.defense) for record in records if record.draws > 1}
     return [f"Gradients averaged per step: {_listed(averaged)}."] if averaged else []
 
 
-def _flags(chosen: Sequence[Cell]) -> list[str]:
-    """What attacks had to say against the model, by which their numbers may be too high."""
-    said = [(cell.defense, json.loads(cell.details or "{}").get("flags", [])) for cell in chosen]
-    flags = {(f"“{flag}”", defense) for defense, found in said for flag in found}
+def _flags(records: Sequence[Record]) -> list[str]:
+    """What attacks warned of: the numbers of these models may be too high."""
+    flags = {(f"“{flag}”", record.defense) for record in records for flag in record.details.flags}
     return [f"Warnings of attacks: {_listed(flags)}."] if flags else []
 
 

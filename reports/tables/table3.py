@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells
-from ..paper.numbers import UNSTATED, Position, paper_number
+from ..collect.cells import Cells
+from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number
 from ..statistics.estimates import mean_accuracy
-from .base import PaperNumber, Table
-from .captions import common
-from .layout import Label, assemble, backbone_label, fill, preprocess_label
+from .engine.base import Table
+from .engine.captions import common
+from .engine.layout import Label, assemble, backbone_label, fill, preprocess_label
 
 
 @tables.register("table3")
@@ -21,14 +22,13 @@ class LowResolution:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when low resolution was not run."""
-        chosen = cells.of_suite("low_resolution")
-        if not chosen:
+        records = cells.of_suite("low_resolution")
+        if not records:
             return None
-        preprocess = preprocess_label(chosen)
+        preprocess = preprocess_label(records)
         places = fill(
-            cells,
-            chosen,
-            row=lambda cell: (backbone_label(cell), _scale_label(cell), preprocess(cell)),
+            records,
+            row=lambda record: (backbone_label(record), _scale_label(record), preprocess(record)),
             combine=mean_accuracy,
             paper=_paper,
         )
@@ -38,19 +38,19 @@ class LowResolution:
             title="Low resolution (Table 3 of the paper)",
             caption=[
                 "Scale: side of the image that is kept over side of the image.",
-                *common(cells, chosen, places, paper_note=UNSTATED),
+                *common(cells, records, places, paper_note=UNSTATED),
             ],
             row_header=("backbone", "scale", "preprocess"),
         )
 
 
-def _scale_label(cell: Cell) -> Label:
-    text = cell.condition.removeprefix("scale=")
+def _scale_label(record: Record) -> Label:
+    text = record.condition.removeprefix("scale=")
     try:
         return Label((float(Fraction(text)),), text)
     except (ValueError, ZeroDivisionError):
         return Label((float("inf"),), text)
 
 
-def _paper(members: Sequence[Cell]) -> PaperNumber | None:
+def _paper(members: Sequence[Record]) -> PaperNumber | None:
     return paper_number(members, Position((3,), members[0].condition))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells
-from ..paper.numbers import UNSTATED, Position, paper_number
+from ..collect.cells import Cells
+from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number
 from ..statistics.estimates import mean_accuracy
-from .base import PaperNumber, Table
-from .captions import common
-from .layout import Label, assemble, backbone_label, fill, preprocess_label
+from .engine.base import Table
+from .engine.captions import common
+from .engine.layout import Label, assemble, backbone_label, fill, preprocess_label
 
 CLIPPED = "Before preprocessing, the parts are clipped to [0,1]."
 _CONDITION = re.compile(r"(low|high) r=(\d+(?:\.\d+)?)")
@@ -27,14 +28,13 @@ class FrequencyParts:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when the frequency suite was not run."""
-        chosen = cells.of_suite("frequency")
-        if not chosen:
+        records = cells.of_suite("frequency")
+        if not records:
             return None
-        preprocess = preprocess_label(chosen)
+        preprocess = preprocess_label(records)
         places = fill(
-            cells,
-            chosen,
-            row=lambda cell: (backbone_label(cell), *self._labels(cell), preprocess(cell)),
+            records,
+            row=lambda record: (backbone_label(record), *self._labels(record), preprocess(record)),
             combine=mean_accuracy,
             paper=self._paper,
         )
@@ -44,20 +44,20 @@ class FrequencyParts:
             title="Low- and high-frequency parts (Table 4 of the paper)",
             caption=[
                 "r: cut-off radius around the zero frequency.",
-                *([CLIPPED] if any(cell.preprocessed for cell in chosen) else []),
-                *common(cells, chosen, places, paper_note=UNSTATED),
+                *([CLIPPED] if any(record.preprocessed for record in records) else []),
+                *common(cells, records, places, paper_note=UNSTATED),
             ],
             row_header=("backbone", "r", "part", "preprocess"),
         )
 
-    def _labels(self, cell: Cell) -> tuple[Label, Label]:
-        found = _CONDITION.fullmatch(cell.condition)
+    def _labels(self, record: Record) -> tuple[Label, Label]:
+        found = _CONDITION.fullmatch(record.condition)
         if found is None:
-            return Label((2, 0.0), ""), Label((2,), cell.condition)
+            return Label((2, 0.0), ""), Label((2,), record.condition)
         radius = float(found[2])
         return Label((int(radius != self.radius), radius), found[2]), Label((int(found[1] == "low"),), found[1])
 
-    def _paper(self, members: Sequence[Cell]) -> PaperNumber | None:
+    def _paper(self, members: Sequence[Record]) -> PaperNumber | None:
         found = _CONDITION.fullmatch(members[0].condition)
         if found is None or float(found[2]) != self.radius:
             return None

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from harness.records.schema import Record
 from harness.registry import tables
 from harness.spec import Spec
 
-from ..collect.cells import Cell, Cells, base_name
-from ..paper.numbers import UNSTATED, Position, paper_number, papers_defense
+from ..collect.cells import Cells
+from ..collect.labels import base_name, natural
+from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number, papers_defense
 from ..statistics.estimates import mean_accuracy
-from .base import PaperNumber, Table
-from .captions import common
-from .layout import Label, assemble, backbone_label, fill, natural, preprocess_label
+from .engine.base import Table
+from .engine.captions import common
+from .engine.layout import Label, assemble, backbone_label, fill, preprocess_label
 
-LEVEL = "0.6"
-"""The level that a ViRoLBI's name leaves unsaid."""
-SCHEDULE = {"start": "0.3", "end": "0.8"}
-"""The ends of iterative training that its name leaves unsaid."""
 ABOUT = (
     "Sparsity level of the images trained on: one level (virolbi_fixed), the whole image (1.0, vanilla) or rising "
     "levels (virolbi_iterative)."
@@ -38,7 +36,7 @@ class LevelsOnCifar:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when no ViRoLBI was scored on clean images."""
-        return _build(cells, 5, lambda cell: cell.family != "imagenet100")
+        return _build(cells, 5, lambda record: record.family != "imagenet100")
 
 
 @tables.register("table6")
@@ -47,22 +45,21 @@ class LevelsOnImageNet:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when no ViRoLBI was scored on clean images."""
-        return _build(cells, 6, lambda cell: cell.family == "imagenet100")
+        return _build(cells, 6, lambda record: record.family == "imagenet100")
 
 
-def _build(cells: Cells, number: int, belongs: Callable[[Cell], bool]) -> Table | None:
-    chosen = [cell for cell in cells.of_suite("clean") if belongs(cell) and _training(cell)]
-    if not any(cell.defense.startswith("virolbi_") for cell in chosen):
+def _build(cells: Cells, number: int, belongs: Callable[[Record], bool]) -> Table | None:
+    records = [record for record in cells.of_suite("clean") if belongs(record) and _training(record)]
+    if not any(record.defense.startswith("virolbi_") for record in records):
         return None
-    preprocess = preprocess_label(chosen)
+    preprocess = preprocess_label(records)
 
-    def paper(members: Sequence[Cell]) -> PaperNumber | None:
+    def paper(members: Sequence[Record]) -> PaperNumber | None:
         return _paper(members, number)
 
     places = fill(
-        cells,
-        chosen,
-        row=lambda cell: (backbone_label(cell), _level_label(cell), preprocess(cell)),
+        records,
+        row=lambda record: (backbone_label(record), _level_label(record), preprocess(record)),
         combine=mean_accuracy,
         paper=paper,
         column=_column,
@@ -71,45 +68,45 @@ def _build(cells: Cells, number: int, belongs: Callable[[Cell], bool]) -> Table 
         places,
         name=f"table{number}",
         title=f"Clean accuracy against sparsity level (Table {number} of the paper)",
-        caption=[ABOUT, *common(cells, chosen, places, paper_note=UNSTATED)],
+        caption=[ABOUT, *common(cells, records, places, paper_note=UNSTATED)],
         row_header=("backbone", "level", "preprocess"),
         column_header=("dataset", "training"),
     )
 
 
-def _training(cell: Cell) -> _Training | None:
-    """The level in a defense's name; None for what does not train by level."""
-    spec = Spec.parse(cell.defense)
-    given = dict(spec.parameters)
-    if cell.defense == "vanilla":
+def _training(record: Record) -> _Training | None:
+    """What a network was trained on; None for a defense that does not train by level."""
+    if record.defense == "vanilla":
         return _Training("1.0", "")
+    spec, parameters = Spec.parse(record.defense), record.defense_parameters
     if spec.name == "virolbi_fixed":
-        level = given.pop("level", LEVEL)
+        levels: tuple[str, ...] = ("level",)
     elif spec.name == "virolbi_iterative":
-        if papers_defense(cell):
-            given.pop("level", None)  # that of its test, by which the paper's two data sets differ
-        level = "..".join(given.pop(end, usual) for end, usual in SCHEDULE.items())
+        levels = ("start", "end")
     else:
         return None
-    return _Training(level, ",".join(f"{name}={value}" for name, value in given.items()))
+    # The level of the test is no matter of the training; the paper's two data sets differ by it.
+    unsaid = (*levels, "level") if papers_defense(record) else levels
+    others = ",".join(f"{name}={value}" for name, value in spec.parameters.items() if name not in unsaid)
+    return _Training("..".join(f"{parameters[name]:g}" for name in levels), others)
 
 
-def _level_label(cell: Cell) -> Label:
-    training = _training(cell)
+def _level_label(record: Record) -> Label:
+    training = _training(record)
     level = training.level if training else ""
     return Label((".." in level, natural(level)), level)
 
 
-def _column(cell: Cell) -> str:
+def _column(record: Record) -> str:
     """Networks trained otherwise than by their level stand in columns of their own; vanilla with the paper's."""
-    training = _training(cell)
+    training = _training(record)
     return f"virolbi:{training.others}" if training and training.others else "virolbi"
 
 
-def _paper(members: Sequence[Cell], number: int) -> PaperNumber | None:
-    cell = members[0]
-    training = _training(cell)
+def _paper(members: Sequence[Record], number: int) -> PaperNumber | None:
+    record = members[0]
+    training = _training(record)
     if training is None or training.others:
         return None
     position = Position((number,), f"sparsity={training.level}")
-    return paper_number(members, position, defense=base_name(cell.defense))
+    return paper_number(members, position, defense=base_name(record.defense))

@@ -12,7 +12,7 @@ from harness.registry import tables
 
 from ..collect.cells import Cells
 from ..paper.projection_seconds import PaperSeconds, paper_seconds
-from .base import Column, Finding, Row, Table
+from .engine.base import Column, Finding, Row, Table
 
 EXHIBIT = "projection"
 """Of this name `bench projection` keeps its last measurements: by method the seconds of each repeat, [R] float."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.metrics import show_epsilon
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells
-from ..paper.numbers import Position, paper_number
+from ..collect.cells import Cells
+from ..paper.numbers import PaperNumber, Position, paper_number
 from ..statistics.estimates import worst_case
-from .base import PaperNumber, Table
-from .captions import common, epsilon_spaces
-from .layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
-from .table2 import THREATS
+from .engine.base import Table
+from .engine.captions import common, epsilon_spaces
+from .engine.layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
+from .table2 import THREATS, steps_of
 
 EPSILON = "8/255"
 PAPER_NOTE = (
@@ -29,37 +30,38 @@ class AdversarialDefenses:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when PGD was not run at that ε."""
-        chosen = [cell for cell in cells.of_suite("adversarial") if _belongs(cell)]
-        if not chosen:
+        records = [record for record in cells.of_suite("adversarial") if _belongs(record)]
+        if not records:
             return None
-        epsilon, preprocess = epsilon_label(chosen), preprocess_label(chosen)
+        epsilon, preprocess = epsilon_label(records), preprocess_label(records)
 
-        def row(cell: Cell) -> tuple[Label, ...]:
-            return backbone_label(cell), epsilon(cell), threat_label(cell), preprocess(cell)
+        def row(record: Record) -> tuple[Label, ...]:
+            return backbone_label(record), epsilon(record), threat_label(record), preprocess(record)
 
-        places = fill(cells, chosen, row=row, combine=worst_case, paper=_paper)
+        places = fill(records, row=row, combine=worst_case, paper=_paper)
         return assemble(
             places,
             name="table8",
             title=f"Adversarial defenses under PGD at ε = {EPSILON} (Table 8 of the paper)",
-            caption=[*_about(chosen), *common(cells, chosen, places, paper_note=PAPER_NOTE)],
+            caption=[*_about(records), *common(cells, records, places, paper_note=PAPER_NOTE)],
             row_header=("backbone", "ε", "threat", "preprocess"),
         )
 
 
-def _belongs(cell: Cell) -> bool:
-    radius = cell.epsilon is not None and show_epsilon(cell.epsilon) == EPSILON
-    return radius and cell.attack == "pgd" and cell.norm.lower() == "linf"
+def _belongs(record: Record) -> bool:
+    radius = record.epsilon is not None and show_epsilon(record.epsilon) == EPSILON
+    return radius and record.attack == "pgd" and record.norm.lower() == "linf"
 
 
-def _paper(members: Sequence[Cell]) -> PaperNumber | None:
+def _paper(members: Sequence[Record]) -> PaperNumber | None:
     return paper_number(members, Position((8,), f"eps={EPSILON}")) if members[0].threat == "bare" else None
 
 
-def _about(chosen: Sequence[Cell]) -> list[str]:
-    present = {cell.threat for cell in chosen}
+def _about(records: Sequence[Record]) -> list[str]:
+    present = {record.threat for record in records}
     known = "; ".join(text for name, text in THREATS.items() if name in present)
     return [
-        f"PGD: 20 steps of ε/4 from a random start, L∞, ε in {epsilon_spaces(chosen)} space. Threat model: {known}. "
-        "Adaptive: right under PGD by every way through the preprocessing."
+        *steps_of(records),
+        f"From a random start, L∞, ε in {epsilon_spaces(records)} space.",
+        f"Threat model: {known}. Adaptive: right under PGD by every surrogate gradient of the preprocessing.",
     ]

@@ -11,31 +11,35 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.records import reading as recorded
-from harness.records.database import FILE_NAME, SCHEMA_VERSION, Cell, Records
+from harness.records import reading
+from harness.records.database import FILE_NAME, Records
 from harness.records.exhibits import Exhibit, save_exhibit
+from harness.records.schema import SCHEMA_VERSION, Description, Details, PlannedCell, Record
 from reports.collect.collection import Collection, NothingFinishedError, collect, run_names
-from reports.tables.captions import provenance
+from reports.tables.engine.captions import provenance
 
 LABELS = np.array([0, 1, 2, 3])
 ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condition": "clean", "preprocess": "none"}
 TRAINING = {"recipe": {"epochs": 3}, "classes": ["a", "b"], "seed": 0}
 
 
-def cell(name: str = "vanilla", **shown: Any) -> Cell:
-    return Cell(spec={"name": name, **shown}, shown={**ABOUT, "defense": name, "seed": 0, **shown})
+def cell(name: str = "vanilla", **given: Any) -> PlannedCell:
+    description = Description(**{**ABOUT, "defense": name, "seed": 0, **given})
+    return PlannedCell(spec={"name": name, **given}, description=description)
 
 
-def run(folder: Path, *cells: tuple[Cell, Sequence[int]] | Cell, device: str = "CPU", **details: Any) -> Path:
+def run(
+    folder: Path, *cells: tuple[PlannedCell, Sequence[int]] | PlannedCell, device: str = "CPU", **details: Any
+) -> Path:
     """Record cells with their predictions; bare ones fail."""
     given = {"environment": {"device": device}, "seconds": 1.0}
     with Records.open(folder, write=True) as records:
         for each in cells:
-            if isinstance(each, Cell):
+            if isinstance(each, PlannedCell):
                 records.fail(each, f"{device} exploded", **given)
             else:
                 of, predictions = each
-                records.add(of, np.array(predictions), LABELS, LABELS + 10, **given, details=details)
+                records.add(of, np.array(predictions), LABELS, LABELS + 10, **given, details=Details(**details))
     return folder
 
 
@@ -81,9 +85,9 @@ def test_of_contradicting_cells_the_one_recorded_first_is_kept_and_both_are_show
 
     (conflict,) = collection.conflicts
     assert conflict.correct == {"b": 1, "a": 3}
-    assert (conflict.images, conflict.differing) == (4, 2)
+    assert (conflict.record.n_images, conflict.differing) == (4, 2)
     assert accuracies(collection) == {"vanilla": 0.25}
-    assert collection.environments[conflict.identity] == {"device": "B"}
+    assert collection.environments[conflict.record.environment] == {"device": "B"}
 
 
 def test_an_accuracy_that_agrees_by_chance_is_a_conflict_all_the_same(tmp_path: Path) -> None:
@@ -127,11 +131,12 @@ def test_a_failure_stays_unless_another_run_made_it_good(tmp_path: Path) -> None
 
     (failure,) = collect([first, second]).failures
 
-    assert (failure.run, failure.shown["defense"], failure.reason) == ("a", "pni", "A exploded")
+    assert (failure.run, failure.description.defense, failure.reason) == ("a", "pni", "A exploded")
 
 
 def test_a_training_that_succeeded_elsewhere_is_no_failure(tmp_path: Path) -> None:
-    failed = Cell(spec={"training": TRAINING}, shown={"defense": "vanilla", "seed": 0, "condition": "training"})
+    description = cell(backbone="", suite="", condition="training", preprocess="").description
+    failed = PlannedCell(spec={"training": TRAINING}, description=description)
     first = run(tmp_path / "a", failed)
     other = run(tmp_path / "b", (cell("blur"), [0, 1, 2, 3]), trained={**TRAINING, "seed": 1})
     same = run(tmp_path / "c", (cell(), [0, 1, 2, 3]), trained=TRAINING)
@@ -140,14 +145,17 @@ def test_a_training_that_succeeded_elsewhere_is_no_failure(tmp_path: Path) -> No
     assert collect([first, same]).failures == ()
 
 
-def test_recipes_and_environments_belong_to_their_cells(tmp_path: Path) -> None:
+def test_how_a_network_was_trained_and_environments_belong_to_their_records(tmp_path: Path) -> None:
     first = run(tmp_path / "a", (cell(), [0, 1, 2, 3]), device="A", trained=TRAINING)
     second = run(tmp_path / "b", (cell("blur"), [0, 1, 2, 3]), device="B")
 
     collection = collect([first, second])
 
-    assert collection.recipes == {cell().identity: TRAINING, cell("blur").identity: {}}
-    assert collection.environments == {cell().identity: {"device": "A"}, cell("blur").identity: {"device": "B"}}
+    records = {record.defense: record for record in collection.cells}
+    assert {name: record.details.trained for name, record in records.items()} == {"vanilla": TRAINING, "blur": {}}
+    environments = {name: collection.environments[record.environment] for name, record in records.items()}
+    assert environments == {"vanilla": {"device": "A"}, "blur": {"device": "B"}}
+    assert {name: record.device for name, record in records.items()} == {"vanilla": "A", "blur": "B"}
 
 
 def test_outcomes_are_those_recorded_whatever_their_number(tmp_path: Path) -> None:
@@ -161,8 +169,8 @@ def test_outcomes_are_those_recorded_whatever_their_number(tmp_path: Path) -> No
     collection = collect([tmp_path])
 
     (only,) = collection.cells
-    assert np.array_equal(collection.cells.correct(only), expected)
-    assert collection.cells.correct(only).dtype == np.bool_
+    assert np.array_equal(only.correct(), expected)
+    assert only.correct().dtype == np.bool_
 
 
 def test_a_folder_given_twice_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -203,16 +211,16 @@ def damage(path: Path, how: str) -> None:
     else:
         statement = {
             "newer": f"UPDATE meta SET value='{SCHEMA_VERSION + 1}'",
-            "no labels": "DELETE FROM answers",
+            "no labels": "DELETE FROM labels",
             "blob": "UPDATE cells SET predictions=x'00'",
-            "text": "UPDATE cells SET shown='{'",
+            "text": "UPDATE cells SET description='{'",
             "no environments": "DELETE FROM environments",
             "details": "UPDATE cells SET details='oops'",
             "details of another kind": "UPDATE cells SET details='[]'",
-            "shown of another kind": "UPDATE cells SET shown='[]'",
-            "nothing shown": "UPDATE cells SET shown='{}'",
-            "no seed": "UPDATE cells SET shown=json_remove(shown, '$.seed')",
-            "no number": "UPDATE cells SET shown=json_set(shown, '$.seed', 'first')",
+            "description of another kind": "UPDATE cells SET description='[]'",
+            "nothing described": "UPDATE cells SET description='{}'",
+            "no seed": "UPDATE cells SET description=json_remove(description, '$.seed')",
+            "no number": "UPDATE cells SET description=json_set(description, '$.seed', 'first')",
             "no recipe": "UPDATE cells SET details=json_object('trained', 3)",
             "no text": "UPDATE cells SET details=x'ff'",
         }[how]
@@ -225,7 +233,7 @@ DAMAGES = {
     "empty": "found an empty one",
     "half-written": "malformed",
     "not a database": "found something else",
-    "newer": f"are of version {SCHEMA_VERSION + 1}",
+    "newer": f"got version {SCHEMA_VERSION + 1}",
     "no labels": "are damaged",
     "blob": "are damaged",
     **dict.fromkeys(
@@ -234,8 +242,8 @@ DAMAGES = {
             "no environments",
             "details",
             "details of another kind",
-            "shown of another kind",
-            "nothing shown",
+            "description of another kind",
+            "nothing described",
             "no seed",
             "no number",
             "no recipe",
@@ -313,13 +321,13 @@ def test_records_are_read_at_one_moment_while_a_run_writes(tmp_path: Path, monke
     with Records.open(tmp_path, write=True) as writer:
         given = {"environment": {"device": "CPU"}, "seconds": 1.0}
         writer.add(cell(), LABELS, LABELS, LABELS, **given)
-        read = recorded.read_recorded
+        read = reading.read_records
 
-        def read_while_writing(connection: sqlite3.Connection) -> Iterator[recorded.Recorded]:
+        def read_while_writing(connection: sqlite3.Connection, *others: Any) -> Iterator[Record]:
             writer.add(cell("blur"), LABELS, LABELS, LABELS, environment={"device": "new"}, seconds=1.0)
-            return read(connection)
+            return read(connection, *others)
 
-        monkeypatch.setattr(recorded, "read_recorded", read_while_writing)
+        monkeypatch.setattr(reading, "read_records", read_while_writing)
         during = collect([tmp_path])
         monkeypatch.undo()
 
@@ -353,9 +361,9 @@ def test_a_network_that_runs_trained_to_other_weights_is_told_and_counted_once(t
 
     collection = collect([first, second])
 
-    (found,) = collection.retrained
-    assert found.shown == {"dataset": "cifar10", "backbone": "resnet18", "defense": "vanilla", "seed": 0}
-    assert (found.counted, found.left_out) == (("b",), {"a": 3})
+    (conflict,) = collection.conflicting
+    assert (conflict.last.defense, conflict.last.seed, conflict.last.weights) == ("vanilla", 0, "new")
+    assert (conflict.counted, conflict.left_out) == (("b",), {"a": 3})
     assert len(list(collection.cells)) == 1
 
 
@@ -365,7 +373,7 @@ def test_weights_that_all_runs_ended_with_are_no_conflict(tmp_path: Path, again:
     first = network(tmp_path / "a", "old", "clean")
     network(first, again, "fog")
 
-    assert collect([first, network(tmp_path / "b", again, "fog")]).retrained == ()
+    assert collect([first, network(tmp_path / "b", again, "fog")]).conflicting == ()
 
 
 def test_every_caption_says_how_many_cells_are_left_out(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -11,12 +10,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from support.record_samples import make_record
 
 from harness.errors import UserError
 from harness.records.exhibits import Exhibits
+from harness.records.schema import Details
 from harness.registry import figures as registered
 from reports import Cells, build
 from reports.collect.collection import Collection
@@ -25,26 +25,11 @@ from reports.paper.numbers import DEFENSES
 
 N = 100
 ODD = ("$x_<b>", "_hid&den$", "a$b$")
-TIMED = json.dumps({"seconds": {"disturb": 9.0, "preprocess": 0.3, "predict": 0.1}})
-DEFAULTS = dict.fromkeys(("threat", "attack", "epsilon_space", "norm", "source"), "") | {
-    "dataset": "cifar10",
-    "family": "cifar10",
-    "backbone": "resnet18",
-    "defense": "vanilla",
-    "seed": 0,
-    "suite": "clean",
-    "condition": "clean",
-    "severity": None,
-    "epsilon": float("nan"),
-    "preprocess": "none",
-    "preset": "paper",
-    "details": TIMED,
-    "n_images": N,
-}
+TIMED = Details(seconds={"perturb": 9.0, "preprocess": 0.3, "predict": 0.1})
 
 
-def cell(accuracy=0.5, **given):
-    return {**DEFAULTS, **given, "n_correct": round(accuracy * given.get("n_images", N))}
+def cell(accuracy=0.5, n_images=N, **given):
+    return {"accuracy": accuracy, "n_images": n_images, "details": TIMED, **given}
 
 
 def noise(accuracy=0.5, condition="gaussian_noise", **given):
@@ -71,18 +56,13 @@ def attacks(accuracy=0.5, names=("fgsm", "pgd"), suite="adversarial", radii=(4, 
 
 
 def collection(rows, device="a CPU"):
-    frame = pd.DataFrame([{**row, "identity": f"{number:05d}"} for number, row in enumerate(rows)])
-    shuffled = {
-        row["identity"]: np.random.default_rng(int(row["identity"])).permutation(row["n_images"]) < row["n_correct"]
-        for row in frame.to_dict("records")
-    }
-    cells = Cells(frame.astype({"severity": "Int64"}), shuffled.__getitem__)
-    return Collection(
-        runs=("run",),
-        cells=cells,
-        exhibits=Exhibits(),
-        environments={each.identity: {"device": device} for each in cells},
-    )
+    records = [recorded(number, **{"device": device, **row}) for number, row in enumerate(rows)]
+    return Collection(runs=("run",), cells=Cells(records), exhibits=Exhibits(), environments={})
+
+
+def recorded(number, *, accuracy, n_images, **given):
+    shuffled = np.random.default_rng(number).permutation(n_images) < round(accuracy * n_images)
+    return make_record(f"{number:05d}", shuffled, **given)
 
 
 def everything(defenses=("vanilla", "virolbi_fixed", "virolbi_fixed:level=0.4"), **given):
@@ -204,16 +184,14 @@ def test_one_level_is_no_curve():
 
 
 def test_cost_is_the_time_of_preprocessing_and_prediction_per_image():
-    (axes,) = drawn([cell(0.8), *([cell(0.2, defense="pni", details="{}")])], "cost").figure.axes
+    (axes,) = drawn([cell(0.8), *([cell(0.2, defense="pni", details=Details())])], "cost").figure.axes
 
     assert [float(line.get_xdata()[0]) for line in axes.get_lines() if _is_mark(line)] == [pytest.approx(4.0)]
     assert axes.get_xscale() == "log"
 
 
 def test_times_of_another_device_are_left_out_and_said_to_be():
-    made = collection([cell(0.8), *noise(), cell(0.7, defense="pni")])
-    *_, other = [each.identity for each in made.cells if each.defense == "pni"]
-    made.environments[other]["device"] = "another"
+    made = collection([cell(0.8), *noise(), cell(0.7, defense="pni", device="another")])
 
     (cost,) = gallery.draw(made, ["cost"])
 
@@ -298,7 +276,7 @@ def test_odd_names_are_shown_as_they_are(name, tmp_path):
 
 @pytest.mark.parametrize("name", registered.names())
 def test_what_was_not_run_has_no_figure(name):
-    unrelated = collection([cell(suite="masking", condition="other", attack="landscape", details="")])
+    unrelated = collection([cell(suite="masking", condition="other", attack="landscape", details=Details())])
 
     assert registered.create(name).draw(unrelated) is None
 

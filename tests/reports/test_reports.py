@@ -13,7 +13,7 @@ from harness.registry import tables as registered
 from reports import Cells, build, write
 from reports.formats.html import to_html
 from reports.formats.render import to_markdown
-from reports.tables.base import PaperNumber
+from reports.paper.numbers import PaperNumber
 
 
 @pytest.fixture
@@ -352,35 +352,26 @@ def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path):
     for seed, severity in enumerate((4, 2, 5, 3)):
         recording.noise(0.5, severities=(severity,), condition="fog", seed=seed)
         recording.add(0.1 * seed + 0.3, seed=seed, defense="pni")
-    frame = recording.frame()
+    records = recording.records()
 
-    first = write(build(recording.cells(frame)), tmp_path / "a")
-    second = write(build(recording.cells(frame.iloc[::-1])), tmp_path / "b")
+    first = write(build(Cells(records)), tmp_path / "a")
+    second = write(build(Cells(records[::-1])), tmp_path / "b")
 
     assert [path.name for path in first] == [path.name for path in second]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-def test_no_cells_are_said_to_be_none(recording):
-    frame = full_recording().frame().iloc[:0]
-
+def test_no_cells_are_said_to_be_none():
     with pytest.raises(UserError, match="no recorded cells"):
-        Cells(frame, recording.outcomes.__getitem__)
-
-
-def test_a_frame_without_the_columns_is_refused(recording):
-    recording.add()
-
-    with pytest.raises(HarnessError, match="lack the columns preprocess"):
-        recording.cells(recording.frame().drop(columns="preprocess"))
+        Cells([])
 
 
 def test_outcomes_of_another_number_of_images_are_refused(recording):
     recording.noise()
-    recording.outcomes = {identity: correct[:-1] for identity, correct in recording.outcomes.items()}
+    records = [dataclasses.replace(record, n_images=220) for record in recording.records()]
 
-    with pytest.raises(HarnessError, match="200 outcomes"):
-        build(recording.cells())
+    with pytest.raises(HarnessError, match="outcomes of 220 images"):
+        build(Cells(records))
 
 
 def test_an_unknown_table_is_refused_with_the_known_ones(recording):
@@ -388,12 +379,6 @@ def test_an_unknown_table_is_refused_with_the_known_ones(recording):
 
     with pytest.raises(UserError, match="table1"):
         build(recording.cells(), ["tabel1"])
-
-
-def test_missing_text_in_the_records_is_as_good_as_empty(recording):
-    recording.add(0.5, family=None, threat=None, attack=None, epsilon_space=None, norm=None, source=None)
-
-    assert estimates(recording.table("summary"), "clean accuracy")[0].value == pytest.approx(50.0)
 
 
 def test_the_summary_comes_first_then_the_papers_tables():

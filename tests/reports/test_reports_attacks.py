@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -11,11 +9,12 @@ from support.report_samples import N, Recording, estimates, labels
 
 from harness.errors import UserError
 from harness.metrics import holm, mean_corruption_error
+from harness.records.schema import Details
 from harness.registry import tables
 from reports.formats.latex import to_latex
 from reports.formats.render import to_csv, to_markdown
-from reports.tables.base import Finding
 from reports.tables.corruption_error import ALEXNET
+from reports.tables.engine.base import Finding
 
 MASKING = {"suite": "masking", "threat": "adaptive", "preprocess": "virolbi", "epsilon_space": "pixel"}
 HONEST = {
@@ -30,12 +29,12 @@ def masking(changes=None, measures=(0.0, 0.02, 0.97), transfer=0.5, **given) -> 
     recording = Recording()
     for (attack, epsilon), accuracy in {**HONEST, **(changes or {})}.items():
         names = ("zero_gradients", "zero_components", "gradient_wins")
-        details = json.dumps({"measures": dict(zip(names, measures, strict=True))}) if attack == "landscape" else "{}"
+        measured = dict(zip(names, measures, strict=True)) if attack == "landscape" else {}
+        details = Details(measures=measured)
         recording.attack(accuracy, attack, epsilon, **{**MASKING, "details": details, **given})
-    recording.attack(transfer, "pgd", 8, **{**MASKING, "threat": "transfer", "details": "{}", **given})
-    for number, identity in enumerate(sorted(recording.outcomes)):  # the same images are the hard ones for all
-        right = round(recording.rows[number]["n_correct"])
-        recording.outcomes[identity] = np.arange(N) < right
+    recording.attack(transfer, "pgd", 8, **{**MASKING, "threat": "transfer", **given})
+    for identity, correct in recording.outcomes.items():  # the same images are the hard ones for all
+        recording.outcomes[identity] = np.arange(N) < correct.sum()
     return recording
 
 

@@ -1,7 +1,7 @@
 from support.page_samples import Recorder
 
 from reports import build
-from reports.tables.layout import BOLD
+from reports.tables.engine.layout import BOLD
 
 
 def caption_of(*accuracies):

@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.metrics import bootstrap_difference, holm, wilson
 from harness.registry import tables
 from reports.paper.claims import CLAIMS, MODELS, NOISE
-from reports.tables.base import Finding
+from reports.tables.engine.base import Finding
 
 FIRST, THIRD, FOURTH, FIFTH, SIXTH = (CLAIMS[place].text for place in (0, 2, 3, 4, 5))
 

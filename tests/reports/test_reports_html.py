@@ -5,7 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 from reports.formats.html import to_html, to_page
-from reports.tables.base import Column, Finding, PaperNumber, Row, Table
+from reports.paper.numbers import PaperNumber
+from reports.tables.engine.base import Column, Finding, Row, Table
 
 from .test_reports_shown import NASTY, number, single, table
 

@@ -3,39 +3,24 @@ import io
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.record_samples import make_record
 
-from reports.collect.cells import Cell
 from reports.paper import numbers as paper
 from reports.paper.numbers import FAMILIES, Position, paper_number, severity_difference
 
-PLAIN = Cell(
-    identity="0",
-    dataset="cifar10",
-    family="cifar10",
-    backbone="resnet18",
-    defense="vanilla",
-    seed=0,
-    suite="corruption",
-    condition="gaussian_noise",
-    severity=1,
-    threat="",
-    attack="",
-    epsilon=None,
-    epsilon_space="",
-    norm="",
-    preprocess="none",
-    preset="paper",
-    source="official",
-    n_images=10,
-    n_correct=5,
-)
+PLAIN = {"suite": "corruption", "condition": "gaussian_noise", "severity": 1, "source": "official"}
 NOISE = Position((1,), "gaussian_noise")
 IMAGENET = {"dataset": "imagenet100", "family": "imagenet100", "backbone": "resnet50:pretrained=true"}
 
 
+def record(**changed):
+    return make_record("0", np.arange(10) < 5, **{**PLAIN, **changed})
+
+
 def beside(position=NOISE, **changed):
-    return paper_number([PLAIN._replace(**changed)], position)
+    return paper_number([record(**changed)], position)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +118,7 @@ def test_where_the_paper_is_silent_its_number_counts_as_unpreprocessed():
     ],
 )
 def test_the_paper_used_five_severities_and_two_on_imagenet(family, severities, differences):
-    cells = [PLAIN._replace(family=family, severity=severity) for severity in severities]
+    cells = [record(family=family, severity=severity) for severity in severities]
 
     assert severity_difference(cells) == differences
 

@@ -12,8 +12,10 @@ from harness.errors import UserError
 from reports import Table, show, write
 from reports.formats.latex import to_latex
 from reports.formats.render import fold, to_csv, to_markdown
-from reports.tables import captions
-from reports.tables.base import Column, Estimate, PaperNumber, Row
+from reports.paper.numbers import PaperNumber
+from reports.statistics.estimates import Estimate
+from reports.tables.engine import captions
+from reports.tables.engine.base import Column, Row
 
 NASTY = r"a|b*c_d`e<i>[red]f&g%h$i#j{k}~l^m\n"
 DEFENSES = ("vanilla", "blur", "pni", "virolbi_fixed", "virolbi_fixed:nu=16,level=0.5", "virolbi_iterative")

@@ -9,7 +9,7 @@ from support.report_samples import Recording
 from harness.records.exhibits import Exhibit, Exhibits, save_exhibit
 from harness.registry import tables
 from reports import Cells
-from reports.tables.base import Finding
+from reports.tables.engine.base import Finding
 
 ABOUT = {
     "image": "astronaut of scikit-image",
@@ -29,7 +29,7 @@ def table(folder, **about):
     save_exhibit(folder, Exhibit("projection", SECONDS, ABOUT | about))
     recording = Recording()
     recording.add()
-    cells = Cells(recording.frame(), recording.outcomes.__getitem__, Exhibits([folder]))
+    cells = Cells(recording.records(), Exhibits([folder]))
     return tables.create("table7").build(cells)
 
 

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 
 from harness import __main__ as cli
-from harness.records.database import Cell, Records
-from harness.records.plan import Plan, PlannedPiece, note_plan
+from harness.records.database import Records
+from harness.records.plan import Plan, PlannedJob, note_plan
+from harness.records.schema import Description, PlannedCell
 from reports.collect.collection import collect
-from reports.tables.captions import provenance
+from reports.tables.engine.captions import provenance
 
 LABELS = np.arange(4)
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
 ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condition": "clean", "preprocess": "none"}
-CELLS = {name: Cell(spec={"name": name}, shown={**ABOUT, "defense": name, "seed": 0}) for name in "abc"}
+CELLS = {
+    name: PlannedCell(spec={"name": name}, description=Description(**ABOUT, defense=name, seed=0)) for name in "abc"
+}
 
 
 def run(folder: Path, done: str, planned: str | None = "abc", failed: str = "") -> Path:
@@ -27,8 +30,8 @@ def run(folder: Path, done: str, planned: str | None = "abc", failed: str = "") 
             records.add(CELLS[name], LABELS, LABELS, LABELS, **HERE)
         for name in failed:
             records.fail(CELLS[name], "no memory", **HERE)
-    pieces = None if planned is None else [PlannedPiece(name, (CELLS[name].identity,)) for name in planned]
-    note_plan(folder, Plan(0.0, (), pieces))
+    jobs = None if planned is None else [PlannedJob(name, (CELLS[name].identity,)) for name in planned]
+    note_plan(folder, Plan(0.0, (), jobs))
     return folder
 
 

@@ -1,8 +1,7 @@
-import json
-
 import pytest
 from support.page_samples import Recorder, scores
 
+from harness.records.schema import Details
 from reports import build
 from reports.page import build_page
 
@@ -18,8 +17,8 @@ def recorded(**by_condition):
         for condition, left in by_condition.items():
             outcomes = {"unreachable": left, "reached": 200 - left, "iterations": 9000}
             given = {"suite": "low_resolution", "condition": condition, "defense": defense}
-            recorder.add(0.5, **given, details=json.dumps({"smoothing": {}}))
-            recorder.add(0.5, **given, preprocess="virolbi", details=json.dumps({"smoothing": outcomes}))
+            recorder.add(0.5, **given, details=Details())
+            recorder.add(0.5, **given, preprocess="virolbi", details=Details(outcomes=outcomes))
     return recorder
 
 

@@ -2,66 +2,57 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from harness.records.exhibits import Exhibits
+from harness.records.schema import Details, Record
 from reports import Cells
 from reports.collect.collection import Collection, Conflict, Failure
+
+from .record_samples import make_record
 
 EVIL = "<img src=x onerror=alert(1)></script><!--"
 ENVIRONMENT = {"harness": "0.5", "device": "a test's CPU", "threads": 2}
 RECIPE = {"epochs": 12, "optimiser": "SGD"}
-_PLAIN = {
-    **dict.fromkeys(("threat", "attack", "epsilon_space", "norm", "source", "details"), ""),
-    "dataset": "cifar10",
-    "family": "cifar10",
-    "backbone": "resnet18",
-    "defense": "vanilla",
-    "preset": "quick",
-    "seed": 0,
-    "suite": "clean",
-    "condition": "clean",
-    "severity": None,
-    "epsilon": float("nan"),
-    "preprocess": "none",
-    "n_images": 200,
-}
 
 
 class Recorder:
-    """Cells with outcomes drawn at random, every image the harder the higher its number."""
+    """Records with outcomes drawn at random, every image the harder the higher its number."""
 
     def __init__(self) -> None:
-        self.rows: list[dict] = []
-        self.outcomes: dict[str, np.ndarray] = {}
+        self.records: list[Record] = []
 
-    def add(self, accuracy: float, **given) -> None:
-        row = {**_PLAIN, **given}
-        identity = f"{len(self.rows):05d}"
-        hardness = np.linspace(0.7, 1.3, row["n_images"])
-        correct = np.random.default_rng(len(self.rows)).random(row["n_images"]) * hardness < accuracy
-        self.outcomes[identity] = correct
-        self.rows.append({**row, "identity": identity, "n_correct": int(correct.sum())})
+    @property
+    def outcomes(self) -> dict[str, np.ndarray]:
+        """By identity, which images were right."""
+        return {record.identity: record.correct() for record in self.records}
+
+    def add(self, accuracy: float, *, n_images: int = 200, **given: Any) -> None:
+        number = len(self.records)
+        hardness = np.linspace(0.7, 1.3, n_images)
+        correct = np.random.default_rng(number).random(n_images) * hardness < accuracy
+        usual = {"preset": "quick", "environment": "here", "device": str(ENVIRONMENT["device"])}
+        details = given.pop("details", Details())
+        trained = dataclasses.replace(details, trained=details.trained or RECIPE)
+        self.records.append(make_record(f"{number:05d}", correct, **{**usual, **given}, details=trained))
 
     def attack(self, accuracy: float, attack: str, epsilon: int, threat: str, **given) -> None:
         named = {"suite": "adversarial", "attack": attack, "threat": threat, "norm": "Linf", "epsilon_space": "pixel"}
         self.add(accuracy, **{**named, "condition": f"{attack} eps={epsilon}/255", "epsilon": epsilon / 255, **given})
 
     def cells(self) -> Cells:
-        return Cells(pd.DataFrame(self.rows).astype({"severity": "Int64"}), self.outcomes.__getitem__)
+        return Cells(self.records)
 
-    def collection(self, **given) -> Collection:
-        identities = list(self.outcomes)
+    def collection(self, **given: Any) -> Collection:
         return Collection(
             runs=("demo",),
             cells=self.cells(),
             exhibits=Exhibits(),
-            environments=dict.fromkeys(identities, ENVIRONMENT),
-            recipes=dict.fromkeys(identities, RECIPE),
+            environments={"here": ENVIRONMENT},
             **given,
         )
 
@@ -78,7 +69,7 @@ def sample() -> Recorder:
 
 
 def _record(recorder: Recorder, accuracy: float, **given) -> None:
-    recorder.add(accuracy, **given, details=json.dumps({"flags": ["the gradient is zero"]}))
+    recorder.add(accuracy, **given, details=Details(flags=("the gradient is zero",)))
     for condition in ("gaussian_noise", "shot_noise"):
         for severity in range(1, 6):
             severe = {"suite": "corruption", "condition": condition, "severity": severity, "source": "generated"}
@@ -100,12 +91,12 @@ def _attack(recorder: Recorder, accuracy: float, **given) -> None:
             recorder.attack(accuracy / epsilon, "pgd", epsilon, "adaptive", **given, suite="masking")
 
 
-def failed() -> dict:
+def failed() -> dict[str, Any]:
     """A failure and a conflict, for `Recorder.collection`."""
-    shown = {"dataset": "cifar10", "defense": EVIL, "suite": "clean", "condition": "clean", "seed": 3}
+    record = make_record("x", np.arange(200) < 120, defense=EVIL, seed=3)
     return {
-        "failures": (Failure("run-a", shown, "out of memory <b>"),),
-        "conflicts": (Conflict("x", shown, 200, {"run-a": 120, "run-b": 118}, 4),),
+        "failures": (Failure("run-a", record, "out of memory <b>"),),
+        "conflicts": (Conflict(record, {"run-a": 120, "run-b": 118}, 4),),
     }
 
 

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from reports import Cells, build
 
+from .record_samples import make_record
+
 N = 200
-DEFAULTS = dict.fromkeys(("threat", "attack", "epsilon_space", "norm", "source"), "") | {
-    "dataset": "cifar10",
-    "family": "cifar10",
-    "backbone": "resnet18",
-    "defense": "vanilla",
-    "seed": 0,
-    "suite": "clean",
-    "condition": "clean",
-    "severity": None,
-    "epsilon": float("nan"),
-    "preprocess": "none",
-    "preset": "paper",
-    "n_images": N,
-}
 
 
 class Recording:
-    """Cells as a run would record them, with outcomes drawn from a generator of their own."""
+    """Records as a run would make them, with outcomes drawn from a generator of their own.
+
+    rows: what is given of each · outcomes: by identity, which images were right; a test may set them.
+    """
 
     def __init__(self):
         self.rows, self.outcomes = [], {}
 
-    def add(self, accuracy=0.5, **given):
-        row = {**DEFAULTS, **given}
-        identity = f"{len(self.rows):04d}"
-        n_correct = round(accuracy * row["n_images"])
-        shuffled = np.random.default_rng(len(self.rows)).permutation(row["n_images"])
-        self.outcomes[identity] = shuffled < n_correct
-        self.rows.append({**row, "identity": identity, "n_correct": n_correct})
+    def add(self, accuracy=0.5, n_images=N, **given):
+        number = len(self.rows)
+        identity = f"{number:04d}"
+        self.outcomes[identity] = np.random.default_rng(number).permutation(n_images) < round(accuracy * n_images)
+        self.rows.append({"identity": identity, **given})
 
     def noise(self, accuracy=0.5, severities=(1, 2, 3, 4, 5), condition="gaussian_noise", **given):
         for severity in severities:
@@ -48,11 +36,11 @@ class Recording:
         named = {"condition": f"{attack} eps={epsilon}/255", "attack": attack, "epsilon": epsilon / 255}
         self.add(accuracy, threat=threat, **{**base, **named, **given})
 
-    def frame(self):
-        return pd.DataFrame(self.rows).astype({"severity": "Int64"})
+    def records(self):
+        return [make_record(correct=self.outcomes[row["identity"]], **row) for row in self.rows]
 
-    def cells(self, frame=None):
-        return Cells(self.frame() if frame is None else frame, self.outcomes.__getitem__)
+    def cells(self):
+        return Cells(self.records())
 
     def table(self, name):
         (table,) = build(self.cells(), [name])

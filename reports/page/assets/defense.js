@@ -141,7 +141,7 @@ function epsilonCharts(entries, seed) {
 function epsilonChart(members, space) {
   const radii = new Map(members.map(({ condition }) => [condition.epsilon, condition.radius.split(" ")[1]]));
   const ticks = [...radii].sort(([one], [other]) => one - other);
-  const byAttack = grouped(members, ({ condition }) => (condition.masking ? `${condition.label} (masking checks)` : condition.label));
+  const byAttack = grouped(members, ({ condition }) => (condition.diagnostic ? `${condition.label} (masking checks)` : condition.label));
   const series = [...byAttack].map(([name, points], style) => ({
     name,
     style,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ..collect.cells import Cell
-from ..collect.collection import Collection
-from ..tables.base import Estimate
-from ..tables.captions import common
-from ..tables.layout import Places
+from harness.records.schema import Record
+
+from ..collect.cells import Cells
+from ..statistics.estimates import Estimate
+from ..tables.engine.captions import common
+from ..tables.engine.layout import Places
 from .networks import Network
 
 BARS = "Bars: 95 % interval, of a mean over seeds its standard deviation."
@@ -20,32 +21,20 @@ MOST_NAMES = 12
 """Names that a caption lists; it counts the rest."""
 
 
-def about(collection: Collection, network: Network) -> list[str]:
+def about(cells: Cells, network: Network) -> list[str]:
     """The sentences that follow a figure's own: who is missing, what is faint, and `provenance`."""
     partial = any(not estimate.complete for estimate in network.places.values())
     drawn = {place: _as_drawn(estimate) for place, estimate in network.places.items()}
     return [
         *_left_out(network),
         *([FAINT] if partial else []),
-        *provenance(collection, network.members, drawn),
+        *provenance(cells, network.members, drawn),
     ]
 
 
-def provenance(collection: Collection, chosen: Sequence[Cell], places: Places) -> list[str]:
+def provenance(cells: Cells, records: Sequence[Record], places: Places) -> list[str]:
     """What the bars are, data, training, seeds, preprocessing and hardware."""
-    return [BARS, *common(collection.cells, chosen, places), *hardware(collection, chosen)]
-
-
-def hardware(collection: Collection, chosen: Sequence[Cell]) -> list[str]:
-    """On what the cells were computed, where the records of the environment only say it."""
-    said = {cell.device for cell in chosen}
-    devices = {device for cell in chosen if (device := device_of(collection, cell))} - said
-    return [f"Computed on: {'; '.join(sorted(devices))}."] if devices else []
-
-
-def device_of(collection: Collection, cell: Cell) -> str:
-    """On what a cell was computed, "" where that is not recorded."""
-    return str(collection.environments.get(cell.identity, {}).get("device") or "")
+    return [BARS, *common(cells, records, places)]
 
 
 def _left_out(network: Network) -> list[str]:

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.metrics import holm
+from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cell, Cells, Group, base_name
+from ..collect.cells import Cells, Group, group_of
+from ..collect.labels import base_name
 from ..paper.claims import CLAIMS, Claim, Comparison
-from ..statistics.comparison import Measured, measure
-from .base import Finding, Table
-from .captions import corrupted_by, epsilon_spaces, provenance
-from .layout import Label, Place, assemble
+from ..statistics.claim_differences import Measured, measure
+from .engine.base import Finding, Table
+from .engine.captions import corrupted_by, epsilon_spaces, provenance
+from .engine.layout import Label, Place, assemble
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 HOLDS_SO_FAR = "holds where run"
@@ -53,29 +55,29 @@ class Claims:
             for column, members in columns.items()
             for claim in CLAIMS
             for comparison in claim.comparisons
-            if (found := measure(cells, members, comparison)) is not None
+            if (found := measure(members, comparison)) is not None
         }
         if not measured:
             return None
         results = _judged(measured)
-        used = {cell for each in measured.values() for cell in each.used}
-        chosen = [cell for cell in cells if cell in used]
+        used = {record.identity for each in measured.values() for record in each.used}
+        records = [record for record in cells if record.identity in used]
         return assemble(
             _places(columns, results),
             name="claims",
             title="The paper's claims",
-            caption=[CAPTION, *_about(chosen), *provenance(cells, chosen)],
+            caption=[CAPTION, *_about(records), *provenance(cells, records)],
             row_header=("claim", "comparison"),
             column_header=("dataset", "backbone"),
         )
 
 
-def _columns(cells: Cells) -> dict[Networks, list[Cell]]:
-    found: dict[Networks, list[Cell]] = defaultdict(list)
+def _columns(cells: Cells) -> dict[Networks, list[Record]]:
+    found: dict[Networks, list[Record]] = defaultdict(list)
     suites = {comparison.first.suite for claim in CLAIMS for comparison in claim.comparisons}
-    for cell in cells:
-        if base_name(cell.suite) in suites:
-            found[Networks(cell.group._replace(images=0, variant=""), cell.backbone)].append(cell)
+    for record in cells:
+        if base_name(record.suite) in suites:
+            found[Networks(group_of(record)._replace(images=0, variant=""), record.backbone)].append(record)
     return found
 
 
@@ -113,7 +115,7 @@ def _evidence(each: Measured, p: float) -> str:
     return f"{mean} [{low}, {high}], {each.test} p{'<0.001' if p < 0.001 else f'={p:.3f}'}, n={each.images}"
 
 
-def _places(columns: Mapping[Networks, Sequence[Cell]], results: Results) -> dict[Place, Finding]:
+def _places(columns: Mapping[Networks, Sequence[Record]], results: Results) -> dict[Place, Finding]:
     places: dict[Place, Finding] = {}
     for number, claim in enumerate(CLAIMS):
         label = Label((number,), claim.text)
@@ -153,6 +155,6 @@ def _defenses(comparisons: Iterable[Comparison]) -> set[str]:
     return {side.defense for comparison in comparisons for side in (comparison.first, comparison.second)}
 
 
-def _about(chosen: Sequence[Cell]) -> list[str]:
-    attacked = any(cell.threat for cell in chosen)
-    return [*corrupted_by(chosen), *([f"ε in {epsilon_spaces(chosen)} space."] if attacked else [])]
+def _about(records: Sequence[Record]) -> list[str]:
+    attacked = any(record.threat for record in records)
+    return [*corrupted_by(records), *([f"ε in {epsilon_spaces(records)} space."] if attacked else [])]

@@ -6,10 +6,13 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ..collect.cells import Cell, Cells
-from ..paper.numbers import explain
-from ..statistics.unsmoothed import about_smoothing
-from .base import Estimate
+from harness.records.schema import Record
+
+from ...collect.cells import Cells, network_of
+from ...collect.labels import natural
+from ...paper.numbers import explain
+from ...statistics.estimates import Estimate
+from ...statistics.unchanged_images import Unchanged, unchanged
 from .layout import Places
 
 DATA = (
@@ -21,23 +24,25 @@ OVER_SEEDS = (
     "file and in the page's tooltips, is at each end the wider of Student's t over the seeds' means and of resampled "
     "images."
 )
-_NAMES: tuple[Callable[[Cell], str], ...] = (
-    lambda cell: cell.defense,
-    lambda cell: cell.dataset,
-    lambda cell: cell.backbone,
-    lambda cell: f"seed {cell.seed}",
+MOST_CONDITIONS = 6
+"""That a caption lists; it counts the rest."""
+_NAMES: tuple[Callable[[Record], str], ...] = (
+    lambda record: record.defense,
+    lambda record: record.dataset,
+    lambda record: record.backbone,
+    lambda record: f"seed {record.seed}",
 )
 """What tells the networks of one preset apart."""
 
 
-def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: str = "") -> list[str]:
+def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_note: str = "") -> list[str]:
     """The sentences shared by all tables made from the chosen cells; `paper_note` where the paper's numbers are."""
     estimates = [entry for entry in places.values() if isinstance(entry, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
         OVER_SEEDS if several else "Accuracy in percent with its 95 % interval.",
-        *provenance(cells, chosen),
-        *explain(estimates, paper_note),
+        *provenance(cells, records),
+        *explain([estimate.paper for estimate in estimates if estimate.paper is not None], paper_note),
     ]
     if any(not estimate.complete for estimate in estimates):
         sentences.append("(k/m): recorded for k of the row's m conditions only, and out of the contest for the best.")
@@ -61,29 +66,29 @@ def numbers_text(numbers: Iterable[int]) -> str:
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
-def provenance(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
+def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
     """From what a table was made: what is missing, images, training, seeds, hardware, preprocessing, its failures."""
     return [
         *_unfinished(cells.unfinished),
-        *_images(chosen),
-        f"Training: {_training(chosen)}.",
-        *_seeds(cells, chosen),
-        *_hardware(chosen),
-        *_preprocessing(chosen),
-        *about_smoothing(chosen),
-        *_contested(sum(cell.identity in cells.contested for cell in chosen)),
+        *_images(records),
+        f"Training: {_training(records)}.",
+        *_seeds(cells, records),
+        *_hardware(records),
+        *_preprocessing(records),
+        *_unchanged(records),
+        *_contested(sum(record.identity in cells.contested for record in records)),
         *_left_out(cells.superseded),
     ]
 
 
-def epsilon_spaces(chosen: Sequence[Cell]) -> str:
+def epsilon_spaces(records: Sequence[Record]) -> str:
     """Where the ε of the attacked among these cells is measured: “pixel”, “normalized and pixel”."""
-    return " and ".join(sorted({cell.epsilon_space for cell in chosen if cell.epsilon_space})) or "unnamed"
+    return " and ".join(sorted({record.epsilon_space for record in records if record.epsilon_space})) or "unnamed"
 
 
-def corrupted_by(chosen: Sequence[Cell]) -> list[str]:
+def corrupted_by(records: Sequence[Record]) -> list[str]:
     """Whose corrupted images these are: the published files' or generated ones."""
-    sources = " and ".join(sorted({cell.source for cell in chosen if cell.source}))
+    sources = " and ".join(sorted({record.source for record in records if record.source}))
     return [f"Corrupted images: {sources}."] if sources else []
 
 
@@ -93,37 +98,37 @@ def _unfinished(runs: Mapping[str, tuple[int, int]]) -> list[str]:
     return [f"Incomplete: {'; '.join(parts)}."] if parts else []
 
 
-def _images(chosen: Sequence[Cell]) -> list[str]:
+def _images(records: Sequence[Record]) -> list[str]:
     images: dict[str, set[int]] = defaultdict(set)
-    for cell in chosen:
-        images[cell.dataset].add(cell.n_images)
+    for record in records:
+        images[record.dataset].add(record.n_images)
     data = "; ".join(f"{name}, n = {' and '.join(f'{n:,}' for n in sorted(images[name]))}" for name in sorted(images))
-    return [f"Test images: {data}.", *([DATA] if any(cell.data for cell in chosen) else [])]
+    return [f"Test images: {data}.", *([DATA] if any(record.data for record in records) else [])]
 
 
-def _hardware(chosen: Sequence[Cell]) -> list[str]:
-    devices = sorted({cell.device for cell in chosen if cell.device})
+def _hardware(records: Sequence[Record]) -> list[str]:
+    devices = sorted({record.device for record in records if record.device})
     return [f"Hardware: {'; '.join(devices)}."] if devices else []
 
 
-def _training(chosen: Sequence[Cell]) -> str:
+def _training(records: Sequence[Record]) -> str:
     """How the networks were trained; in whose case, where one preset's networks were trained differently."""
-    by_preset: dict[str, list[Cell]] = defaultdict(list)
-    for cell in chosen:
-        by_preset[cell.preset].append(cell)
+    by_preset: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_preset[record.preset].append(record)
     return "; ".join(part for preset in sorted(by_preset) for part in _told_apart(by_preset[preset]))
 
 
-def _told_apart(cells: Sequence[Cell]) -> list[str]:
+def _told_apart(cells: Sequence[Record]) -> list[str]:
     """One text for all, or each with as few of the networks' names as tell for which ones it holds."""
     for count in range(len(_NAMES) + 1):
         for names in itertools.combinations(_NAMES, count):
             found: dict[tuple[str, ...], set[str]] = defaultdict(set)
-            for cell in cells:
-                found[tuple(show(cell) for show in names)].add(_training_text(cell))
+            for record in cells:
+                found[tuple(show(record) for show in names)].add(_training_text(record))
             if all(len(texts) == 1 for texts in found.values()):
                 return _grouped({" ".join(key): min(texts) for key, texts in found.items()})
-    return sorted({_training_text(cell) for cell in cells})
+    return sorted({_training_text(record) for record in cells})
 
 
 def _grouped(texts: Mapping[str, str]) -> list[str]:
@@ -134,18 +139,20 @@ def _grouped(texts: Mapping[str, str]) -> list[str]:
     return [f"{text} for {', '.join(names)}" if names != [""] else text for text, names in whose.items()]
 
 
-def _training_text(cell: Cell) -> str:
-    preset = f"{cell.preset or 'unknown'} preset"
-    epochs = "" if cell.epochs is None else f"{cell.epochs:,} epoch{'' if cell.epochs == 1 else 's'}"
-    images = "" if cell.train_images is None else f"on {cell.train_images:,} images"
-    parts = (f"altered {preset}" if cell.altered else preset, f"{epochs} {images}".strip())
-    return ", ".join(filter(None, (*parts, "bfloat16" if cell.amp else "")))
+def _training_text(record: Record) -> str:
+    preset = f"{record.preset or 'unknown'} preset"
+    epochs = "" if record.epochs is None else f"{record.epochs:,} epoch{'' if record.epochs == 1 else 's'}"
+    images = "" if record.train_images is None else f"on {record.train_images:,} images"
+    parts = (f"altered {preset}" if record.altered else preset, f"{epochs} {images}".strip())
+    return ", ".join(filter(None, (*parts, "bfloat16" if record.amp else "")))
 
 
-def _seeds(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
+def _seeds(cells: Cells, records: Sequence[Record]) -> list[str]:
     """Which seeds, and which of them are one network."""
-    used = sorted({cell.seed for cell in chosen})
-    twins = {(cell.defense, cells.twins[cell.network]) for cell in chosen if cell.network in cells.twins}
+    used = sorted({record.seed for record in records})
+    twins = {
+        (record.defense, cells.twins[network_of(record)]) for record in records if network_of(record) in cells.twins
+    }
     return [
         f"{'Seeds' if len(used) > 1 else 'Seed'} {numbers_text(used)}.",
         *(
@@ -171,11 +178,31 @@ def _left_out(superseded: int) -> list[str]:
     return [f"{which} of the same settings replaced {'is' if superseded == 1 else 'are'} left out."]
 
 
-def _preprocessing(chosen: Sequence[Cell]) -> list[str]:
+def _preprocessing(records: Sequence[Record]) -> list[str]:
     used: dict[str, set[str]] = defaultdict(set)
-    for cell in chosen:
-        if cell.preprocessed:
-            used[cell.preprocess].add(cell.defense)
+    for record in records:
+        if record.preprocessed:
+            used[record.preprocess].add(record.defense)
     if len(used) < 2:
         return [f"Preprocessing: {name}." for name in used]
     return ["Preprocessing: " + "; ".join(f"{name} for {', '.join(sorted(used[name]))}" for name in sorted(used)) + "."]
+
+
+def _unchanged(records: Sequence[Record]) -> list[str]:
+    """The conditions under which smoothing returned many images as they were."""
+    by_condition: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_condition[record.condition].append(record)
+    conditions: dict[Unchanged, list[str]] = defaultdict(list)
+    for condition, members in sorted(by_condition.items(), key=lambda each: natural(each[0])):
+        if (counted := unchanged(members)).worth_saying:
+            conditions[counted].append(condition)
+    if not conditions:
+        return []
+    parts = [f"{of.images:,} of {of.of:,} images unchanged under {_listed(names)}" for of, names in conditions.items()]
+    return [f"Smoothing returned {'; '.join(parts)} (level unreachable)."]
+
+
+def _listed(conditions: Sequence[str]) -> str:
+    more = f" and {len(conditions) - MOST_CONDITIONS} more" if len(conditions) > MOST_CONDITIONS else ""
+    return ", ".join(conditions[:MOST_CONDITIONS]) + more

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from harness.metrics import show_epsilon
+from harness.records.schema import Record
 
-from ..collect.cells import Cell, Cells, Group, base_name
-from ..paper.numbers import BACKBONES, DEFENSES, FAMILIES
-from ..statistics.estimates import Combine
-from .base import DECIMALS, Column, Estimate, Finding, PaperNumber, Row, Table
+from ...collect.cells import Group, group_of
+from ...collect.labels import base_name, natural
+from ...paper.numbers import BACKBONES, DEFENSES, FAMILIES, PaperNumber
+from ...statistics.estimates import Combine, Estimate
+from .base import DECIMALS, Column, Finding, Row, Table
 
 THREATS = ("bare", "transfer", "adaptive")
 DIGEST_DIGITS = 6
@@ -44,36 +45,36 @@ class Place(NamedTuple):
 
 
 Places = Mapping[Place, Estimate | Finding]
-RowOf = Callable[[Cell], tuple[Label, ...]]
-PaperOf = Callable[[Sequence[Cell]], PaperNumber | None]
+RowOf = Callable[[Record], tuple[Label, ...]]
+PaperOf = Callable[[Sequence[Record]], PaperNumber | None]
 
 
 def fill(
-    cells: Cells,
-    chosen: Iterable[Cell],
+    records: Iterable[Record],
     *,
     row: RowOf,
     combine: Combine,
     paper: PaperOf,
-    group: Callable[[Cell], Group] = attrgetter("group"),
-    column: Callable[[Cell], str] = attrgetter("defense"),
+    group: Callable[[Record], Group] = group_of,
+    column: Callable[[Record], str] = attrgetter("defense"),
 ) -> dict[Place, Estimate]:
-    """Sort the chosen cells into places and estimate each.
+    """Sort records into places and estimate each place.
 
-    A row's conditions are all that any defense has there (how they are counted is for `combine` to say), the table's
-    seeds all that are in the chosen cells.
+    row, column, group: where a record belongs · combine: from a place's records to its estimate; it also gets the
+    records of the whole row, so that it can say which of the row's conditions are missing · paper: the paper's
+    number beside a place. The table's seeds are those of all the records.
     """
-    chosen = list(chosen)
-    seeds = len({cell.seed for cell in chosen})
-    members: dict[Place, list[Cell]] = defaultdict(list)
-    rows: dict[tuple[Hashable, ...], list[Cell]] = defaultdict(list)
-    for cell in chosen:
-        place = Place(row(cell), group(cell), column(cell))
-        members[place].append(cell)
-        rows[place[:2]].append(cell)
+    records = list(records)
+    seeds = len({record.seed for record in records})
+    members: dict[Place, list[Record]] = defaultdict(list)
+    rows: dict[tuple[Hashable, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        place = Place(row(record), group(record), column(record))
+        members[place].append(record)
+        rows[place[:2]].append(record)
     return {
-        place: dataclasses.replace(combine(cells, found, rows[place[:2]]), paper=paper(found), expected_seeds=seeds)
-        for place, found in members.items()
+        place: dataclasses.replace(combine(here, rows[place[:2]]), paper=paper(here), expected_seeds=seeds)
+        for place, here in members.items()
     }
 
 
@@ -113,65 +114,64 @@ def group_names(groups: Iterable[Group]) -> dict[Group, str]:
     }
 
 
-def backbone_label(cell: Cell) -> Label:
+def summary_group(record: Record) -> Group:
+    """The group of a record in tables that say the number of images and the suite's parameters in the row."""
+    return group_of(record)._replace(images=0, variant="")
+
+
+def backbone_label(record: Record) -> Label:
     """The paper's networks first."""
-    return Label((_index(BACKBONES, base_name(cell.backbone)), natural(cell.backbone)), cell.backbone)
+    return Label((_index(BACKBONES, base_name(record.backbone)), natural(record.backbone)), record.backbone)
 
 
-def preprocess_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
-    """Labels “without” and “with”; where a defense was scored with several preprocessors, each has its own row.
+def preprocess_label(records: Sequence[Record]) -> Callable[[Record], Label]:
+    """Labels “without” and “with”; “with NAME” where some defense was scored with several preprocessors.
 
-    Several they are over all forms of a suite, since there are tables that put these side by side.
+    Preprocessors are counted over all forms of a suite, since some tables show these side by side.
     """
     used: dict[tuple[Hashable, ...], set[str]] = defaultdict(set)
-    for cell in chosen:
-        if cell.preprocessed:
-            used[cell.group._replace(images=0, variant=""), cell.backbone, cell.defense, cell.threat].add(
-                cell.preprocess
-            )
+    for record in records:
+        if record.preprocessed:
+            scored = (summary_group(record), record.backbone, record.defense, record.threat)
+            used[scored].add(record.preprocess)
     several = any(len(names) > 1 for names in used.values())
 
-    def label(cell: Cell) -> Label:
-        if not cell.preprocessed:
+    def label(record: Record) -> Label:
+        if not record.preprocessed:
             return WITHOUT
-        return Label((1,), f"with {cell.preprocess}" if several else "with")
+        return Label((1,), f"with {record.preprocess}" if several else "with")
 
     return label
 
 
-def epsilon_label(chosen: Sequence[Cell]) -> Callable[[Cell], Label]:
+def epsilon_label(records: Sequence[Record]) -> Callable[[Record], Label]:
     """Labels such as “8/255 pixel”: the radius, its space, and its norm where there are several."""
-    several = len({cell.norm for cell in chosen}) > 1
+    several = len({record.norm for record in records}) > 1
 
-    def label(cell: Cell) -> Label:
-        epsilon = cell.epsilon or 0.0
-        words = [show_epsilon(epsilon), cell.epsilon_space, cell.norm if several else ""]
-        return Label((cell.norm, cell.epsilon_space, epsilon), " ".join(filter(None, words)))
+    def label(record: Record) -> Label:
+        epsilon = record.epsilon or 0.0
+        words = [show_epsilon(epsilon), record.epsilon_space, record.norm if several else ""]
+        return Label((record.norm, record.epsilon_space, epsilon), " ".join(filter(None, words)))
 
     return label
 
 
-def threat_label(cell: Cell) -> Label:
+def threat_label(record: Record) -> Label:
     """What the attacker knows, the least first."""
-    return Label((_index(THREATS, cell.threat),), cell.threat)
+    return Label((_index(THREATS, record.threat),), record.threat)
 
 
-def source_label(chosen: Sequence[Cell], order: Callable[[Cell], Label]) -> Callable[[Cell], Label]:
+def source_label(records: Sequence[Record], order: Callable[[Record], Label]) -> Callable[[Record], Label]:
     """The label that `order` gives, with the source of the images where they come from several."""
-    several = len({cell.source for cell in chosen}) > 1
+    several = len({record.source for record in records}) > 1
 
-    def label(cell: Cell) -> Label:
-        plain = order(cell)
+    def label(record: Record) -> Label:
+        plain = order(record)
         if not several:
             return plain
-        return Label((*plain.order, cell.source), f"{plain.text} ({cell.source or 'unnamed source'})")
+        return Label((*plain.order, record.source), f"{plain.text} ({record.source or 'unnamed source'})")
 
     return label
-
-
-def natural(text: str) -> tuple[tuple[str, float], ...]:
-    """A sort key under which numbers in a text count as numbers: nu=4 before nu=16."""
-    return tuple((word, float(number or 0)) for word, number in re.findall(r"([^\d]*)(\d+(?:\.\d+)?)?", text))
 
 
 def defense_order(defense: str) -> tuple[Any, ...]:
@@ -219,9 +219,9 @@ def _with_best(places: Places) -> dict[Place, Estimate | Finding]:
         if estimate.complete:
             contests[place[:2]].append(place)
     winners: set[Place] = set()
-    for rivals in contests.values():
-        shown = {place: round(numbers[place].value, DECIMALS) for place in rivals}
-        if len(set(shown.values())) > 1:
-            winners |= {place for place, value in shown.items() if value == max(shown.values())}
+    for contest in contests.values():
+        values = {place: round(numbers[place].value, DECIMALS) for place in contest}
+        if len(set(values.values())) > 1:
+            winners |= {place for place, value in values.items() if value == max(values.values())}
     best = {place: dataclasses.replace(estimate, best=place in winners) for place, estimate in numbers.items()}
     return {**places, **best}

@@ -9,15 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.metrics import Difference, bootstrap_difference, mcnemar, robust_correct, show_epsilon
+from harness.records.schema import Record
 
-from ..collect.cells import Cell, Cells, base_name
+from ..collect.labels import base_name
 from ..paper.claims import EPSILON, Comparison, Side
 from ..paper.numbers import papers_defense, papers_preprocessing
 from .estimates import RESAMPLING_SEED
 
 PAPERS_SPACE = "normalized"
 MCNEMAR, BOOTSTRAP = "McNemar", "bootstrap"
-Scored = Mapping[int, Mapping[Hashable, Mapping[Hashable, list[Cell]]]]
+Scored = Mapping[int, Mapping[Hashable, Mapping[Hashable, list[Record]]]]
 """By seed, condition and attack: the cells, several where an attack took several ways through the preprocessing."""
 
 
@@ -27,61 +28,61 @@ class Measured(NamedTuple):
     difference: Difference
     test: str
     images: int
-    used: tuple[Cell, ...]
+    used: tuple[Record, ...]
 
 
-def measure(cells: Cells, members: Sequence[Cell], comparison: Comparison) -> Measured | None:
+def measure(members: Sequence[Record], comparison: Comparison) -> Measured | None:
     """The difference among comparable cells, None where the sides share nothing that was run.
 
     Each image's difference is averaged over the conditions, then over the seeds, that both sides have. A single
     condition and seed is tested by McNemar's exact test, a mean by a paired bootstrap over images.
     """
     sides = [_of_side(members, side) for side in (comparison.first, comparison.second)]
-    pools = {_pool(cell) for cell in sides[0]} & {_pool(cell) for cell in sides[1]}
+    pools = {_pool(record) for record in sides[0]} & {_pool(record) for record in sides[1]}
     for pool in sorted(pools, reverse=True):
-        first, second = (_scored([cell for cell in side if _pool(cell) == pool]) for side in sides)
+        first, second = (_scored([record for record in side if _pool(record) == pool]) for side in sides)
         if pairs := _pairs(first, second):
-            return _tested(cells, pairs, comparison.claimed)
+            return _tested(pairs, comparison.claimed)
     return None
 
 
-def _of_side(members: Sequence[Cell], side: Side) -> list[Cell]:
+def _of_side(members: Sequence[Record], side: Side) -> list[Record]:
     """Its cells, those preprocessed in another way than the paper's left out."""
-    found = [cell for cell in members if _is_of(cell, side)]
-    return [cell for cell in found if papers_preprocessing(cell)] if side.preprocessed else found
+    found = [record for record in members if _is_of(record, side)]
+    return [record for record in found if papers_preprocessing(record)] if side.preprocessed else found
 
 
-def _is_of(cell: Cell, side: Side) -> bool:
-    defense = cell.defense if ":" in side.defense else papers_defense(cell)
-    scored = (defense, base_name(cell.suite), cell.preprocessed, cell.threat)
-    return scored == (side.defense, side.suite, side.preprocessed, side.threat) and _is_at(cell, side.conditions)
+def _is_of(record: Record, side: Side) -> bool:
+    defense = record.defense if ":" in side.defense else papers_defense(record)
+    scored = (defense, base_name(record.suite), record.preprocessed, record.threat)
+    return scored == (side.defense, side.suite, side.preprocessed, side.threat) and _is_at(record, side.conditions)
 
 
-def _is_at(cell: Cell, conditions: Sequence[str]) -> bool:
-    if cell.threat:
-        return cell.epsilon is not None and show_epsilon(cell.epsilon) == EPSILON and cell.norm.lower() == "linf"
-    return not conditions or cell.condition in conditions
+def _is_at(record: Record, conditions: Sequence[str]) -> bool:
+    if record.threat:
+        return record.epsilon is not None and show_epsilon(record.epsilon) == EPSILON and record.norm.lower() == "linf"
+    return not conditions or record.condition in conditions
 
 
-def _pool(cell: Cell) -> tuple[bool, int, str, str]:
+def _pool(record: Record) -> tuple[bool, int, str, str]:
     """What cells must share to be compared; of several pools the highest counts.
 
     That is first one with ε where the paper measures it, then the one with the most images.
     """
-    return cell.epsilon_space == PAPERS_SPACE, cell.n_images, cell.suite, cell.epsilon_space
+    return record.epsilon_space == PAPERS_SPACE, record.n_images, record.suite, record.epsilon_space
 
 
-def _scored(found: Sequence[Cell]) -> Scored:
-    scored: dict[int, dict[Hashable, dict[Hashable, list[Cell]]]] = defaultdict(
+def _scored(found: Sequence[Record]) -> Scored:
+    scored: dict[int, dict[Hashable, dict[Hashable, list[Record]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    for cell in found:
-        condition = cell.epsilon if cell.threat else (cell.condition, cell.severity, cell.source)
-        scored[cell.seed][condition][cell.attack, cell.stage].append(cell)
+    for record in found:
+        condition = record.epsilon if record.threat else (record.condition, record.severity, record.source)
+        scored[record.seed][condition][record.attack, record.stage].append(record)
     return scored
 
 
-Pairs = list[list[tuple[list[Cell], list[Cell]]]]
+Pairs = list[list[tuple[list[Record], list[Record]]]]
 """By seed and condition, the cells of each side; several where an image must be right in all of them."""
 
 
@@ -99,15 +100,15 @@ def _pairs(first: Scored, second: Scored) -> Pairs:
     return pairs
 
 
-def _under(by_attack: Mapping[Hashable, list[Cell]], attacks: Iterable[Hashable]) -> list[Cell]:
-    return [cell for attack in attacks for cell in by_attack[attack]]
+def _under(by_attack: Mapping[Hashable, list[Record]], attacks: Iterable[Hashable]) -> list[Record]:
+    return [record for attack in attacks for record in by_attack[attack]]
 
 
-def _tested(cells: Cells, pairs: Pairs, claimed: tuple[float, float]) -> Measured:
-    outcomes = [[(_right(cells, a), _right(cells, b)) for a, b in seed] for seed in pairs]
+def _tested(pairs: Pairs, claimed: tuple[float, float]) -> Measured:
+    outcomes = [[(_right(a), _right(b)) for a, b in seed] for seed in pairs]
     by_seed = [np.mean([a.astype(float) - b for a, b in seed], axis=0) for seed in outcomes]
     differences = np.mean(by_seed, axis=0)
-    used = tuple(cell for seed in pairs for sides in seed for side in sides for cell in side)
+    used = tuple(record for seed in pairs for sides in seed for side in sides for record in side)
     found = bootstrap_difference(differences, np.random.default_rng(RESAMPLING_SEED), claimed=claimed)
     if len(pairs) == 1 and len(pairs[0]) == 1 and 0.0 in claimed:
         exact = mcnemar(*outcomes[0][0]).p_value
@@ -115,6 +116,6 @@ def _tested(cells: Cells, pairs: Pairs, claimed: tuple[float, float]) -> Measure
     return Measured(found, BOOTSTRAP, len(differences), used)
 
 
-def _right(cells: Cells, chosen: Sequence[Cell]) -> np.ndarray:
+def _right(records: Sequence[Record]) -> np.ndarray:
     """Which images are right in all of these cells."""
-    return robust_correct([cells.correct(cell) for cell in chosen])
+    return robust_correct([record.correct() for record in records])

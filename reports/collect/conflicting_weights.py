@@ -1,0 +1,55 @@
+"""Networks that several runs trained under one name to other weights, of which one alone can count."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from harness.records.schema import Record
+
+from .cells import Network, network_of
+
+
+class ConflictingWeights(NamedTuple):
+    """A network under one name whose weights are other ones in other runs."""
+
+    last: Record
+    """The record of it that was used last; its weights count."""
+    counted: tuple[str, ...]
+    """The runs with these weights."""
+    left_out: Mapping[str, int]
+    """By run, how many records it has of other weights."""
+
+
+def conflicting_weights(
+    recorded: Sequence[Record], runs: Mapping[str, Iterable[str]]
+) -> tuple[ConflictingWeights, ...]:
+    """The networks that the reports of single runs would not all show with the same weights.
+
+    recorded: all records in the order of their last use · runs: by run, the identities of its cells, in that order.
+    """
+    by_identity = {record.identity: record for record in recorded}
+    members = {run: [by_identity[identity] for identity in identities] for run, identities in runs.items()}
+    weights: dict[Network, dict[str, str]] = defaultdict(dict)
+    for run, records in members.items():
+        for record in records:
+            weights[network_of(record)][run] = record.weights
+    last = {network_of(record): record for record in recorded}
+    return tuple(
+        _conflict(last[network], by_run, members)
+        for network, by_run in weights.items()
+        if len(set(by_run.values())) > 1
+    )
+
+
+def _conflict(last: Record, weights: Mapping[str, str], members: Mapping[str, Sequence[Record]]) -> ConflictingWeights:
+    """weights: by run, those of the network that its own report would show."""
+    left_out = Counter(
+        run
+        for run, records in members.items()
+        for record in records
+        if network_of(record) == network_of(last) and record.weights != last.weights
+    )
+    counted = tuple(run for run, digest in weights.items() if digest == last.weights)
+    return ConflictingWeights(last, counted, dict(left_out))

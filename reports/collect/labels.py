@@ -1,0 +1,20 @@
+"""Labels, names with parameters such as "virolbi_fixed:nu=16": their parts and their order."""
+
+from __future__ import annotations
+
+import re
+
+
+def base_name(label: str) -> str:
+    """A label without its parameters, "virolbi_fixed" for "virolbi_fixed:nu=16"."""
+    return label.partition(":")[0]
+
+
+def parameters_text(label: str) -> str:
+    """A label's parameters alone, "limit=200" for "adversarial:limit=200"; "" for none."""
+    return label.partition(":")[2]
+
+
+def natural(text: str) -> tuple[tuple[str, float], ...]:
+    """A sort key under which numbers in a text count as numbers: nu=4 before nu=16."""
+    return tuple((word, float(number or 0)) for word, number in re.findall(r"([^\d]*)(\d+(?:\.\d+)?)?", text))
