@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from .apps.choose_level import Choice, choose_level
     from .apps.transform import InverseScaleSmoothing
     from .gradient.frozen import smooth_bpda
-    from .method.projection import component_means, project
     from .method.settings import Scheme, hessian_norm
     from .preprocessor import ViRoLBI
+    from .projection import component_means, project
     from .smoothing import Path, PathState, Smoothed, path, smooth
 
 _WHERE = {
     ".apps.choose_level": ("Choice", "choose_level"),
     ".apps.transform": ("InverseScaleSmoothing",),
     ".gradient.frozen": ("smooth_bpda",),
-    ".method.projection": ("component_means", "project"),
     ".method.settings": ("Scheme", "hessian_norm"),
     ".preprocessor": ("ViRoLBI",),
+    ".projection": ("component_means", "project"),
     ".smoothing": ("Path", "PathState", "Smoothed", "path", "smooth"),
 }
 __all__ = [

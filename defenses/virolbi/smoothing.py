@@ -14,7 +14,7 @@ import torch
 from harness.errors import UserError
 
 from .backends import backend_for
-from .method.inputs import Kind, like, to_batch
+from .inputs import Kind, like, to_batch
 from .method.reference import Edges, difference, support, support_size
 from .method.settings import (
     Scheme,

@@ -24,7 +24,7 @@ from PIL import Image
 from defenses.virolbi import smooth
 from defenses.virolbi.bench import projection, schemes, schemes_report
 from defenses.virolbi.bench.images import generated
-from defenses.virolbi.bench.ledger import Ledger
+from defenses.virolbi.bench.measurements import Ledger
 from defenses.virolbi.bench.projection import METHODS, Course, Setup
 from defenses.virolbi.bench.projection_report import make_sheet
 from defenses.virolbi.bench.schemes import COLUMNS, LONG, VARIANTS, Stage, _deviations, measure

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from defenses.virolbi import project, smooth
+from defenses.virolbi.bench.baselines import by_csgraph, by_label
 from defenses.virolbi.bench.images import from_dataset, generated, gray_picture
 from defenses.virolbi.bench.peak import flops_per_pixel, peak_flops
-from defenses.virolbi.bench.rivals import by_csgraph, by_label
+from defenses.virolbi.bench.projected_path import walk
 from defenses.virolbi.bench.sheet import digits, short_time
 from defenses.virolbi.bench.timing import plan, repeatedly, spread
 from defenses.virolbi.method.settings import make_settings
-from defenses.virolbi.projected import walk
 
 
 @pytest.mark.parametrize("rival", [by_csgraph, by_label])

@@ -13,9 +13,9 @@ from scipy.sparse.linalg import lsqr
 
 from defenses.virolbi import component_means, project, smooth, smooth_bpda
 from defenses.virolbi.backends import cpu as cpu_backend
+from defenses.virolbi.bench.projected_path import project_along, walk
 from defenses.virolbi.method import reference as reference_backend
 from defenses.virolbi.method.settings import make_settings
-from defenses.virolbi.projected import project_along, walk
 from harness import registry
 from harness.errors import UserError
 

@@ -11,7 +11,7 @@ import torch
 
 from harness.errors import UserError
 
-from ..method.inputs import Images, as_tensor, to_batch
+from ..inputs import Images, as_tensor, to_batch
 from ..method.settings import Scheme, checked_counts, checked_levels, whole_number
 from ..smoothing import MAX_ITERATIONS, path
 

@@ -13,6 +13,7 @@ from ..method.reference import cosines, path_eigenvalues
 from ..method.settings import Settings
 from ..method.trace import State, Trace
 from . import kernels
+from .kernel_types import Constants, ImageState, Solver, Unprojected
 from .kernels_projection import fill_images, label_images
 
 _CALL = 8
@@ -21,7 +22,7 @@ _PIECE = 2**29
 """Values updated, about, between two looks at whether somebody wants to stop: a quarter of a second's work."""
 _interrupted = 0
 """How often `interrupt` was called."""
-_NO_TABLES = kernels.Solver(*(np.empty((0, 0), np.float32),) * 3)
+_NO_TABLES = Solver(*(np.empty((0, 0), np.float32),) * 3)
 
 
 def trace(
@@ -32,12 +33,12 @@ def trace(
     constants, solver = kernel_constants(settings, images), solver_tables(settings, *images.shape[-2:])
     piece, begun = _PIECE // images[0].numel(), _interrupted
 
-    def follow(x: np.ndarray, targets: np.ndarray, at: kernels.State, result: kernels.Found) -> None:
+    def follow(x: np.ndarray, targets: np.ndarray, at: ImageState, result: Unprojected) -> None:
         if piece >= max_iterations:
             kernels.trace_images(x, targets, max_iterations, constants, solver, at, result)
             return
         for stop in range(targets.shape[1]):  # of a single image, some iterations at a time
-            there = kernels.Found(*(part[:, stop : stop + 1].copy() for part in result))
+            there = Unprojected(*(part[:, stop : stop + 1].copy() for part in result))
             limit = -1
             while limit < max_iterations and (limit < 0 or there.counts[0, 0] < targets[0, stop]):
                 if _interrupted != begun:
@@ -50,9 +51,9 @@ def trace(
     def some(rows: slice) -> None:
         x = images[rows]
         smoothed, labels, counts, iterations = _rows(found, rows)
-        at = kernels.State(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
+        at = ImageState(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
         cut_right, cut_down = np.empty(labels.shape, bool), np.empty(labels.shape, bool)
-        result = kernels.Found(smoothed, cut_right, cut_down, counts, iterations)
+        result = Unprojected(smoothed, cut_right, cut_down, counts, iterations)
         follow(x.numpy(), stops[rows].numpy(), at, result)
         stages, parts = smoothed.reshape(-1, *x.shape[1:]), labels.reshape(-1, *x.shape[2:])
         label_images(cut_right.reshape(parts.shape), cut_down.reshape(parts.shape), parts)
@@ -79,9 +80,9 @@ def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def kernel_constants(settings: Settings, images: torch.Tensor) -> kernels.Constants:
+def kernel_constants(settings: Settings, images: torch.Tensor) -> Constants:
     """The settings as the kernels take them."""
-    return kernels.Constants(
+    return Constants(
         np.float32(settings.kappa),
         np.float32(settings.nu),
         np.float32(settings.u_step),
@@ -92,13 +93,13 @@ def kernel_constants(settings: Settings, images: torch.Tensor) -> kernels.Consta
     )
 
 
-def solver_tables(settings: Settings, height: int, width: int) -> kernels.Solver:
+def solver_tables(settings: Settings, height: int, width: int) -> Solver:
     """What the kernels need to solve (I + νDᵀD)u = b; empty unless they do."""
     return _tables(settings.nu, height, width) if settings.scheme == "exact" else _NO_TABLES
 
 
 @functools.lru_cache(maxsize=4)
-def _tables(nu: float, height: int, width: int) -> kernels.Solver:
+def _tables(nu: float, height: int, width: int) -> Solver:
     waves = cosines(width).numpy()
     diagonal = 1 + nu * path_eigenvalues(width).numpy()
     pivots = np.empty((height, width))
@@ -107,7 +108,7 @@ def _tables(nu: float, height: int, width: int) -> kernels.Solver:
         neighbours = (i > 0) + (i < height - 1)
         pivots[i] = 1 / (diagonal + nu * neighbours - carried)
         carried = nu**2 * pivots[i]
-    return kernels.Solver(*(np.ascontiguousarray(table, np.float32) for table in (waves.T, waves, pivots)))
+    return Solver(*(np.ascontiguousarray(table, np.float32) for table in (waves.T, waves, pivots)))
 
 
 def _rows(parts: Iterable[torch.Tensor], rows: slice) -> list[np.ndarray]:

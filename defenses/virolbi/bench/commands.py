@@ -18,7 +18,7 @@ from harness.registry import datasets
 from ..method.settings import SCHEMES
 from . import projection, projection_report, schemes, schemes_report, smoothing, smoothing_report
 from .images import Images, from_dataset, generated, gray_picture
-from .ledger import Ledger, Row, core_count
+from .measurements import Ledger, Row, core_count
 from .sheet import Sheet, show, write
 
 INTERRUPTED = 130

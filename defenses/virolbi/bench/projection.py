@@ -14,13 +14,13 @@ import torch
 from harness.errors import UserError, unknown_name
 from harness.progress import track
 
-from ..method.projection import project
 from ..method.settings import make_settings
-from ..projected import project_along, walk
+from ..projection import project
 from ..smoothing import smooth
+from .baselines import by_csgraph, by_label
 from .images import gray_picture
-from .ledger import Ledger, Row
-from .rivals import by_csgraph, by_label
+from .measurements import Ledger, Row
+from .projected_path import project_along, walk
 from .timing import clock, plan, repeatedly, spread
 
 WHOLE = ("gradient", "graph")

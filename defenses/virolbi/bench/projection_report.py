@@ -11,7 +11,7 @@ import numpy as np
 from harness.records.exhibits import Exhibit, save_exhibit
 from reports.paper.projection_seconds import paper_seconds
 
-from .ledger import Row
+from .measurements import Row
 from .plot import Line, Mark, Panel, draw_scaling
 from .projection import LISTED, METHODS, WHOLE, Setup
 from .sheet import BLANK, Sheet, digits, short_time

@@ -16,7 +16,7 @@ from ..method import reference, settings
 from ..method.settings import checked_scheme, make_settings
 from ..smoothing import path
 from .images import Images
-from .ledger import Ledger
+from .measurements import Ledger
 from .timing import clock
 
 KAPPA = 5.0

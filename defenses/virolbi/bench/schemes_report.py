@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .ledger import Row
+from .measurements import Row
 from .schemes import STRETCH, VARIANTS
 from .sheet import BLANK, Sheet, digits
 

@@ -15,7 +15,7 @@ from harness.types import SMALL_IMAGE
 from ..method import settings
 from ..smoothing import smooth
 from .images import Images
-from .ledger import Ledger
+from .measurements import Ledger
 from .peak import flops_per_pixel, peak_flops
 from .timing import clock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .ledger import Row
+from .measurements import Row
 from .plot import Line, Panel, draw_panels
 from .sheet import Sheet, digits
 from .smoothing import Point, Sweeps

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from harness.errors import UserError
 
-from ..method.projection import component_means
+from ..projection import component_means
 from ..smoothing import Smoothed, smooth
 
 

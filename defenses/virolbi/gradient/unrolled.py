@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from ..method.projection import component_means
 from ..method.reference import Edges, Iterate, shrink, step
 from ..method.settings import Settings, make_settings
+from ..projection import component_means
 from ..smoothing import Smoothed, path, smooth
 
 STEPS = 50

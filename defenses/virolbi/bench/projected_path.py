@@ -11,13 +11,12 @@ from numba import njit
 
 from harness.errors import UserError
 
-from .backends import kernels
-from .backends.cpu import kernel_constants, solver_tables
-from .backends.kernels_projection import average, component_sizes, label_components
-from .method.settings import Settings
-from .method.trace import State
-
-Array = np.ndarray
+from ..backends import kernels
+from ..backends.cpu import kernel_constants, solver_tables
+from ..backends.kernel_types import Array, Constants, ImageState, Planes, Solver
+from ..backends.kernels_projection import average, component_sizes, label_components
+from ..method.settings import Settings
+from ..method.trace import State
 
 
 class Iterate(NamedTuple):
@@ -61,13 +60,13 @@ def walk(image: torch.Tensor, settings: Settings, stops: Iterable[int]) -> Itera
         yield Iterate(k, *map(torch.from_numpy, (u, *cuts)))
 
 
-def _begin(image: torch.Tensor, settings: Settings) -> tuple[Array, kernels.Planes, kernels.Constants, kernels.Solver]:
+def _begin(image: torch.Tensor, settings: Settings) -> tuple[Array, Planes, Constants, Solver]:
     """The image [C,N] and what the kernels iterate on it with, from u = z = 0."""
     if settings.scheme == "exact":
         raise UserError("the scheme 'exact' does not begin at u = 0 as gradient steps do. Use 'paper' or 'fast'.")
     height, width = image.shape[-2:]
     u, velocity, z_horizontal, z_vertical, begun = (part.numpy() for part in State.start(image[None]))
-    state = kernels.State(u[0], velocity[0], z_horizontal[0], z_vertical[0], begun)
+    state = ImageState(u[0], velocity[0], z_horizontal[0], z_vertical[0], begun)
     constants = kernel_constants(settings, image[None])
     planes = kernels.load(state, height, width, constants)
     x = image.contiguous().flatten(1).numpy()
@@ -80,9 +79,9 @@ def _project_along(
     iterations: int,
     height: int,
     width: int,
-    constants: kernels.Constants,
-    solver: kernels.Solver,
-    planes: kernels.Planes,
+    constants: Constants,
+    solver: Solver,
+    planes: Planes,
     smoothed: Array,
 ) -> int:
     cut_right, cut_down = np.zeros((height, width), np.bool_), np.zeros((height, width), np.bool_)

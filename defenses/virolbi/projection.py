@@ -6,7 +6,7 @@ import torch
 
 from harness.errors import UserError, unknown_name
 
-from ..backends import backend_for
+from .backends import backend_for
 from .inputs import Images, Kind, as_tensor, like
 
 METHODS = ("graph", "lsqr", "qr", "svd")
@@ -40,7 +40,7 @@ def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph"
     if images.ndim == 3:
         batch, horizontal, vertical = batch[None], horizontal[None], vertical[None]
     if method != "graph":
-        from .projection_solvers import project_by  # SciPy, which nothing else here needs
+        from .method.projection_solvers import project_by  # SciPy, which nothing else here needs
 
         return like(project_by(method, batch, horizontal, vertical), images)
     backend = backend_for(batch.device)
