@@ -18,7 +18,7 @@ class BitDepth(Preprocessor):
     bits: 1–8; fewer remove more
     """
 
-    gradient = "bpda"
+    surrogates = ("bpda",)
 
     def __init__(self, *, bits: int = 5) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ class JPEG(Preprocessor):
     quality: 1–100; a smaller one removes more
     """
 
-    gradient = "bpda"
+    surrogates = ("bpda",)
 
     def __init__(self, *, quality: int = 75) -> None:
         super().__init__()

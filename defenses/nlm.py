@@ -22,7 +22,7 @@ class NonLocalMeans(Preprocessor):
     in pixels · patch_distance: how far away a patch may lie, in pixels
     """
 
-    gradient = "bpda"
+    surrogates = ("bpda",)
 
     def __init__(self, *, h: float = 0.1, patch_size: int = 5, patch_distance: int = 6) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ class ROF(Preprocessor):
     weight: of the total variation, whose isotropic form is used; a larger one removes more
     """
 
-    gradient = "bpda"
+    surrogates = ("bpda",)
 
     def __init__(self, *, weight: float = 0.1) -> None:
         super().__init__()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,6 @@ from torch.nn import functional
 from harness.cache import ArrayCache
 from harness.registry import defenses, preprocessors
 from harness.types import Batch, Preset, Recipe, Split, TrainingState
-
-Gradient = Literal["exact", "bpda"]
 
 
 @defenses.base_class
@@ -62,35 +61,45 @@ class Defense:
         return default
 
 
+class Preprocessed(NamedTuple):
+    """Preprocessed images, and how that ended for them."""
+
+    images: torch.Tensor
+    """[B,C,H,W] float32 in [0,1]."""
+    outcomes: Mapping[str, int]
+    """Counts over the batch, {"reached": 3} for example; they are added up and recorded with the cell."""
+
+
 @preprocessors.base_class
 class Preprocessor(nn.Module):
-    """An image → image map at test time: [B,C,H,W] float32 in [0,1] to the same, per image, deterministic.
+    """What is done to test images before the network: [B,C,H,W] float32 in [0,1] to the same, each image by itself.
 
-    `gradient` says how an attacker who knows the defense gets through it: "exact" where autograd gives the true
-    derivative, "bpda" where `forward` carries a surrogate (Athalye et al. 2018).
+    An image gives the same result every time.
+
+    An attacker who knows the defense differentiates through it, by one of its surrogate gradients (Athalye et al.
+    2018). Name yours "exact" where autograd gives the true derivative, "bpda" where `forward` replaces it by another.
     """
 
-    gradient: ClassVar[Gradient] = "exact"
-    gradients: ClassVar[tuple[str, ...]] = ()
-    """The names of several ways through, the usual one first, where `through` has them; attackers try them all."""
-    costly: ClassVar[tuple[str, ...]] = ()
-    """Those of them that the preset `quick` leaves out unless they are asked for."""
+    surrogates: ClassVar[tuple[str, ...]] = ("exact",)
+    """The names of the surrogate gradients, the usual one first; attackers try them all."""
+    costly_surrogates: ClassVar[tuple[str, ...]] = ()
+    """Those that the preset `quick` leaves out unless they are asked for."""
     version: ClassVar[int] = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
     label: str
 
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """`gradients`, or the one there is."""
-        return self.gradients or (self.gradient,)
-
-    def through(self, gradient: str) -> nn.Module:
-        """The same map with the derivative of that name, one of `ways`."""
+    def with_surrogate(self, name: str) -> nn.Module:
+        """The same map with the surrogate gradient `name`, one of `surrogates`; override it where there are several."""
         return self
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:  # pragma: no cover - every subclass overrides it
+    def forward(self, images: torch.Tensor) -> torch.Tensor | Preprocessed:  # pragma: no cover - always overridden
         """The preprocessed images."""
         return images
+
+
+def preprocessed_images(value: torch.Tensor | Preprocessed) -> torch.Tensor:
+    """The images that a preprocessor returned, with or without outcomes."""
+    return value.images if isinstance(value, Preprocessed) else value
 
 
 class _Identity(torch.autograd.Function):
@@ -101,8 +110,8 @@ class _Identity(torch.autograd.Function):
         return result.clone()
 
     @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return slope, None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient, None
 
 
 def bpda_identity(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:

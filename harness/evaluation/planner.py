@@ -80,8 +80,8 @@ class Planner:
             seed=subject.seed,
             target=subject.model,
             stochastic=subject.defense.stochastic,
-            gradients=subject.preprocessor.ways,
-            left_out=subject.preprocessor.costly if self.workshop.config.preset == "quick" else (),
+            gradients=subject.preprocessor.surrogates,
+            left_out=subject.preprocessor.costly_surrogates if self.workshop.config.preset == "quick" else (),
             has_transfer=source is not None,
             stochastic_source=source is not None and source.defense.stochastic,
         )

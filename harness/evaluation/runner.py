@@ -16,6 +16,7 @@ from torch import nn
 
 from harness.cache import ArrayCache
 from harness.config import DEFAULT_SUITES, RunConfig
+from harness.contracts.defense import Preprocessed, preprocessed_images
 from harness.errors import HarnessError, UserError
 from harness.evaluation.jobs import NONE, Piece, Score, cell_of, scores_of
 from harness.evaluation.planner import Planner
@@ -199,7 +200,7 @@ class Runner:
         attacked = piece.source or subject
         attacked.defense.reseed(attacked.model, derive(subject.seed, "attack", piece.condition.name, rows[0]))
         if piece.condition.threat == "adaptive":
-            return Pipeline(subject.preprocessor.through(piece.condition.parameters["gradient"]), subject.model)
+            return Pipeline(subject.preprocessor.with_surrogate(piece.condition.parameters["gradient"]), subject.model)
         return attacked.model
 
     @torch.no_grad()
@@ -208,10 +209,11 @@ class Runner:
         if sharing[0].preprocess == NONE:
             return images
         preprocessor = sharing[0].subject.preprocessor
-        shown = preprocessor(images.clamp(0, 1))
-        for score in sharing:
-            score.outcomes.update(getattr(preprocessor, "last_outcomes", {}))
-        return shown
+        result = preprocessor(images.clamp(0, 1))
+        if isinstance(result, Preprocessed):
+            for score in sharing:
+                score.outcomes.update(result.outcomes)
+        return preprocessed_images(result)
 
     def _predict(self, score: Score, images: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         subject = score.subject

@@ -5,15 +5,11 @@ What raises an error of its own here is let through: it will fail the cells that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from harness.contracts.defense import Preprocessor, preprocessed_images
 from harness.errors import UserError
-
-if TYPE_CHECKING:
-    from harness.contracts.defense import Preprocessor
 
 PROBABILITY = 1e-4
 """How far rounding may take the sum of probabilities from 1."""
@@ -51,13 +47,13 @@ def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: i
 def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None:
     """Look at what a preprocessor makes of a few images [B,C,H,W] in [0,1].
 
-    Raises: UserError when it changes their shape or answers differently each time, or when by one of its ways (but the
-    costly ones) no gradient comes back, one that is zero everywhere, or one that is not finite.
+    Raises: UserError when it changes their shape or answers differently each time, or when by one of its surrogate
+    gradients (but the costly ones) no gradient comes back, one that is zero everywhere, or one that is not finite.
     """
     name = preprocessor.label
     point = images.detach().clone().requires_grad_()
     try:
-        shown, again = preprocessor(point), preprocessor(images)
+        shown, again = (preprocessed_images(preprocessor(given)) for given in (point, images))
     except Exception:
         return
     if shown.shape != images.shape:
@@ -67,17 +63,18 @@ def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None
             f"{name}: the preprocessor answers the same images differently each time; "
             "it must depend on the image alone."
         )
-    for way in (way for way in preprocessor.ways if way not in preprocessor.costly):
-        _check_way(f"{name} ({way})", preprocessor.through(way), images)
+    for surrogate in preprocessor.surrogates:
+        if surrogate not in preprocessor.costly_surrogates:
+            _check_surrogate(f"{name} ({surrogate})", preprocessor.with_surrogate(surrogate), images)
 
 
-def _check_way(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None:
+def _check_surrogate(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None:
     """Send a random gradient back through a preprocessor."""
     point = images.detach().clone().requires_grad_()
     try:
-        shown = preprocessor(point)
-        slope = torch.randn(shown.shape, generator=torch.Generator().manual_seed(0)).to(shown)
-        gradient = torch.autograd.grad(shown, point, slope, allow_unused=True)[0] if shown.requires_grad else None
+        shown = preprocessed_images(preprocessor(point))
+        weights = torch.randn(shown.shape, generator=torch.Generator().manual_seed(0)).to(shown)
+        gradient = torch.autograd.grad(shown, point, weights, allow_unused=True)[0] if shown.requires_grad else None
     except Exception:
         return
     if gradient is None:
@@ -91,7 +88,7 @@ def _check_way(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None
     raise UserError(
         f"{name}: {fault}, so that no attack could be adaptive. Return "
         f"harness.contracts.defense.bpda_identity(images, result) and "
-        "declare gradient = 'bpda'."
+        "declare surrogates = ('bpda',)."
     )
 
 

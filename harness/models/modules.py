@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from harness.contracts.defense import preprocessed_images
 from harness.errors import UserError
 
 
@@ -58,4 +59,4 @@ class Pipeline(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of the preprocessed images."""
-        return self.model(self.preprocessor(images))
+        return self.model(preprocessed_images(self.preprocessor(images)))

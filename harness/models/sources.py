@@ -157,7 +157,7 @@ class Workshop:
 
     def ways(self, label: str) -> tuple[str, ...]:
         """The ways through what precedes a defense's network."""
-        return self._preprocessor(defenses.create(label)).ways
+        return self._preprocessor(defenses.create(label)).surrogates
 
     def subject(self, label: str, seed: int) -> Subject:
         """A defense at a seed, trained or loaded.

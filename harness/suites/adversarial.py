@@ -29,7 +29,7 @@ class Adversarial(Suite):
     """Attacks at every ε, under every threat model.
 
     bare: made on the network alone · transfer: made on another network of the run, see `--transfer-from` ·
-    adaptive: made through the whole defense, by every way through it that the preprocessor declares (`gradients`).
+    adaptive: made through the whole defense, by every surrogate gradient that the preprocessor declares.
 
     attacks: any of those registered, () for those of the run · limit: at most so many test images · draws: gradients
     averaged for a stochastic model · threats: a selection of the three · gradients: which of a preprocessor's ways to

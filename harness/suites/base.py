@@ -87,6 +87,6 @@ class Suite:
 
 
 def known_ways() -> list[str]:
-    """The ways through of all registered preprocessors."""
+    """The surrogate gradients of all registered preprocessors."""
     kinds = [entry.factory for entry in preprocessors]
-    return sorted({way for kind in kinds for way in getattr(kind, "gradients", ()) or (getattr(kind, "gradient", ""),)})
+    return sorted({name for kind in kinds for name in getattr(kind, "surrogates", ())})

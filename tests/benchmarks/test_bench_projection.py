@@ -35,13 +35,13 @@ def settings_of(image: torch.Tensor):
 
 
 @functools.cache
-def iterates(size: int, iterations: int, count: int) -> list[projected_path.Iterate]:
+def iterates(size: int, iterations: int, count: int) -> list[projected_path.PathPoint]:
     """Iterates spread over the path, since the cost depends on the support."""
     image = image_of(size)
     return list(projected_path.walk(image, settings_of(image), spread(iterations, count)))
 
 
-def by_method(at: projected_path.Iterate, method: str) -> np.ndarray:
+def by_method(at: projected_path.PathPoint, method: str) -> np.ndarray:
     if method in ("csgraph", "label"):
         rival = by_csgraph if method == "csgraph" else by_label
         return rival(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
