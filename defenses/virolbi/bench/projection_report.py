@@ -16,7 +16,7 @@ from reports.tables.base import Column, Row, Table
 from .measurements import Measurement
 from .plot import Line, Mark, Panel, draw_scaling
 from .projection import LISTED, METHODS, WHOLE, Setup
-from .table import text_row
+from .table import COLUMN_HEADER, text_row
 from .timing import summarize
 
 NAMES = {
@@ -52,6 +52,7 @@ def make_table(measurements: Sequence[Measurement], setup: Setup) -> Table:
         title=f"{setup.iterations:,} iterations, {setup.size}×{setup.size} gray image{of_the_paper}",
         caption=tuple(_caption(by_method, setup)),
         row_header=("projection",),
+        column_header=COLUMN_HEADER,
         columns=COLUMNS,
         rows=tuple(_row(method, repeats, ours, setup) for method, repeats in by_method.items()),
     )

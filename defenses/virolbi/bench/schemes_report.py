@@ -9,12 +9,12 @@ from reports.tables.base import Column, Row, Table
 
 from .measurements import Measurement
 from .schemes import STRETCH, VARIANTS
-from .table import text_row
+from .table import COLUMN_HEADER, text_row
 
 COLUMNS = (
-    Column("difference", "mean"),
-    Column("difference", "worst image"),
-    Column("difference", "largest"),
+    Column("off by", "mean"),
+    Column("off by", "worst image"),
+    Column("off by", "largest"),
     Column("support", "in common"),
     Column("cost", "iterations"),
     Column("cost", "× as fast"),
@@ -30,6 +30,7 @@ def make_table(measurements: Sequence[Measurement]) -> Table:
         title="How far the schemes are from the paper's, in grey levels of 255",
         caption=tuple(_caption(measurements)),
         row_header=("ν", "level", "scheme"),
+        column_header=COLUMN_HEADER,
         columns=COLUMNS,
         rows=tuple(_row(each, papers[each["nu"], each["level"]]) for each in ordered),
     )
@@ -64,7 +65,7 @@ def _caption(measurements: Sequence[Measurement]) -> list[str]:
     left_out = f"Images that could not reach a level are left out there, up to {short} of {first['count']}."
     return [
         f"Images: {first['images']}, {first['count']} of {shape}; κ = {first['kappa']:g}.",
-        "difference: absolute, from “paper” at the same ν and level; the mean over all pixels, that of the worst "
+        "off by: absolute difference from “paper” at the same ν and level; the mean over all pixels, that of the worst "
         "image, and the largest of a pixel.",
         "support: the share of edges in either support that are in both, mean over images.",
         f"“{VARIANTS[-1]}”: the paper's scheme with steps {STRETCH:g} times as long.",

@@ -11,7 +11,7 @@ from reports.tables.base import Column, Row, Table
 from .measurements import Measurement
 from .plot import Line, Panel, draw_panels
 from .smoothing import Point, Sweeps
-from .table import text_row
+from .table import COLUMN_HEADER, text_row
 
 COLUMNS = (
     Column("a second", "images"),
@@ -28,6 +28,7 @@ def make_table(measurements: Sequence[Measurement], sweeps: Sweeps) -> Table:
         title=f"Smoothing {_levels(measurements)}",
         caption=tuple(_caption(measurements, sweeps)),
         row_header=("scheme", "pixels", "batch", "threads"),
+        column_header=COLUMN_HEADER,
         columns=COLUMNS,
         rows=tuple(_row(fastest(calls)) for calls in _by_point(measurements, sweeps.points()).values()),
     )

@@ -12,6 +12,9 @@ from reports.formats.render import to_markdown
 from reports.formats.terminal import to_terminal
 from reports.tables.base import Finding, Row, Table
 
+COLUMN_HEADER = ("quantity", "measure")
+"""What the two header lines of a column say."""
+
 
 def text_row(labels: Sequence[str], texts: Sequence[str | None]) -> Row:
     """A row of the table; None where nothing was measured."""
