@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.smoothing_samples import pictures, random_images
 
 from defenses.virolbi import ViRoLBI, component_means, path, smooth
 from defenses.virolbi.gradient.unrolled import attach_unrolled, iteration_vjp
 from harness.errors import UserError
 from harness.registry import preprocessors
-
-from .test_virolbi import pictures, random_images
 
 
 @pytest.mark.parametrize("channels", [1, 3])

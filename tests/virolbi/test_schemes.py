@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.fft import dctn, idctn
+from support.smoothing_samples import BACKENDS, SHAPES, difference_matrix, pictures, random_images
 
 from defenses.virolbi import InverseScaleSmoothing, Smoothed, path, smooth, smoothing
 from defenses.virolbi.backends import cpu
 from defenses.virolbi.method.reference import solve
 from defenses.virolbi.method.settings import SCHEMES, make_settings
 from harness.errors import UserError
-
-from .test_virolbi import BACKENDS, SHAPES, difference_matrix, pictures, random_images
 
 OTHERS = ("exact", "fast")
 TOLERANCE = {"fast": 2e-6, "exact": 2e-5}

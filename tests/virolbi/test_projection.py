@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import lsqr
+from support.smoothing_samples import difference_matrix, pictures, random_images
 
 from defenses.virolbi import component_means, project, smooth, smooth_bpda
 from defenses.virolbi.backends import cpu as cpu_backend
@@ -21,23 +22,6 @@ from harness.errors import UserError
 
 BACKENDS = {"cpu": cpu_backend, "reference": reference_backend}
 GOOD = np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 3, 4, 4)
-
-
-def random_images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def pictures(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Coarse blocks under fine noise, all pixels different."""
-    coarse = random_images(count, channels, -(-height // 4), -(-width // 4), seed=seed)
-    blocks = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, :height, :width]
-    return 0.8 * blocks + 0.2 * random_images(count, channels, height, width, seed=seed + 1)
-
-
-def difference_matrix(height: int, width: int) -> np.ndarray:
-    """D [E,N], the horizontal edges first, both kinds row by row."""
-    across, down = np.diff(np.eye(width), axis=0), np.diff(np.eye(height), axis=0)
-    return np.concatenate([np.kron(np.eye(height), across), np.kron(down, np.eye(width))])
 
 
 def random_cuts(count: int, height: int, width: int, share: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
