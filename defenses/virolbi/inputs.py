@@ -77,7 +77,7 @@ def _from_numpy(images: np.ndarray) -> torch.Tensor:
 
 
 def _check_values(batch: torch.Tensor) -> torch.Tensor:
-    """The batch, clipped where rounding took it beyond [0,1]. Raises: UserError for NaN, infinity and larger excesses."""
+    """The batch, clipped where rounding exceeds [0,1]. Raises: UserError for larger excesses, NaN and infinity."""
     if not batch.numel():
         return batch
     lowest, highest = (float(bound) for bound in batch.aminmax())

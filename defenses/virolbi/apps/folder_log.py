@@ -16,7 +16,7 @@ from ..preprocessor import ViRoLBI
 
 LOG = ".smooth.jsonl"
 _USUAL = {"kappa": 5.0, "scheme": "paper", "max_iterations": 200_000}
-"""Settings that a log leaves out where they have these values, which all had before they were options."""
+"""Settings that a log leaves out at these values: older logs, made before they were options, do not name them."""
 _NO_SETTINGS = ("picture", "from", "made", "outcome")
 """What a line of the log says beside the settings."""
 
@@ -50,7 +50,7 @@ class FolderLog:
         return _digest(target) + _digest(source) in self._current
 
     def add(self, source: Path, made: Path, outcome: str) -> None:
-        """Add a picture that is about to be put in its place: first, so that it is ours after a kill in between."""
+        """Log a picture before it is put in its place, so that it counts as ours after a kill in between."""
         entry = {"picture": source.name, "from": _digest(source), "made": _digest(made), **self.settings}
         # The line end comes first: a line that a kill cut short then spoils no other.
         line = "\n" + json.dumps({**entry, "outcome": outcome})

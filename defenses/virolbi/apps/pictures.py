@@ -111,8 +111,8 @@ def _pictures_in(folder: Path, target: Path) -> Iterator[Path]:
     if folder.resolve() == target.resolve():
         return
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be read: {error.strerror}.") from error
     for entry in entries:

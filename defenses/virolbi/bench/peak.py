@@ -65,9 +65,9 @@ def _cpu_peak(threads: int) -> float:
     arrays = [np.ones(_FLOATS, np.float32) for _ in range(threads)]
 
     def seconds(times: int) -> float:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         list(pool.map(lambda x: _multiply_add(x, np.float32(0.5), np.float32(0.5), times), arrays))
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
 
     with ThreadPoolExecutor(threads) as pool:
         seconds(1)
@@ -88,7 +88,7 @@ def _gpu_peak(device: torch.device) -> float:
 
 def _product_seconds(matrix: torch.Tensor) -> float:
     torch.cuda.synchronize(matrix.device)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     torch.mm(matrix, matrix)
     torch.cuda.synchronize(matrix.device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started

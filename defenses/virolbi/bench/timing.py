@@ -52,9 +52,9 @@ class Timed(NamedTuple, Generic[Result]):
 
 def clock(work: Callable[[], Result]) -> Timed[Result]:
     """Call `work` and time it."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     result = work()
-    return Timed(time.perf_counter() - begun, result)
+    return Timed(time.perf_counter() - started, result)
 
 
 def repeatedly(work: Callable[[], object], budget: float, most: int) -> Iterator[float]:
