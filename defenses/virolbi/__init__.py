@@ -1,9 +1,12 @@
-"""ViRoLBI: inverse scale variational sparsification, which takes small-scale structure out of an image.
+"""ViRoLBI: inverse scale variational sparsification, which removes small-scale structure from an image.
 
 from defenses.virolbi import smooth
 
 smoothed = smooth(images, level=0.6)  # [B,C,H,W] in [0,1]
 smoothed.images, smoothed.level, smoothed.iterations, smoothed.outcome, smoothed.labels
+
+What is where: `method` states the equations, `backends` run them, `smoothing` and `projection` are what users call,
+`gradient` differentiates them, `preprocessor` and `training` serve the defenses, `apps` serve pictures.
 """
 
 from importlib import import_module
@@ -13,18 +16,18 @@ if TYPE_CHECKING:
     from .apps.choose_level import Choice, choose_level
     from .apps.transform import InverseScaleSmoothing
     from .gradient.frozen import smooth_bpda
-    from .method.projection import component_means, project
     from .method.settings import Scheme, hessian_norm
     from .preprocessor import ViRoLBI
+    from .projection import component_means, project
     from .smoothing import Path, PathState, Smoothed, path, smooth
 
-_WHERE = {
+_MODULES = {
     ".apps.choose_level": ("Choice", "choose_level"),
     ".apps.transform": ("InverseScaleSmoothing",),
     ".gradient.frozen": ("smooth_bpda",),
-    ".method.projection": ("component_means", "project"),
     ".method.settings": ("Scheme", "hessian_norm"),
     ".preprocessor": ("ViRoLBI",),
+    ".projection": ("component_means", "project"),
     ".smoothing": ("Path", "PathState", "Smoothed", "path", "smooth"),
 }
 __all__ = [
@@ -46,8 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Each is imported when it is asked for: PyTorch takes seconds to import, and the commands' help needs none."""
-    for module, names in _WHERE.items():
+    """Import a name when it is asked for: PyTorch takes seconds to import, and the commands' help needs none of it."""
+    for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(module, __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`smooth` and `path`: the images as they were when their path reached a sparsity level."""
+"""`smooth` and `path`: images at the point where their path reaches a sparsity level."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from harness.errors import UserError
 
 from .backends import backend_for
-from .method.inputs import Kind, like, to_batch
+from .inputs import Kind, like, to_batch
 from .method.reference import Edges, difference, support, support_size
 from .method.settings import (
     Scheme,
@@ -32,26 +32,25 @@ from .method.trace import Backend, State, Trace
 MAX_ITERATIONS = 200_000
 DEFAULT_LEVEL = 0.6
 GROUP_VALUES = 2**23
-"""Values smoothed at a time; what a path needs beside its image takes ten times their room."""
+"""Values smoothed at a time; a path needs ten times the memory of its image."""
 OUTCOMES = "<U14"
-"""Room for the longest outcome."""
+"""NumPy's type for the longest outcome."""
 
 
 class Smoothed(NamedTuple, Generic[Kind]):
-    """Smoothed images and how each came about; the fields of a single image have no batch axis.
-
-    images: [B,C,H,W] in [0,1], of the kind and on the device of the input
-    level: [B] float64, the share of edges in the support · iterations: [B] int64
-    outcome: [B] str, `reached`, `unreachable` (the path ends at the image itself, which has too few unequal neighbours
-    for this level; it is its own smoothed image) or `max_iterations` (what the path had come to by then)
-    labels: [B,H,W] int32, the components of constant colour, numbered from 0 in raster order
-    """
+    """Smoothed images, and how the path of each ended; the fields of a single image have no batch axis."""
 
     images: Kind
+    """[B,C,H,W] in [0,1], of the kind and on the device of the input."""
     level: Kind
+    """[B] float64: the share of edges in the support."""
     iterations: Kind
+    """[B] int64"""
     outcome: np.ndarray
+    """[B] str: `reached`; `unreachable` where the image has too few unequal neighbours for the level, and is its own
+    smoothed image; `max_iterations` where the path was cut short, and the image is that of its last iteration."""
     labels: Kind
+    """[B,H,W] int32: the components of constant colour, numbered from 0 in raster order."""
 
     def __repr__(self: Smoothed[Any]) -> str:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(np.ravel(self.outcome).tolist()).items())
@@ -59,14 +58,12 @@ class Smoothed(NamedTuple, Generic[Kind]):
 
 
 class PathState(NamedTuple):
-    """Where the paths of a batch stand, and the settings and images that led there; for `path` to go on from.
-
-    images: [B,2] float64, two sums over the values of each image, by which other images are noticed
-    """
+    """The paths of a batch, interrupted; `path` continues them."""
 
     settings: Settings
     state: State
     images: torch.Tensor
+    """[B,2] float64: two sums over the values of each image, which tell other images apart."""
 
     def __repr__(self) -> str:
         return f"<PathState: {list(self.state.u.shape)}, {self.settings}>"
@@ -74,7 +71,7 @@ class PathState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Path(Sequence[Smoothed[Kind]]):
-    """The smoothed images at each stop of their paths, in the order asked for, and where the paths stand after it."""
+    """The smoothed images at each stop of their paths, in the order asked for, and the state after the last."""
 
     stages: tuple[Smoothed[Kind], ...]
     state: PathState
@@ -104,16 +101,15 @@ def smooth(
     backend: str | None = None,
     scheme: Scheme = "paper",
 ) -> Smoothed[Kind]:
-    """Remove what is small in scale, keep what is large and its edges sharp.
+    """Remove what is small in scale; keep what is large, with sharp edges.
 
     The inverse scale space of total variation (ViRoLBI, Eq. 5): from a black image, edges enter a growing support,
     those of large features first. The path stops at the first iteration with at least `level` of all edges in the
     support, and the image is made constant wherever no edge of the support separates pixels (Prop. 1).
 
-    images: [B,C,H,W] or [C,H,W], C 1 or 3, torch or NumPy, in [0,1]; uint8 is divided by 255. The work is done and
-      the result given in float32 (in float64 if the images are and `backend="reference"`).
-    level: 0 to 1, 0.6 unless said; larger keeps more detail, 1.0 is the original; at 0 the path is where it starts, at
-      the black image.
+    images: [B,C,H,W] or [C,H,W], C 1 or 3, torch or NumPy, in [0,1]; uint8 is divided by 255. Everything is computed
+      in float32 (in float64 for float64 images with `backend="reference"`).
+    level: 0 to 1, default 0.6; larger keeps more detail, 1.0 is the original, 0 the black image at the start.
     kappa: larger follows the limit of no elastic-net term more closely, in more iterations.
     nu: coupling of image and edges; larger lets features enter by scale rather than by contrast, in more iterations.
     step: α; larger takes the path in fewer, coarser steps. It must be under 2/(κ‖H‖₂) with `paper`, 1/(κν) with
@@ -122,14 +118,14 @@ def smooth(
     iterations: stop after exactly so many iterations, not at a level; every outcome is then `reached`.
     backend: `cpu` (Numba), `cuda` (CUDA C++, NVIDIA GPUs), `reference` (PyTorch, any device), or None to choose by
       the images' device.
-    scheme: `paper` is Eq. 5. `fast` follows the same path in a fifth of the iterations, because the image moves with
-      inertia and so does not lag behind its edges when these take larger steps. `exact` solves for the image in every
-      iteration (Eq. 3a), which costs ten times as much and serves to check `fast`; it starts from an image in balance
-      with its edges, not from black. At level 0.6, `fast` differs from `paper` by 0.02 of 255 grey levels on average
+    scheme: `paper` is Eq. 5. `fast` follows the same path in a fifth of the iterations: the image moves with inertia,
+      and so keeps up with its edges when these take larger steps. `exact` solves for the image in every iteration
+      (Eq. 3a), which costs ten times as much and serves to check `fast`; it starts from an image in balance with its
+      edges, not from black. At level 0.6, `fast` differs from `paper` by 0.02 of 255 grey levels on average
       (CIFAR-10, ν=1), at level 0.3 by 0.2; a single image can differ by more, where one edge more or less joins two
       large components. docs/smoothing.md has the figures by ν and level.
 
-    An image's result depends on nothing but itself. It is clipped to [0,1] at the very end, and nowhere before.
+    The result of an image depends on nothing but the image. It is clipped to [0,1] once, at the end.
 
     >>> import numpy as np
     >>> step_edge = np.zeros((1, 4, 4), np.float32)
@@ -168,11 +164,11 @@ def path(
 ) -> Path[Kind]:
     """The smoothed images at each of several ascending levels, or after several numbers of iterations.
 
-    Each is exactly what `smooth` gives there, and all cost no more work than the last; the other options are those
+    Each is exactly what `smooth` gives there, and all together cost what the last costs. The other options are those
     of `smooth`.
 
-    state: of an earlier call with these images and settings, whose path is taken up where it ended. It is left as it
-      is. An image whose path is beyond a level already is given as it stands.
+    state: of an earlier call with these images and settings; the path continues from it, and the state is not changed.
+      An image whose path is beyond a level already is returned as it is there.
 
     >>> import numpy as np
     >>> ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 4, 4)
@@ -181,11 +177,11 @@ def path(
     >>> [round(float(stage.level), 2) for stage in (*coarse, *fine)]
     [0.5, 0.67, 1.0]
 
-    Raises: UserError as `smooth`, for levels or iterations that are missing, descend or are passed already, and for a
-    state of other settings or images.
+    Raises: UserError as `smooth`; for levels or iterations that are missing, descend or lie behind the state; and for
+    a state of other settings or images.
     """
     problem = _pose(images, kappa, nu, step, backend, scheme)
-    current = _taken_up(problem, state)
+    current = _continued(problem, state)
     if (levels is None) == (iterations is None):
         raise UserError(f"give either levels or iterations, got {'neither' if levels is None else 'both'}.")
     if levels is not None:
@@ -200,29 +196,33 @@ def path(
 
 
 def _in_groups(images: Kind, size: int, work: Callable[[Kind], Smoothed[Kind]]) -> Smoothed[Kind]:
-    """What `work` makes of the whole batch, done `size` images at a time, so that little but the result takes room."""
+    """`work` on the whole batch, `size` images at a time, so that little but the result takes memory."""
     whole: list[Any] = []
     count = images.shape[0]
     for start in range(0, count, size):
         part = work(images[start : start + size])
-        whole = whole or [_room_for(field, count) for field in part]
+        whole = whole or [_empty_like(field, count) for field in part]
         for field, values in zip(whole, part, strict=True):
             field[start : start + size] = values
     return Smoothed(*whole)
 
 
-def _room_for(part: torch.Tensor | np.ndarray, count: int) -> torch.Tensor | np.ndarray:
+def _empty_like(part: torch.Tensor | np.ndarray, count: int) -> torch.Tensor | np.ndarray:
+    """Memory for `count` images' values like those of the part."""
     if isinstance(part, torch.Tensor):
         return part.new_empty((count, *part.shape[1:]))
     return np.empty((count, *part.shape[1:]), OUTCOMES if part.dtype.kind == "U" else part.dtype)
 
 
 class _Problem(NamedTuple, Generic[Kind]):
-    """What was asked, checked: the images as given and as a batch [B,C,H,W], |E|, and how to go about it."""
+    """What to compute, checked."""
 
     images: Kind
+    """As the user gave them."""
     batch: torch.Tensor
+    """[B,C,H,W]"""
     edges: int
+    """|E|"""
     settings: Settings
     backend: Backend
 
@@ -236,16 +236,16 @@ def _pose(
     return _Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
 
 
-def _taken_up(problem: _Problem[Kind], given: PathState | None) -> State:
-    """A state to move along, the user's own staying as it is."""
+def _continued(problem: _Problem[Kind], given: PathState | None) -> State:
+    """A state to move along: a copy of the given one, or the start."""
     if given is None:
         return State.start(problem.batch)
     if given.settings != problem.settings:
         raise UserError(f"the state belongs to a path with {given.settings}, got {problem.settings}.")
-    found, expected = given.state.u, problem.batch
-    if found.shape != expected.shape or found.dtype != expected.dtype:
+    before, expected = given.state.u, problem.batch
+    if before.shape != expected.shape or before.dtype != expected.dtype:
         raise UserError(
-            f"the state belongs to images of shape {list(found.shape)} and {found.dtype}, "
+            f"the state belongs to images of shape {list(before.shape)} and {before.dtype}, "
             f"got {list(expected.shape)} and {expected.dtype}."
         )
     if not torch.allclose(given.images.to(expected.device), _sums(expected), rtol=1e-9, atol=0):
@@ -254,7 +254,7 @@ def _taken_up(problem: _Problem[Kind], given: PathState | None) -> State:
 
 
 def _sums(batch: torch.Tensor) -> torch.Tensor:
-    """[B,2]: the sum of each image's values, and with weights that rise along it."""
+    """[B,2]: the sum of each image's values, and their sum with weights that rise from the first to the last."""
     values = batch.flatten(1).double()
     rising = torch.linspace(1, 2, values.shape[1], dtype=torch.float64, device=values.device)
     return torch.stack([values.sum(1), values @ rising], 1)
@@ -279,7 +279,7 @@ def _run_to(
     unreachable = needed > support_size(unequal)[:, None]
     stops = needed.expand_as(unreachable).masked_fill(unreachable, 0).cummax(1).values
     trace = _trace(problem, stops, limit, state)
-    _answer_by_the_image(problem, trace, unequal, unreachable)
+    _put_the_image(problem, trace, unequal, unreachable)
     reached = (trace.counts >= needed).cpu().numpy()
     outcome = np.where(unreachable.cpu().numpy(), "unreachable", np.where(reached, "reached", "max_iterations"))
     outcome = outcome.astype(OUTCOMES)
@@ -292,20 +292,20 @@ def _trace(problem: _Problem[Kind], stops: torch.Tensor, limit: int, state: Stat
     return problem.backend.trace(problem.batch, stops, problem.settings, limit, state)
 
 
-def _answer_by_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
-    """Where a level is out of reach, put the path's limit: u = x, and every edge with Dx ≠ 0 in the support.
+def _put_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
+    """Where a level is out of reach, put the path's limit: u = x, with every edge where Dx ≠ 0 in the support.
 
-    On the way there, at large ν above all, other edges may be in the support for a while, and a level with them. What
-    cannot last is not taken for reached, so that the answer comes at once and does not depend on a cap.
-    An image of one pixel has no edge that could enter and is answered so as well.
+    On the way there other edges may be in the support for a while, above all at large ν, and the level may be met. That
+    does not last, and so does not count as reached: the result comes at once and does not depend on a cap.
+    An image of one pixel has no edges, and is its own result as well.
     """
-    chosen = unreachable if problem.edges else torch.ones_like(unreachable)
-    image = chosen.nonzero(as_tuple=True)[0]
+    replaced = unreachable if problem.edges else torch.ones_like(unreachable)
+    image = replaced.nonzero(as_tuple=True)[0]
     if len(image):
-        trace.images[chosen] = problem.batch[image]
-        trace.labels[chosen] = problem.backend.components(unequal.horizontal[image], unequal.vertical[image])
-        trace.counts[chosen] = support_size(unequal)[image]
-        trace.iterations[chosen] = 0
+        trace.images[replaced] = problem.batch[image]
+        trace.labels[replaced] = problem.backend.components(unequal.horizontal[image], unequal.vertical[image])
+        trace.counts[replaced] = support_size(unequal)[image]
+        trace.iterations[replaced] = 0
 
 
 def _results(problem: _Problem[Kind], trace: Trace, outcome: np.ndarray) -> list[Smoothed[Kind]]:

@@ -1,4 +1,4 @@
-"""Smoothed training images, computed once for a data set and kept on disk; and which level an epoch is at."""
+"""Smoothed training images, computed once for a data set and kept on disk; and the level of each epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .smoothing import path
 _VERSION = 1
 """Raised when a change of code changes the smoothed images."""
 _BLOCK_VALUES = 2**24
-"""How many floats are smoothed between two writes to disk."""
+"""Values smoothed between two writes to disk."""
 
 
 def smoothed_images(
@@ -32,9 +32,9 @@ def smoothed_images(
     cache: ArrayCache,
     exact: bool = False,
 ) -> list[np.ndarray]:
-    """The split at each of several ascending levels of one path: arrays [N,C,H,W] of ũ, memory-mapped.
+    """The split at each of several ascending levels of one path: memory-mapped arrays [N,C,H,W] of ũ.
 
-    They are uint8, rounded, or with `exact` float32 in [0,1], which takes four times the room.
+    They are uint8, rounded; with `exact` they are float32 in [0,1] and take four times the space.
     """
     count, *shape = split.images.shape
     key = {
@@ -44,7 +44,7 @@ def smoothed_images(
         "nu": nu,
         "kappa": kappa,
         "version": _VERSION,
-        **({} if scheme == "paper" else {"scheme": scheme}),  # which older arrays do not mention
+        **({} if scheme == "paper" else {"scheme": scheme}),  # not mentioned by older arrays
         **({"exact": True} if exact else {}),
     }
 
@@ -54,8 +54,8 @@ def smoothed_images(
 
     block = max(1, min(1024, _BLOCK_VALUES // (len(levels) * int(np.prod(shape)))))
     whole, dtype = (count, len(levels), *shape), np.float32 if exact else np.uint8
-    found = cache.array("smoothed", key, shape=whole, dtype=dtype, fill=fill, block=block)
-    return [found[:, position] for position in range(len(levels))]
+    stages = cache.array("smoothed", key, shape=whole, dtype=dtype, fill=fill, block=block)
+    return [stages[:, position] for position in range(len(levels))]
 
 
 def _rounded(images: np.ndarray) -> np.ndarray:
@@ -63,12 +63,12 @@ def _rounded(images: np.ndarray) -> np.ndarray:
 
 
 def preprocessor_label(*, nu: float, level: float, kappa: float, scheme: str) -> str:
-    """The name of the preprocessor with these parameters, as tables show it."""
+    """The name of the ViRoLBI preprocessor with these parameters, as tables show it."""
     return preprocessors.canonical(f"virolbi:nu={nu!r},level={level!r},kappa={kappa!r},scheme={scheme}")
 
 
 def check_parameters(*, nu: float, level: float, kappa: float, scheme: str) -> None:
-    """Raises: UserError when a defense cannot be trained with these."""
+    """Raises: UserError for parameters that a defense cannot train with."""
     positive("nu", nu)
     positive("kappa", kappa)
     checked_scheme(scheme)
@@ -80,7 +80,7 @@ def check_parameters(*, nu: float, level: float, kappa: float, scheme: str) -> N
 class Schedule:
     """`steps` levels from `start` to `end`, evenly spaced, each held for an equal share of the epochs.
 
-    With fewer epochs than levels the earliest of each share are passed over, so that training always ends at `end`.
+    With fewer epochs than levels some levels are left out, but never `end`, the last.
     """
 
     start: float
@@ -100,7 +100,7 @@ class Schedule:
         return [round(float(level), 10) for level in np.linspace(self.start, self.end, self.steps)]
 
     def position(self, epoch: int, epochs: int) -> int:
-        """Which of the levels an epoch is at.
+        """The number of an epoch's level among `levels`.
 
         >>> [Schedule(0.3, 0.8, 6).position(epoch, 3) for epoch in range(3)]
         [1, 3, 5]

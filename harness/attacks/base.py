@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.contracts.defense import Preprocessed
 from harness.errors import UserError
 from harness.models.modules import Pipeline
 from harness.registry import attacks
@@ -153,7 +154,7 @@ def loss_slope(
     Preprocessors draw no random numbers, so that one pass through them serves every draw of the network.
     """
     point = images.detach().requires_grad_()
-    shown = model.preprocessor(point) if isinstance(model, Pipeline) else point
+    shown = Preprocessed.of(model.preprocessor(point)).images if isinstance(model, Pipeline) else point
     network = model.model if isinstance(model, Pipeline) else model
     inner = shown.detach().requires_grad_()
     gradient, total = torch.zeros_like(images), torch.zeros(())

@@ -62,41 +62,43 @@ class Defense:
 
 
 class Preprocessed(NamedTuple):
-    """Preprocessed images, and what became of them."""
+    """Preprocessed images, and how that ended for them."""
 
     images: torch.Tensor
-    """[B,C,H,W] float32."""
-    outcomes: Mapping[str, int]
-    """How many images per outcome, and other counts; recorded, summed over a cell's images."""
+    """[B,C,H,W] float32 in [0,1]."""
+    outcomes: Mapping[str, int] = {}
+    """Counts over the batch, {"reached": 3} for example; they are added up and recorded with the cell."""
 
     @classmethod
-    def of(cls, value: torch.Tensor | Preprocessed) -> Preprocessed:
-        """What a preprocessor returned, in one form."""
-        return value if isinstance(value, Preprocessed) else cls(value, {})
+    def of(cls, returned: torch.Tensor | Preprocessed) -> Preprocessed:
+        """What a preprocessor returned; plain images become a result without outcomes."""
+        return returned if isinstance(returned, Preprocessed) else cls(returned)
 
 
 @preprocessors.base_class
 class Preprocessor(nn.Module):
-    """An image → image map at test time: [B,C,H,W] float32 in [0,1] to the same, per image, deterministic.
+    """What is done to test images before the network: [B,C,H,W] float32 in [0,1] to the same, each image by itself.
 
-    `surrogates` says how an attacker's gradient gets through it: "exact" where autograd gives the true derivative,
-    "bpda" where `forward` carries a surrogate gradient (Athalye et al. 2018).
+    An image gives the same result every time.
+
+    An attacker who knows the defense differentiates through it, by one of its surrogate gradients (Athalye et al.
+    2018). Name yours "exact" where autograd gives the true derivative, "bpda" where `forward` replaces it by another.
     """
 
     surrogates: ClassVar[tuple[str, ...]] = ("exact",)
-    """The names of the gradients that `with_surrogate` has, the usual one first; attackers use them all."""
+    """The names of the surrogate gradients, the usual one first; attackers use them all."""
     costly_surrogates: ClassVar[tuple[str, ...]] = ()
-    """Those of them that the preset `quick` leaves out unless they are asked for."""
+    """Those that the preset `quick` leaves out unless they are asked for."""
     version: ClassVar[int] = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
     label: str
 
     def with_surrogate(self, name: str) -> nn.Module:
-        """The same map with the gradient of that name, one of `surrogates`."""
+        """The same map with the surrogate gradient `name`, one of `surrogates`; override it where there are several."""
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | Preprocessed:
-        """The preprocessed images, alone or with outcomes."""
+        """The preprocessed images, alone or with what became of them."""
         raise NotImplementedError
 
 

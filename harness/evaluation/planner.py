@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from harness.cache import digest_of
+from harness.config import UNDEFENDED
 from harness.errors import UserError
 from harness.evaluation.jobs import Job
-from harness.config import UNDEFENDED
 from harness.evaluation.setup import RunSetup
 from harness.models.defended import DefendedModel
 from harness.models.modules import inner_normalization

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 
 from harness.cache import ArrayCache, digest_of
-from harness.config import DEFAULT_DEFENSES, DEFAULT_SUITES, PREPROCESSOR, UNDEFENDED, RunConfig, pick_device, usual_level
+from harness.config import (
+    DEFAULT_DEFENSES,
+    DEFAULT_SUITES,
+    PREPROCESSOR,
+    UNDEFENDED,
+    RunConfig,
+    pick_device,
+    usual_level,
+)
 from harness.errors import UserError
 from harness.evaluation.observer import Observer
 from harness.models import checkpoints

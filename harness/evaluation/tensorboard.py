@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from harness.errors import UserError
-from harness.seeding import generator
-from harness.training.images import augment
 from harness.evaluation.jobs import NONE
 from harness.evaluation.observer import Observer
+from harness.seeding import generator
+from harness.training.images import augment
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness.config import PREPROCESSOR, usual_level
+from harness.contracts.defense import Preprocessed
 from harness.errors import UserError
 from harness.progress import track
 from harness.records.exhibits import Exhibit
@@ -103,8 +104,7 @@ class _Smoothing(_Attribution):
         """The images without what is small in scale."""
         level = self.level or usual_level(max(images.shape[2:]))
         smoothing = preprocessors.create(f"{PREPROCESSOR}:nu={self.nu!r},level={level!r},scheme={self.scheme}")
-        found = smoothing(images)
-        return Variant(f"large scale, level {level:g}", found)
+        return Variant(f"large scale, level {level:g}", Preprocessed.of(smoothing(images)).images)
 
 
 @exhibits.register("grad_cam")

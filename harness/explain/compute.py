@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.cache import default_cache
-from harness.errors import UserError
 from harness.config import pick_device
+from harness.errors import UserError
 from harness.progress import say, track
 from harness.records.database import Records
 from harness.records.exhibits import FOLDER, read_exhibit, save_exhibit

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.config import UNDEFENDED
 from harness.errors import UserError
 from harness.models.modules import inner_normalization
-from harness.config import UNDEFENDED
 from harness.progress import track
 from harness.records.exhibits import Exhibit
 from harness.registry import exhibits

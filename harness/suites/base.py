@@ -58,9 +58,9 @@ class Perturbed(NamedTuple):
     """Numbers that an attack measured, means over the images."""
 
     @classmethod
-    def of(cls, value: torch.Tensor | Perturbed) -> Perturbed:
-        """What `Suite.perturb` returned, in one form."""
-        return value if isinstance(value, Perturbed) else cls(value)
+    def of(cls, returned: torch.Tensor | Perturbed) -> Perturbed:
+        """What a suite returned; plain images become a result without flags and measures."""
+        return returned if isinstance(returned, Perturbed) else cls(returned)
 
 
 @suites.base_class

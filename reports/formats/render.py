@@ -163,7 +163,7 @@ def _markdown_cell(estimate: Entry | None) -> str:
     if estimate is None:
         return BLANK
     if isinstance(estimate, Finding):
-        return f"{escape_markdown(estimate.verdict)}<br>{escape_markdown(estimate.evidence)}"
+        return "<br>".join(escape_markdown(text) for text in (estimate.verdict, estimate.evidence) if text)
     value = f"**{value_text(estimate)}**" if estimate.best else value_text(estimate)
     paper = f"<br>{paper_text(estimate)} {difference_text(estimate)}" if estimate.paper else ""
     return f"{value} {spread_text(estimate)}{paper}"

@@ -85,7 +85,8 @@ class _View:
     def part(self, columns: Sequence[int]) -> list[RenderableType]:
         """A line that says what is common to the part, its table, and an empty line."""
         datasets = {self.table.columns[column].dataset for column in columns}
-        common = [*self.said_once, *([f"data {min(datasets)}"] if len(datasets) == 1 else [])]
+        kind = "data" if self.table.column_header[0] == "dataset" else self.table.column_header[0]
+        common = [*self.said_once, *([f"{kind} {min(datasets)}"] if len(datasets) == 1 else [])]
         shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False)
         for name in self.header:
             shown.add_column(Text(name), no_wrap=True, vertical="top")

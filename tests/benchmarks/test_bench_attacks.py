@@ -67,8 +67,8 @@ def test_adaptive_pgd_through_virolbi(benchmark, note, model, images, whose):
     def smooth_alone(_: object, given: torch.Tensor, count: int) -> torch.Tensor:
         with torch.no_grad():
             for _ in range(count):
-                shown = smoothing(given)
-        return shown
+                smoothed = smoothing(given).images
+        return smoothed
 
     work = {"ours": attack, "bare passes": passes, "smoothing": smooth_alone}[whose]
     attacked = Pipeline(smoothing, model) if whose == "ours" else model

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from defenses.virolbi import project, projected, smooth
+from defenses.virolbi import project, smooth
+from defenses.virolbi.bench import projected_path
+from defenses.virolbi.bench.baselines import by_csgraph, by_label
 from defenses.virolbi.bench.images import gray_picture
-from defenses.virolbi.bench.rivals import by_csgraph, by_label
 from defenses.virolbi.bench.timing import spread
 from defenses.virolbi.method.settings import hessian_norm, make_settings
 
@@ -34,13 +35,13 @@ def settings_of(image: torch.Tensor):
 
 
 @functools.cache
-def iterates(size: int, iterations: int, count: int) -> list[projected.Iterate]:
+def iterates(size: int, iterations: int, count: int) -> list[projected_path.PathPoint]:
     """Iterates spread over the path, since the cost depends on the support."""
     image = image_of(size)
-    return list(projected.walk(image, settings_of(image), spread(iterations, count)))
+    return list(projected_path.walk(image, settings_of(image), spread(iterations, count)))
 
 
-def by_method(at: projected.Iterate, method: str) -> np.ndarray:
+def by_method(at: projected_path.PathPoint, method: str) -> np.ndarray:
     if method in ("csgraph", "label"):
         rival = by_csgraph if method == "csgraph" else by_label
         return rival(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
@@ -50,12 +51,12 @@ def by_method(at: projected.Iterate, method: str) -> np.ndarray:
 def test_a_path_with_projections_by_us(benchmark, note, monkeypatch):
     size, iterations = (6, 40) if benchmark.disabled else (84, ITERATIONS)
     if benchmark.disabled:  # compiling it would take longer than all the rest
-        monkeypatch.setattr(projected, "_project_along", projected._project_along.py_func)
+        monkeypatch.setattr(projected_path, "_project_along", projected_path._project_along.py_func)
     image = image_of(size)
-    projected.project_along(image, settings_of(image), 1)
+    projected_path.project_along(image, settings_of(image), 1)
     note(EVERY, "ours", iterations)
 
-    found, _ = benchmark(projected.project_along, image, settings_of(image), iterations)
+    found, _ = benchmark(projected_path.project_along, image, settings_of(image), iterations)
 
     assert torch.equal(found.clamp(0, 1), smooth(image, iterations=iterations).images)
 

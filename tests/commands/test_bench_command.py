@@ -24,11 +24,11 @@ from PIL import Image
 from defenses.virolbi import smooth
 from defenses.virolbi.bench import projection, schemes, schemes_report
 from defenses.virolbi.bench.images import generated
-from defenses.virolbi.bench.ledger import Ledger
+from defenses.virolbi.bench.measurements import Measurements
 from defenses.virolbi.bench.projection import METHODS, Course, Setup
-from defenses.virolbi.bench.projection_report import make_sheet
+from defenses.virolbi.bench.projection_report import make_table
 from defenses.virolbi.bench.schemes import COLUMNS, LONG, VARIANTS, Stage, _deviations, measure
-from defenses.virolbi.bench.timing import Plan
+from defenses.virolbi.bench.timing import Repeats
 from defenses.virolbi.commands import bench as bench_cli
 from defenses.virolbi.method.settings import make_settings
 from harness import __main__ as cli
@@ -126,7 +126,7 @@ def test_nothing_is_extrapolated_where_there_is_time(tmp_path: Path) -> None:
     assert "Every projection of the path was timed" in re.sub(r"\s+", " ", done.stdout)
 
 
-def test_the_papers_seconds_stand_beside_its_own_setting_only(measured: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_papers_seconds_are_shown_for_its_own_setting_only(measured: tuple[Path, str], tmp_path: Path) -> None:
     done = bench("projection", "--methods", "graph", "--scaling", "", "--repeats", "1", "--out", tmp_path)
 
     assert "4.87 ± 0.09" in done.stdout
@@ -137,13 +137,13 @@ def test_a_title_names_table_7_for_its_own_setting_only(measured: tuple[Path, st
     setup = Setup(["graph"], 84, 15_000, 1, 1.0)
 
     assert "Table 7" not in measured[1]
-    assert make_sheet([], setup).title == "15,000 iterations, 84×84 gray image (Table 7 of the paper)"
+    assert make_table([], setup).title == "15,000 iterations, 84×84 gray image (Table 7 of the paper)"
     for other in (setup._replace(size=32), setup._replace(iterations=1000)):
-        assert "Table 7" not in make_sheet([], other).title
+        assert "Table 7" not in make_table([], other).title
 
 
 def test_every_repeat_of_what_is_extrapolated_measures_other_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection, "plan", lambda *_: Plan(repeats=3, measured=2))
+    monkeypatch.setattr(projection, "plan_repeats", lambda *_: Repeats(repeats=3, measured=2))
     course = Course(torch.rand(1, 6, 6), "noise", make_settings(6, 6, kappa=5.0, nu=1.0, step=None), 60)
 
     rows = projection._extrapolated("csgraph", course, Setup(["csgraph"], 6, 60, 3, 5.0), gradient=0.1)
@@ -156,7 +156,7 @@ def test_the_iterations_of_all_repeats_are_named() -> None:
     row = {**about, "size": 84, "iterations": 20, "extrapolated": True, "seconds": 2.0, "projection_seconds": 0.1}
     rows = [{**row, "measured": 2, "measured_at": at} for at in ("3;13", "8;18")]
 
-    caption = " ".join(make_sheet(rows, Setup(["lsqr"], 84, 20, 2, 1.0)).caption)
+    caption = " ".join(make_table(rows, Setup(["lsqr"], 84, 20, 2, 1.0)).caption)
 
     assert "Extrapolated to 20 iterations: LSQR from 4 iterations (3, 8, 13, 18)." in caption
 
@@ -256,19 +256,19 @@ def test_supports_are_compared_by_what_they_have_in_common() -> None:
 def test_images_that_cannot_reach_a_level_are_left_out_and_counted(tmp_path: Path) -> None:
     lively_and_flat = generated()(2, 8)
     lively_and_flat[1] = 0.5
-    ledger = Ledger(tmp_path, "schemes", COLUMNS, torch.device("cpu"))
+    measurements = Measurements(tmp_path, "schemes", COLUMNS, torch.device("cpu"))
 
-    measure(schemes.Setup(2, 8, [1.0], [0.2, 0.5]), lambda count, size: lively_and_flat, "two", ledger)
+    measure(schemes.Setup(2, 8, [1.0], [0.2, 0.5]), lambda count, size: lively_and_flat, "two", measurements)
 
-    assert {row["reached"] for row in ledger.rows} == {1}
-    assert {row["common_support"] for row in ledger.rows if row["variant"] == "paper"} == {1.0}
-    assert "left out there, up to 1 of 2." in " ".join(schemes_report.make_sheet(ledger.rows).caption)
-
-
-# Records, mistakes and interruptions
+    assert {row["reached"] for row in measurements.rows} == {1}
+    assert {row["common_support"] for row in measurements.rows if row["variant"] == "paper"} == {1.0}
+    assert "left out there, up to 1 of 2." in " ".join(schemes_report.make_table(measurements.rows).caption)
 
 
-def test_records_of_earlier_runs_are_kept(measured: tuple[Path, str], tmp_path: Path) -> None:
+# Earlier runs, mistakes and interruptions
+
+
+def test_measurements_of_earlier_runs_are_kept(measured: tuple[Path, str], tmp_path: Path) -> None:
     name = "projection.csv"
     before = (measured[0] / name).read_text()
     (tmp_path / name).write_text(before.rstrip("\n"))  # as a kill might leave it
@@ -301,15 +301,15 @@ def test_a_file_that_is_no_text_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger(tmp_path, "projection", ["seconds"], torch.device("cpu"))
+    measurements = Measurements(tmp_path, "projection", ["seconds"], torch.device("cpu"))
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match=r"projection.csv cannot be written: No space left on device\. Choose another"):
-        ledger.add(seconds=1.0)
-    assert ledger.rows == []
+        measurements.add(seconds=1.0)
+    assert measurements.rows == []
 
 
 def test_an_interrupted_run_keeps_and_shows_what_it_measured(tmp_path: Path) -> None:
@@ -387,4 +387,4 @@ def test_a_folder_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
 
     with pytest.raises(UserError, match=r"cannot be written: .*Choose another --out"):
-        Ledger(tmp_path / "file" / "out", "projection", ["seconds"], torch.device("cpu"))
+        Measurements(tmp_path / "file" / "out", "projection", ["seconds"], torch.device("cpu"))

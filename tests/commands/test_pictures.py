@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from defenses.virolbi.apps.pictures import smooth_file
+from defenses.virolbi.apps.picture_files import smooth_file
 from defenses.virolbi.apps.pillow import like_picture, to_planes
 from harness.errors import UserError
 

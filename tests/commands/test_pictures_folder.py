@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from defenses.virolbi import InverseScaleSmoothing, ViRoLBI
-from defenses.virolbi.apps.pictures import LEDGER, smooth_pictures
+from defenses.virolbi.apps.folder_log import LOG
+from defenses.virolbi.apps.pictures import smooth_pictures
 from harness.__main__ import cli
 from harness.errors import UserError
 
@@ -72,14 +73,14 @@ def smooth(smoother: Recorder, source: Path, target: Path, **settings: Any) -> i
     return smooth_pictures(source, target, smoother)
 
 
-def ledger_lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / LEDGER).read_text().splitlines() if line]
+def log_lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines() if line]
 
 
 def files(folder: Path) -> list[str]:
     """What lies in a folder, but for the note of what was made there."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(str(path.relative_to(folder)) for path in paths if path.name != LEDGER)
+    return sorted(str(path.relative_to(folder)) for path in paths if path.name != LOG)
 
 
 WHOLE = ["a.png", "deep/b.PNG", "deep/er/c.jpg"]
@@ -94,7 +95,7 @@ def test_one_picture_goes_into_a_file_or_a_folder(tmp_path: Path, smoother: Reco
 
     assert (tmp_path / "new" / "other.png").read_bytes() == (tmp_path / "out" / "picture.png").read_bytes()
     assert len(smoother.seen) == 2
-    assert not list(tmp_path.rglob(LEDGER))
+    assert not list(tmp_path.rglob(LOG))
 
 
 def test_one_picture_replaces_a_file_only_when_told_to(tmp_path: Path, smoother: Recorder) -> None:
@@ -165,12 +166,12 @@ def test_other_settings_make_the_pictures_anew(
     assert all(old != new for old, new in zip(before, after, strict=True))
 
 
-def test_a_ledger_from_before_there_were_schemes_still_holds(folder: Path, tmp_path: Path, smoother: Recorder) -> None:
+def test_a_log_from_before_there_were_schemes_still_holds(folder: Path, tmp_path: Path, smoother: Recorder) -> None:
     out = tmp_path / "out"
     smooth(smoother, folder, out)
     old = ("picture", "from", "made", "level", "nu", "version", "outcome")
-    lines = [{name: line[name] for name in old} for line in ledger_lines(out)]
-    (out / LEDGER).write_text("".join(f"\n{json.dumps(line)}" for line in lines))
+    lines = [{name: line[name] for name in old} for line in log_lines(out)]
+    (out / LOG).write_text("".join(f"\n{json.dumps(line)}" for line in lines))
 
     assert smooth(smoother, folder, out) == 0
     assert len(smoother.seen) == 3
@@ -218,8 +219,8 @@ def test_a_note_that_a_kill_cut_short_spoils_no_other(
 ) -> None:
     out = tmp_path / "out"
     smooth(smoother, folder, out)
-    ledger = out / LEDGER
-    ledger.write_text(ledger.read_text()[:-cut])
+    log = out / LOG
+    log.write_text(log.read_text()[:-cut])
     (out / "deep" / "er" / "c.jpg").unlink()  # the last: noted, and not put in its place
 
     assert smooth(smoother, folder, out) == 0
@@ -252,8 +253,8 @@ def test_a_kill_before_or_after_a_picture_is_put_in_its_place_leaves_it_ours(
         np.testing.assert_allclose(np.asarray(after), np.asarray(before) / 4, atol=0.5)
 
 
-def test_a_ledger_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, smoother: Recorder) -> None:
-    (tmp_path / "out" / LEDGER).mkdir(parents=True)
+def test_a_log_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, smoother: Recorder) -> None:
+    (tmp_path / "out" / LOG).mkdir(parents=True)
 
     with pytest.raises(UserError, match=r"smooth.jsonl cannot be read: Is a directory"):
         smooth(smoother, folder, tmp_path / "out")
@@ -396,7 +397,7 @@ def test_threads_change_neither_pictures_nor_what_is_said(
 
     said = capsys.readouterr().err.splitlines()
     assert ["17.png" if line.startswith("failed") else line[:6] for line in said[:-1]] == names
-    assert {line["picture"] for line in ledger_lines(tmp_path / "out")} == {*names} - {"17.png"}
+    assert {line["picture"] for line in log_lines(tmp_path / "out")} == {*names} - {"17.png"}
     for index in {*range(40)} - {17}:
         with Image.open(tmp_path / "out" / names[index]) as after:
             assert after.getcolors() == [(SIZE[0] * SIZE[1], (index, 2, 3))]
@@ -429,7 +430,7 @@ def test_the_commands_options_reach_the_method(folder: Path, tmp_path: Path) -> 
 
     assert cli(command, standalone_mode=False) == 0
 
-    for line in ledger_lines(tmp_path / "out"):
+    for line in log_lines(tmp_path / "out"):
         assert {name: line[name] for name in ("nu", "scheme", "iterations")} == {
             "nu": 4.0,
             "scheme": "fast",

@@ -89,7 +89,7 @@ def test_a_peer_without_a_derivative_has_the_identitys(name: str):
     peer = create(name)
     (peer(images) * weights).sum().backward()
 
-    assert peer.gradient == "bpda"
+    assert peer.surrogates == ("bpda",)
     assert torch.equal(images.grad, weights)
 
 
@@ -130,7 +130,7 @@ def test_the_median_takes_a_single_pixel_away_and_keeps_an_edge():
 def test_the_medians_derivative_is_exact():
     images = torch.rand(1, 2, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
 
-    assert create("median").gradient == "exact"
+    assert create("median").surrogates == ("exact",)
     assert torch.autograd.gradcheck(create("median"), images)
 
 

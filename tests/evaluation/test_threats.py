@@ -402,15 +402,15 @@ def test_the_preprocessing_can_be_chosen_for_any_defense(small: RunConfig, cache
 
 
 class Doubling(Preprocessor):
-    """A preprocessor of two ways."""
+    """A preprocessor of two surrogate gradients."""
 
-    gradients = ("one", "two")
+    surrogates = ("one", "two")
 
-    def through(self, gradient: str):
+    def with_surrogate(self, name: str):
         return self
 
 
-def test_a_defenses_ways_come_from_its_preprocessor(small: RunConfig, cache: ArrayCache, register) -> None:
+def test_a_defenses_surrogates_come_from_its_preprocessor(small: RunConfig, cache: ArrayCache, register) -> None:
     class Doubled(Defense):
         """Plain training."""
 

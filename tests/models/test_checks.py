@@ -83,7 +83,7 @@ def test_a_good_preprocessor_passes(work):
     [
         (lambda images: images.detach().round(), r"front \(exact\): no gradient comes back.*bpda_identity"),
         (lambda images: (7 * images).round() / 7, "front.*is zero everywhere.*bpda_identity"),
-        (lambda images: 0.9 * images.detach() + 0 * images, "front.*is zero everywhere.*gradient = 'bpda'"),
+        (lambda images: 0.9 * images.detach() + 0 * images, r"front.*is zero everywhere.*surrogates = \('bpda',\)"),
         (lambda images: (images - images.detach()).sqrt() + images, "front.*holds NaN or infinity.*bpda_identity"),
         (lambda images: images.detach() * torch.ones((), requires_grad=True), "front.*no gradient comes back"),
         (lambda images: images[:, :, 1:], r"front: a preprocessor keeps the shape \[4, 3, 8, 8\], got \[4, 3, 7, 8\]"),
@@ -96,18 +96,18 @@ def test_a_preprocessor_that_breaks_the_contract_is_refused(work, message):
         check_preprocessor(Front(work), IMAGES)
 
 
-def test_every_way_but_the_costly_ones_is_looked_at():
-    class Ways(Front):
-        gradients = ("identity", "none", "slow")
-        costly = ("slow",)
+def test_every_surrogate_but_the_costly_ones_is_checked():
+    class Several(Front):
+        surrogates = ("identity", "none", "slow")
+        costly_surrogates = ("slow",)
 
-        def through(self, gradient):
-            return Front(lambda images: bpda_identity(images, images) if gradient == "identity" else images.detach())
+        def with_surrogate(self, name):
+            return Front(lambda images: bpda_identity(images, images) if name == "identity" else images.detach())
 
     with pytest.raises(UserError, match=r"front \(none\): no gradient comes back"):
-        check_preprocessor(Ways(lambda images: images), IMAGES)
-    Ways.costly = ("none", "slow")
-    check_preprocessor(Ways(lambda images: images), IMAGES)
+        check_preprocessor(Several(lambda images: images), IMAGES)
+    Several.costly_surrogates = ("none", "slow")
+    check_preprocessor(Several(lambda images: images), IMAGES)
 
 
 class Softened(Defense):

@@ -252,7 +252,7 @@ def test_its_preprocessing_may_come_along(trained) -> None:
     assert own.preprocessor.label == "virolbi"
     assert other.preprocessor.label == "blur"
     with torch.no_grad():
-        assert torch.equal(own(images), bare(own.preprocessor(images)))
+        assert torch.equal(own(images), bare(own.preprocessor(images).images))
     point = images.clone().requires_grad_()
     own(point).sum().backward()
     assert point.grad.abs().sum() > 0

@@ -1,4 +1,4 @@
-"""What `bench` is made of: rival projections, plans and samples, counted flops, images, numbers as shown."""
+"""What `bench` is made of: baseline projections, plans and samples, counted flops, images, numbers as shown."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pytest
 import torch
 
 from defenses.virolbi import project, smooth
+from defenses.virolbi.bench.baselines import by_csgraph, by_label
 from defenses.virolbi.bench.images import from_dataset, generated, gray_picture
 from defenses.virolbi.bench.peak import flops_per_pixel, peak_flops
-from defenses.virolbi.bench.rivals import by_csgraph, by_label
-from defenses.virolbi.bench.sheet import digits, short_time
-from defenses.virolbi.bench.timing import plan, repeatedly, spread
+from defenses.virolbi.bench.projected_path import walk
+from defenses.virolbi.bench.timing import plan_repeats, repeatedly, spread
 from defenses.virolbi.method.settings import make_settings
-from defenses.virolbi.projected import walk
+from reports.formats.numbers import digits, short_time
 
 
-@pytest.mark.parametrize("rival", [by_csgraph, by_label])
+@pytest.mark.parametrize("baseline", [by_csgraph, by_label])
 @pytest.mark.parametrize("size", [2, 9, 24])
-def test_the_rivals_project_as_we_do(rival, size: int) -> None:
+def test_the_baselines_project_as_we_do(baseline, size: int) -> None:
     image = torch.from_numpy(gray_picture(None, size)[0])
 
     for at in walk(image, make_settings(size, size, kappa=5.0, nu=1.0, step=None), [1, 300, 900]):
-        found = rival(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
-        np.testing.assert_allclose(found, project(at.u, at.cut_h, at.cut_v).numpy(), atol=1e-7)
+        projected = baseline(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
+        np.testing.assert_allclose(projected, project(at.u, at.cut_h, at.cut_v).numpy(), atol=1e-7)
 
 
 def test_the_photograph_follows_the_path_that_is_known() -> None:
@@ -49,7 +49,7 @@ def test_measured_iterations_are_spread_evenly(iterations: int, count: int) -> N
 
 @pytest.mark.parametrize("cost", [1e-6, 1e-3, 0.1, 1, 100])
 def test_a_plan_stays_within_its_budget(cost: float) -> None:
-    repeats, measured = plan(cost, 15_000, budget=10, repeats=5)
+    repeats, measured = plan_repeats(cost, 15_000, budget=10, repeats=5)
 
     assert repeats * measured * cost <= max(10, cost)
     assert 1 <= repeats <= 5

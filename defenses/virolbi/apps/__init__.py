@@ -1,1 +1,1 @@
-"""The method in use: transforms, pictures, and the choice of a level."""
+"""The method in use: a torchvision transform, picture files, and the choice of a level."""

@@ -1,4 +1,4 @@
-"""Where to stop the path when noisy data are at hand: the level, or time, of least reconstruction error (Remark 3)."""
+"""Where to stop the path of noisy images: the level, or time, of least reconstruction error (Remark 3)."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ import torch
 
 from harness.errors import UserError
 
-from ..method.inputs import Images, as_tensor, to_batch
+from ..inputs import Images, as_tensor, to_batch
 from ..method.settings import Scheme, checked_counts, checked_levels, whole_number
 from ..smoothing import MAX_ITERATIONS, path
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _BLOCK_VALUES = 2**24
-"""How many floats are smoothed at a time."""
+"""Values smoothed at a time."""
 
 
 class Choice(NamedTuple):
-    """The candidate of least error, and how sure that is.
-
-    chosen: the candidate whose mean error over all images is least; the smaller one of two that tie
-    candidates: [L], ascending · errors: [L] float64, mean squared error (images in [0,1]) per pixel and channel
-    standard_errors: [L] float64, of those means, from the spread between images
-    fold_choices: [K], what the images outside each fold would have chosen; far apart, they say that it hardly matters
-    held_out_error: mean error of the images, each at the choice of those outside its fold: what to expect of new ones
-    """
+    """The candidate of least error, and how sure that is."""
 
     chosen: float
+    """The candidate whose mean error over all images is least; the smaller one of two that tie."""
     candidates: np.ndarray
+    """[L], ascending."""
     errors: np.ndarray
+    """[L] float64: mean squared error per pixel and channel, of images in [0,1]."""
     standard_errors: np.ndarray
+    """[L] float64: of those means, from the spread between images."""
     fold_choices: np.ndarray
+    """[K]: the choices by the images outside each fold. Where they lie far apart, the choice hardly matters."""
     held_out_error: float
+    """The mean error of the images, each at the choice by those outside its fold: what to expect of new images."""
 
 
 def choose_level(
@@ -52,18 +51,17 @@ def choose_level(
     max_iterations: int = MAX_ITERATIONS,
     backend: str | None = None,
 ) -> Choice:
-    """The sparsity level at which smoothing the noisy images gives back most of the images.
+    """The sparsity level at which the smoothed noisy images are nearest to the images without noise.
 
-    images: [N,C,H,W] without the noise, as `smooth` takes them. Where there are none, the same images with other
-      noise do, if that is drawn independently and of mean zero: it adds its variance to every error, so that the
-      choice stays the same; they may then lie beyond [0,1].
-    noisy: [N,C,H,W], the same images with the noise to be met, in [0,1]: clamp what the noise takes beyond it, as a
-      camera does
-    levels: ascending candidates; one run of the path serves them all
-    iterations: ascending candidates for the number of iterations, t₀ in steps of α, instead of a level
-    folds: how many parts the images are split into, at random with a `generator`, else in turn
+    images: [N,C,H,W] without the noise, as `smooth` takes them. The same images with other noise serve as well, if it
+      is independent and of mean zero: it adds its variance to every error, and the choice stays the same. They may
+      then lie beyond [0,1].
+    noisy: [N,C,H,W], the same images with the noise to expect, in [0,1]; clamp values beyond it, as a camera does.
+    levels: ascending candidates; one run of the path serves them all.
+    iterations: ascending candidates for the number of iterations, t₀ in steps of α, instead of a level.
+    folds: how many parts the images are split into, at random with a `generator`, else in turn.
 
-    The other options are those of `smooth`. A noisy image that cannot reach a level is taken as it is there.
+    The other options are those of `smooth`. A noisy image that cannot reach a level counts unsmoothed there.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
@@ -136,6 +134,6 @@ def _target(images: Images) -> np.ndarray:
     return target
 
 
-def _squared_error(found: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _squared_error(smoothed: np.ndarray, target: np.ndarray) -> np.ndarray:
     """[n]; summed by NumPy, whose order does not depend on threads or on the other images."""
-    return np.square(np.subtract(found, target, dtype=np.float64)).reshape(len(target), -1).mean(axis=1)
+    return np.square(np.subtract(smoothed, target, dtype=np.float64)).reshape(len(target), -1).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Pillow pictures of any usual mode as planes of numbers, and planes as a picture of the same mode."""
+"""From Pillow pictures of any usual mode to planes of numbers, and back to a picture of the same mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.errors import UserError
 
 GRAY = ("1", "L", "LA")
 NUMBERS = {"I": 65535, "I;16": 65535, "I;16B": 65535, "F": 1}
-"""Modes of one number a pixel, and which number is white."""
+"""Modes of one number a pixel, and the number that is white."""
 MODES = (*GRAY, "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", *NUMBERS)
 
 
@@ -32,7 +32,7 @@ def to_planes(picture: Image.Image) -> np.ndarray:
 def like_picture(planes: np.ndarray, original: Image.Image) -> Image.Image:
     """A picture of the original's mode from [C,H,W] in [0,1], rounded to what the mode can hold.
 
-    Transparency is the original's. A picture with a palette takes the nearest of the colours it has.
+    Transparency is the original's. A picture with a palette keeps it and takes the nearest of its colours.
     """
     if original.mode in NUMBERS:
         return _to_numbers(planes[0], original)

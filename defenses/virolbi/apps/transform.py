@@ -1,4 +1,4 @@
-"""Smoothing as a torchvision transform: for tensors, batches and Pillow pictures, alone or in a pipeline."""
+"""Smoothing as a torchvision transform, for tensors, batches and Pillow pictures, alone or in a pipeline."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from .pillow import like_picture, to_planes
 
 
 class SmoothedPicture(NamedTuple):
-    """A smoothed picture and how that ended: `reached`, `unreachable` or `max_iterations`, as `smooth` says."""
+    """A smoothed picture, and how its path ended."""
 
     picture: Image.Image
     outcome: str
+    """`reached`, `unreachable` or `max_iterations`, as for `smooth`."""
 
 
 class InverseScaleSmoothing(v2.Transform):
-    """Remove what is small in scale from images, keep what is large and its edges sharp; see `smooth`.
+    """Remove what is small in scale from images; keep what is large, with sharp edges. See `smooth`.
 
-    level: 0 to 1, the share of neighbouring pixels that may differ, 0.6 unless said; larger keeps more detail
-    nu: larger lets features enter by scale rather than by contrast, in more iterations
-    kappa: larger follows the limit of no elastic-net term more closely, in more iterations
-    scheme: `paper`, `exact` or `fast` · max_iterations: where to give up
-    iterations: stop after so many iterations instead of at a level
+    level: 0 to 1, the share of neighbouring pixels that may differ, default 0.6; larger keeps more detail.
+    nu: larger lets features enter by scale rather than by contrast, in more iterations.
+    kappa: larger follows the limit of no elastic-net term more closely, in more iterations.
+    scheme: `paper`, `exact` or `fast`.
+    max_iterations: where to give up.
+    iterations: stop after so many iterations instead of at a level.
 
-    Takes floating point tensors in [0,1] and uint8 tensors [...,C,H,W] with C 1 or 3, `tv_tensors.Image` and `Video`,
-    and Pillow pictures; what comes back has the class, type, mode, size and device of what was given, rounded where
-    that holds whole numbers. Every image is smoothed for itself, the pictures of a batch on as many threads as PyTorch
-    uses: one in a worker of a DataLoader. Transparency stays as it is. In a pipeline of torchvision's `v2`, boxes,
-    masks, labels and all but the first plain tensor pass through. No gradient flows: inside a network use `ViRoLBI`.
+    It takes floating point tensors in [0,1] and uint8 tensors [...,C,H,W] with C 1 or 3, `tv_tensors.Image` and
+    `Video`, and Pillow pictures. The result has the class, type, mode, size and device of the input, and is rounded
+    where that holds whole numbers. Every image is smoothed by itself; a batch is smoothed on as many threads as
+    PyTorch uses, which is one in a worker of a DataLoader. Transparency stays as it is. In a pipeline of torchvision's
+    `v2`, boxes, masks, labels and all but the first plain tensor pass through. No gradient flows through it; inside a
+    network use `smooth_bpda`.
 
     >>> import torch
     >>> from torchvision.transforms import v2
@@ -69,7 +72,7 @@ class InverseScaleSmoothing(v2.Transform):
         self.max_iterations = whole_number("max_iterations", max_iterations, least=1)
 
     def options(self) -> dict[str, Any]:
-        """What this object can be built again from; `level` or `iterations`, whichever the stop is."""
+        """The options that rebuild this object, with `level` or `iterations`, whichever the stop is."""
         stop = {"level": self.level} if self.iterations is None else {"iterations": self.iterations}
         others = {name: getattr(self, name) for name in ("nu", "kappa", "scheme", "max_iterations")}
         return {**stop, **others}
@@ -79,13 +82,13 @@ class InverseScaleSmoothing(v2.Transform):
         return ", ".join(f"{name}={value!r}" for name, value in self.options().items())
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
-        """Raises: UserError where there is nothing to smooth, which torchvision would pass through without a word."""
+        """Raises: UserError where there is nothing to smooth, which torchvision would pass through silently."""
         if not any(isinstance(each, (torch.Tensor, Image.Image)) for each in flat_inputs):
             kinds = ", ".join(sorted({type(each).__name__ for each in flat_inputs})) or "nothing"
             raise UserError(f"expected a tensor or a Pillow picture among what is to be smoothed, got {kinds}.")
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """The smoothed image, or `inpt` itself where that is a tensor of something else; called by torchvision."""
+        """The smoothed image, or `inpt` itself where it is no image; called by torchvision."""
         if isinstance(inpt, Image.Image):
             return self.smooth_picture(inpt).picture
         if not isinstance(inpt, tv_tensors.TVTensor):
@@ -98,7 +101,7 @@ class InverseScaleSmoothing(v2.Transform):
     """What torchvision before 0.21 calls them."""
 
     def smooth_picture(self, picture: Image.Image) -> SmoothedPicture:
-        """The smoothed picture, of the same mode and size, and whether it reached the level."""
+        """The smoothed picture, of the same mode and size, and its outcome."""
         smoothed = smooth(to_planes(picture), **self.options())
         return SmoothedPicture(like_picture(smoothed.images, picture), str(smoothed.outcome))
 

@@ -1,4 +1,4 @@
-"""The CPU backend: Numba kernels, images shared out over as many threads as PyTorch uses."""
+"""The CPU backend: Numba kernels, with the images divided among as many threads as PyTorch uses."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from ..method.reference import cosines, path_eigenvalues
 from ..method.settings import Settings
 from ..method.trace import State, Trace
 from . import kernels
+from .kernel_types import Constants, ImageState, Solver, Unprojected
 from .kernels_projection import fill_images, label_images
 
 _CALL = 8
-"""Images given to a kernel at a time: enough to make the call cheap, few enough to keep all threads busy."""
-_PIECE = 2**29
-"""Values updated, about, between two looks at whether somebody wants to stop: a quarter of a second's work."""
+"""Images per call of a kernel: enough to make the call cheap, few enough to keep all threads busy."""
+_VALUES_BETWEEN_CHECKS = 2**29
+"""Values updated between two checks for an interruption: about a quarter of a second's work."""
 _interrupted = 0
 """How often `interrupt` was called."""
-_NO_TABLES = kernels.Solver(*(np.empty((0, 0), np.float32),) * 3)
+_NO_TABLES = Solver(*(np.empty((0, 0), np.float32),) * 3)
 
 
 def trace(
     images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
 ) -> Trace:
-    """As `reference.trace`; each image is worked on alone, so neither threads nor batch-mates change a bit of it."""
-    found = Trace.empty(images, stops.shape[1])
+    """As `reference.trace`; each image is computed by itself, so neither threads nor batch-mates change a bit of it."""
+    result = Trace.empty(images, stops.shape[1])
     constants, solver = kernel_constants(settings, images), solver_tables(settings, *images.shape[-2:])
-    piece, begun = _PIECE // images[0].numel(), _interrupted
+    unchecked, interruptions = _VALUES_BETWEEN_CHECKS // images[0].numel(), _interrupted
 
-    def follow(x: np.ndarray, targets: np.ndarray, at: kernels.State, result: kernels.Found) -> None:
-        if piece >= max_iterations:
-            kernels.trace_images(x, targets, max_iterations, constants, solver, at, result)
+    def follow(x: np.ndarray, targets: np.ndarray, at: ImageState, out: Unprojected) -> None:
+        if unchecked >= max_iterations:
+            kernels.trace_images(x, targets, max_iterations, constants, solver, at, out)
             return
         for stop in range(targets.shape[1]):  # of a single image, some iterations at a time
-            there = kernels.Found(*(part[:, stop : stop + 1].copy() for part in result))
+            at_stop = Unprojected(*(part[:, stop : stop + 1].copy() for part in out))
             limit = -1
-            while limit < max_iterations and (limit < 0 or there.counts[0, 0] < targets[0, stop]):
-                if _interrupted != begun:
+            while limit < max_iterations and (limit < 0 or at_stop.counts[0, 0] < targets[0, stop]):
+                if _interrupted != interruptions:
                     raise KeyboardInterrupt
-                limit = min(max_iterations, int(at.iterations[0]) + piece)
-                kernels.trace_images(x, targets[:, stop : stop + 1].copy(), limit, constants, solver, at, there)
-            for whole, part in zip(result, there, strict=True):
+                limit = min(max_iterations, int(at.iterations[0]) + unchecked)
+                kernels.trace_images(x, targets[:, stop : stop + 1].copy(), limit, constants, solver, at, at_stop)
+            for whole, part in zip(out, at_stop, strict=True):
                 whole[:, stop : stop + 1] = part
 
-    def some(rows: slice) -> None:
+    def trace_rows(rows: slice) -> None:
         x = images[rows]
-        smoothed, labels, counts, iterations = _rows(found, rows)
-        at = kernels.State(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
+        smoothed, labels, counts, iterations = _rows(result, rows)
+        at = ImageState(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
         cut_right, cut_down = np.empty(labels.shape, bool), np.empty(labels.shape, bool)
-        result = kernels.Found(smoothed, cut_right, cut_down, counts, iterations)
-        follow(x.numpy(), stops[rows].numpy(), at, result)
+        follow(x.numpy(), stops[rows].numpy(), at, Unprojected(smoothed, cut_right, cut_down, counts, iterations))
         stages, parts = smoothed.reshape(-1, *x.shape[1:]), labels.reshape(-1, *x.shape[2:])
         label_images(cut_right.reshape(parts.shape), cut_down.reshape(parts.shape), parts)
         fill_images(stages, parts, stages)
 
-    _for_each(some, len(images), _CALL if piece >= max_iterations else 1)
-    return found
+    _for_each(trace_rows, len(images), _CALL if unchecked >= max_iterations else 1)
+    return result
 
 
 def components(cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torch.Tensor:
@@ -79,9 +79,9 @@ def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def kernel_constants(settings: Settings, images: torch.Tensor) -> kernels.Constants:
-    """The settings as the kernels take them."""
-    return kernels.Constants(
+def kernel_constants(settings: Settings, images: torch.Tensor) -> Constants:
+    """The settings in the form that the kernels take."""
+    return Constants(
         np.float32(settings.kappa),
         np.float32(settings.nu),
         np.float32(settings.u_step),
@@ -92,13 +92,13 @@ def kernel_constants(settings: Settings, images: torch.Tensor) -> kernels.Consta
     )
 
 
-def solver_tables(settings: Settings, height: int, width: int) -> kernels.Solver:
+def solver_tables(settings: Settings, height: int, width: int) -> Solver:
     """What the kernels need to solve (I + νDᵀD)u = b; empty unless they do."""
     return _tables(settings.nu, height, width) if settings.scheme == "exact" else _NO_TABLES
 
 
 @functools.lru_cache(maxsize=4)
-def _tables(nu: float, height: int, width: int) -> kernels.Solver:
+def _tables(nu: float, height: int, width: int) -> Solver:
     waves = cosines(width).numpy()
     diagonal = 1 + nu * path_eigenvalues(width).numpy()
     pivots = np.empty((height, width))
@@ -107,7 +107,7 @@ def _tables(nu: float, height: int, width: int) -> kernels.Solver:
         neighbours = (i > 0) + (i < height - 1)
         pivots[i] = 1 / (diagonal + nu * neighbours - carried)
         carried = nu**2 * pivots[i]
-    return kernels.Solver(*(np.ascontiguousarray(table, np.float32) for table in (waves.T, waves, pivots)))
+    return Solver(*(np.ascontiguousarray(table, np.float32) for table in (waves.T, waves, pivots)))
 
 
 def _rows(parts: Iterable[torch.Tensor], rows: slice) -> list[np.ndarray]:
@@ -116,9 +116,9 @@ def _rows(parts: Iterable[torch.Tensor], rows: slice) -> list[np.ndarray]:
 
 
 def interrupt() -> None:
-    """Make all smoothing of large images that is under way in this process raise KeyboardInterrupt, soon.
+    """Make all smoothing of large images in this process raise KeyboardInterrupt soon.
 
-    Threads other than the main one never hear of Ctrl-C by themselves.
+    Python delivers Ctrl-C to the main thread alone.
     """
     global _interrupted
     _interrupted += 1

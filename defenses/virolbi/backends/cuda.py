@@ -29,7 +29,7 @@ _THREADS, _LABEL_THREADS = 256, 512
 _ENDLESS = 2**31 - 1
 
 
-class _Found(NamedTuple):
+class _Unprojected(NamedTuple):
     """What there is at the stops, before the projection."""
 
     u: torch.Tensor
@@ -122,7 +122,7 @@ def _trace_group(
     cuts = [
         z.new_empty((count, number, *z.shape[2:]), dtype=torch.bool) for z in (paths.z_horizontal, paths.z_vertical)
     ]
-    found = _Found(trace.images, cuts[0], cuts[1], trace.counts, trace.iterations)
+    found = _Unprojected(trace.images, cuts[0], cuts[1], trace.counts, trace.iterations)
     follow = _follow_in_blocks if _fits_a_block(*x.shape[-2:]) else _follow_in_grid
     follow(x, stops, settings, max_iterations, paths, found)
     labels = components(*(cut.flatten(0, 1) for cut in cuts))
@@ -148,7 +148,7 @@ def _factors(settings: Settings) -> ctypes.Array[ctypes.c_float]:
 
 
 def _follow_in_blocks(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Found
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Unprojected
 ) -> None:
     """All paths from start to end in one launch."""
     _, channels, height, width = x.shape
@@ -162,7 +162,7 @@ def _follow_in_blocks(
 
 
 def _follow_in_grid(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Found
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Unprojected
 ) -> None:
     """The whole batch step by step; images that have met a stop pause until they are looked at."""
     batch = _Batch(x, settings, paths)
@@ -184,7 +184,7 @@ def _follow_in_grid(
     batch.save(paths)
 
 
-def _record(batch: _Batch, rows: np.ndarray, met: np.ndarray, stop: int, support: Edges, found: _Found) -> None:
+def _record(batch: _Batch, rows: np.ndarray, met: np.ndarray, stop: int, support: Edges, found: _Unprojected) -> None:
     """Write down those of the paused `rows` that have `met` a stop."""
     chosen = rows[met]
     place = (torch.as_tensor(chosen), stop)

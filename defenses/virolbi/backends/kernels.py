@@ -13,10 +13,12 @@ in, but not of the kernels it calls.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 from numba import njit
+
+from .kernel_types import Array, Constants, ImageState, Planes, Solver, Unprojected
 
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
 _UNCOUNTED: dict[str, Any] = {"_nrt": False}
@@ -25,7 +27,6 @@ _leaf = njit(cache=True, nogil=True, error_model="numpy", **_UNCOUNTED)
 _loop = njit(nogil=True, error_model="numpy", inline="always")
 """For loops over pixels, which on a small image cost no more than the call of a function."""
 
-Array: TypeAlias = np.ndarray
 _ONE, _ZERO = np.float32(1), np.float32(0)
 _LINE = 16
 """Floats in a cache line."""
@@ -33,89 +34,17 @@ _STRIP = 8192
 """Pixels worked on at a time, so that what an iteration touches of a large image stays in the cache."""
 
 
-class Constants(NamedTuple):
-    """The factors of Eq. 5 in float32, and the scheme."""
-
-    kappa: np.float32
-    nu: np.float32
-    u_step: np.float32
-    """(1−β)κα"""
-    z_step: np.float32
-    """αν"""
-    inertia: np.float32
-    """β"""
-    gray: bool
-    """One channel: soft thresholding instead of the shrinkage of norms."""
-    exact: bool
-    """Solve for u instead of stepping towards it."""
-
-
-class Solver(NamedTuple):
-    """(I + νDᵀD)⁻¹ for one shape: cosines along the rows, then elimination down the columns; empty unless needed."""
-
-    to_frequencies: Array
-    """[W,W] the orthonormal DCT-II, one frequency a column."""
-    to_pixels: Array
-    """[W,W] its inverse, one frequency a row."""
-    pivots: Array
-    """[H,W] one over the pivots of each frequency's tridiagonal system."""
-
-
-class State(NamedTuple):
-    """Where the path of one image stands; `trace.State` without the batch axis, iterations [1]."""
-
-    u: Array
-    velocity: Array
-    z_horizontal: Array
-    z_vertical: Array
-    iterations: Array
-
-
-class Found(NamedTuple):
-    """One image at its stops, before the projection."""
-
-    images: Array
-    """[L,C,H,W]"""
-    cut_right: Array
-    """[L,H,W] bool, and so the next: the edges with γ ≠ 0."""
-    cut_down: Array
-    counts: Array
-    """[L], and so the next."""
-    iterations: Array
-
-
-class Planes(NamedTuple):
-    """The state of one image of N pixels, W wide, and what one strip of S pixels needs at a time.
-
-    The edge at pixel p leads right, to p+1, or down, to p+W; z and r of an edge that would leave its row or the image
-    are 0. γ is not stored: it is scale·z with scale = κ(1 − 1/‖z_e‖)₊, and for one channel κ(z − clip(z)).
-    """
-
-    u: Array
-    """[C,N+W], the last W unused."""
-    velocity: Array
-    """[C,N], empty without inertia."""
-    z_right: Array
-    """[C,N]"""
-    z_down: Array
-    """[C,N]"""
-    scale_right: Array
-    """[N]"""
-    scale_down: Array
-    """[N]"""
-    r_right: Array
-    """[S+1] of one channel: the residual Du − γ of the edge of the strip's pixel p at p+1, where it arrives."""
-    r_down: Array
-    """[C,S+W], of the edge of the strip's pixel p at p+W; the first W are those of the row above the strip."""
-    work: Array
-    """[2,N], empty unless u is solved for."""
-
-
 @_kernel
 def trace_images(
-    x: Array, stops: Array, max_iterations: int, constants: Constants, solver: Solver, state: State, found: Found
+    x: Array,
+    stops: Array,
+    max_iterations: int,
+    constants: Constants,
+    solver: Solver,
+    state: ImageState,
+    out: Unprojected,
 ) -> None:
-    """The paths of images x [B,C,H,W] from their states to each of their stops [B,L]; state and found are filled in."""
+    """The paths of images x [B,C,H,W] from their states to each of their stops [B,L]; state and out are filled in."""
     for b in range(len(x)):
         u, velocity, z_horizontal, z_vertical = (
             state.u[b],
@@ -123,15 +52,21 @@ def trace_images(
             state.z_horizontal[b],
             state.z_vertical[b],
         )
-        at = State(u, velocity, z_horizontal, z_vertical, state.iterations[b : b + 1])
-        cut_right, cut_down = found.cut_right[b], found.cut_down[b]
-        result = Found(found.images[b], cut_right, cut_down, found.counts[b], found.iterations[b])
+        at = ImageState(u, velocity, z_horizontal, z_vertical, state.iterations[b : b + 1])
+        cut_right, cut_down = out.cut_right[b], out.cut_down[b]
+        result = Unprojected(out.images[b], cut_right, cut_down, out.counts[b], out.iterations[b])
         _trace_one(x[b], stops[b], max_iterations, constants, solver, at, result)
 
 
 @_kernel
 def _trace_one(
-    x: Array, stops: Array, max_iterations: int, constants: Constants, solver: Solver, state: State, found: Found
+    x: Array,
+    stops: Array,
+    max_iterations: int,
+    constants: Constants,
+    solver: Solver,
+    state: ImageState,
+    out: Unprojected,
 ) -> None:
     channels, height, width = x.shape
     flat = x.reshape((channels, height * width))
@@ -144,15 +79,15 @@ def _trace_one(
         while size < stops[stop] and k < max_iterations:
             size = iterate(flat, planes, width, constants, solver)
             k += 1
-        found.images[stop] = to_image(planes.u, height, width)
-        mark_support(planes, found.cut_right[stop], found.cut_down[stop], constants)
-        found.counts[stop] = size
-        found.iterations[stop] = k
+        out.images[stop] = to_image(planes.u, height, width)
+        mark_support(planes, out.cut_right[stop], out.cut_down[stop], constants)
+        out.counts[stop] = size
+        out.iterations[stop] = k
     _save(planes, k, state)
 
 
 @_kernel
-def load(state: State, height: int, width: int, constants: Constants) -> Planes:
+def load(state: ImageState, height: int, width: int, constants: Constants) -> Planes:
     """The planes of a state; γ's scale is left at 0."""
     channels, pixels = len(state.u), height * width
     strip = pixels if constants.exact else min(height, max(1, _STRIP // width)) * width
@@ -176,7 +111,7 @@ def load(state: State, height: int, width: int, constants: Constants) -> Planes:
 
 
 @_kernel
-def _save(planes: Planes, k: int, state: State) -> None:
+def _save(planes: Planes, k: int, state: ImageState) -> None:
     _, height, width = state.u.shape
     state.u[:] = to_image(planes.u, height, width)
     if planes.velocity.size:
@@ -349,19 +284,19 @@ def _count(z: Array) -> int:
 def _equilibrate(x: Array, planes: Planes, width: int, constants: Constants, solver: Solver) -> None:
     """(3a): u = (I + νDᵀD)⁻¹(x + νDᵀγ), as the correction u − (I + νDᵀD)⁻¹∇ᵤL, in which rounding hardly counts."""
     pixels = x.shape[1]
-    slope, spectrum = planes.work[0, :pixels], planes.work[1, :pixels]
+    gradient, spectrum = planes.work[0, :pixels], planes.work[1, :pixels]
     for c in range(len(x)):
         u = planes.u[c, :pixels]
-        _slope(x[c], planes, c, width, constants, slope)
-        _transform(slope, solver.to_frequencies, spectrum)
+        _gradient(x[c], planes, c, width, constants, gradient)
+        _transform(gradient, solver.to_frequencies, spectrum)
         _eliminate(spectrum, solver.pivots, constants.nu)
-        _transform(spectrum, solver.to_pixels, slope)
+        _transform(spectrum, solver.to_pixels, gradient)
         for p in range(pixels):
-            u[p] = u[p] - slope[p]
+            u[p] = u[p] - gradient[p]
 
 
 @_leaf
-def _slope(x: Array, planes: Planes, c: int, width: int, constants: Constants, out: Array) -> None:
+def _gradient(x: Array, planes: Planes, c: int, width: int, constants: Constants, out: Array) -> None:
     """∇ᵤL = (u−x) + νDᵀ(Du−γ) of one channel."""
     pixels, right, down, nu = x.size, planes.r_right, planes.r_down[c], constants.nu
     u, z_right, z_down = planes.u[c, :pixels], planes.z_right[c, :pixels], planes.z_down[c, :pixels]

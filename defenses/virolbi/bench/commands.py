@@ -1,4 +1,4 @@
-"""The commands: measure, write down, show; what an interruption leaves is shown as well."""
+"""What the bench commands do: measure, record each measurement at once, and show the table, interrupted or not."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from rich.console import Console
+from reports.tables.base import Table
 
 from harness.cache import default_cache
-from harness.errors import UserError
 from harness.config import pick_device
+from harness.errors import UserError
 from harness.progress import say
 from harness.registry import datasets
 
 from ..method.settings import SCHEMES
 from . import projection, projection_report, schemes, schemes_report, smoothing, smoothing_report
 from .images import Images, from_dataset, generated, gray_picture
-from .ledger import Ledger, Row, core_count
-from .sheet import Sheet, show, write
+from .measurements import Measurement, Measurements, core_count
+from .table import show, write
 
 INTERRUPTED = 130
 """The exit code of what Ctrl-C ended."""
@@ -29,11 +29,11 @@ def bench_projection(setup: projection.Setup, out: Path) -> int:
     """Table 7. Returns the exit code. Raises: UserError for what cannot be measured or written."""
     projection.check(setup)
     gray_picture(setup.picture, setup.size)  # refused before anything is written
-    ledger = Ledger(out, "projection", projection.COLUMNS, torch.device("cpu"))
+    measurements = Measurements(out, "projection", projection.COLUMNS, torch.device("cpu"))
     return _record(
-        ledger,
-        lambda: projection.measure(setup, ledger),
-        lambda rows: projection_report.make_sheet(rows, setup),
+        measurements,
+        lambda: projection.measure(setup, measurements),
+        lambda rows: projection_report.make_table(rows, setup),
         lambda rows: [*projection_report.draw(rows, setup, out), *projection_report.keep(rows, setup, out)],
     )
 
@@ -66,17 +66,17 @@ def bench_smoothing(
         device=where,
     )
     smoothing.check(sweeps)
-    ledger = Ledger(out, "smoothing", smoothing.COLUMNS, where)
+    measurements = Measurements(out, "smoothing", smoothing.COLUMNS, where)
     return _record(
-        ledger,
-        lambda: smoothing.measure(sweeps, source.images, source.name, ledger),
-        lambda rows: smoothing_report.make_sheet(rows, sweeps),
+        measurements,
+        lambda: smoothing.measure(sweeps, source.images, source.name, measurements),
+        lambda rows: smoothing_report.make_table(rows, sweeps),
         lambda rows: smoothing_report.draw(rows, sweeps, out),
     )
 
 
 def bench_schemes(*, count: int, dataset: str | None, data_root: Path, nu: str, levels: str, out: Path) -> int:
-    """How far the schemes are from each other. Returns the exit code. Raises: UserError as the others."""
+    """How far the schemes' images are from the paper's. Returns the exit code. Raises: UserError as the others."""
     source = _source(dataset, data_root)
     setup = schemes.Setup(
         number=count,
@@ -85,11 +85,11 @@ def bench_schemes(*, count: int, dataset: str | None, data_root: Path, nu: str, 
         levels=sorted(real_numbers("levels", levels)),
     )
     schemes.check(setup, source.number)
-    ledger = Ledger(out, "schemes", schemes.COLUMNS, torch.device("cpu"))
+    measurements = Measurements(out, "schemes", schemes.COLUMNS, torch.device("cpu"))
     return _record(
-        ledger,
-        lambda: schemes.measure(setup, source.images, source.name, ledger),
-        schemes_report.make_sheet,
+        measurements,
+        lambda: schemes.measure(setup, source.images, source.name, measurements),
+        schemes_report.make_table,
         lambda rows: [],
     )
 
@@ -105,12 +105,12 @@ def numbers(option: str, text: str) -> list[int]:
 def real_numbers(option: str, text: str) -> list[float]:
     """Numbers from "0.5,1", each once, at least one. Raises: UserError for anything else."""
     try:
-        found = list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+        given = list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
     except ValueError as error:
         raise UserError(f"--{option} expects numbers such as 1,16, got {text!r}.") from error
-    if not found:
+    if not given:
         raise UserError(f"--{option} must be at least one number, got nothing.")
-    return found
+    return given
 
 
 def names(text: str) -> list[str]:
@@ -128,12 +128,14 @@ def doubling(most: int) -> list[int]:
 
 
 class _Source(NamedTuple):
-    """Where images come from, what that is called, their pixels a side, and how many there are; None: as asked."""
+    """Where the images to smooth come from."""
 
     images: Images
     name: str
     size: int | None = None
+    """Pixels a side; None where any can be made."""
     number: int | None = None
+    """How many there are; None where any number can be made."""
 
 
 def _source(dataset: str | None, data_root: Path) -> _Source:
@@ -146,26 +148,27 @@ def _source(dataset: str | None, data_root: Path) -> _Source:
 
 
 def _record(
-    ledger: Ledger,
+    measurements: Measurements,
     measure: Callable[[], None],
-    make_sheet: Callable[[Sequence[Row]], Sheet],
-    draw: Callable[[Sequence[Row]], Sequence[Path]],
+    make_table: Callable[[Sequence[Measurement]], Table],
+    draw: Callable[[Sequence[Measurement]], Sequence[Path]],
 ) -> int:
-    """Measure, then print the table and write it and the plot beside the measurements."""
+    """Measure, then print the table, and write it and the plot beside the measurements. Returns the exit code."""
     code = 0
     try:
         measure()
     except KeyboardInterrupt:
         code = INTERRUPTED
-        say(f"interrupted; the {len(ledger.rows)} measurements made are kept and shown")
-    if not ledger.rows:
+        say(f"interrupted; the {len(measurements.rows)} measurements made are kept and shown")
+    if not measurements.rows:
         return code
-    sheet = make_sheet(ledger.rows)
-    show(sheet, Console())
+    file, table = measurements.file, make_table(measurements.rows)
+    if table.rows:
+        show(table)
     try:
-        written = [ledger.file, *write(sheet, ledger.file.parent), *draw(ledger.rows)]
+        tables = write(table, file) if table.rows else []  # empty where only sizes for the plot were measured
+        written = [file, *tables, *draw(measurements.rows)]
     except OSError as error:
-        folder = ledger.file.parent
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}. Choose another --out.") from error
+        raise UserError(f"{file.parent} cannot be written: {error.strerror or error}. Choose another --out.") from error
     say(f"written: {', '.join(map(str, written))}")
     return code

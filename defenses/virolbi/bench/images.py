@@ -1,4 +1,4 @@
-"""What is smoothed while speed is measured: a photograph, generated images, or those of a data set."""
+"""The images that benchmarks smooth: a photograph, generated images, or those of a data set."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from PIL import Image, UnidentifiedImageError
 from harness.errors import UserError
 
 DISCS = 150
-"""In a generated image; they leave hardly any of the background uncovered."""
+"""Discs in a generated image, so many that they cover nearly all of it."""
 RADII = (0.04, 0.5)
-"""Of a side, the probability falling with the cube of the radius: as many things of each scale as there is room for."""
+"""The least and largest radius as a share of a side. Its probability falls with its cube, so that each scale covers
+the same area."""
 GRAIN = 0.02
 """Standard deviation of the noise that keeps neighbours unequal."""
 
@@ -24,7 +25,7 @@ Images = Callable[[int, int], np.ndarray]
 def gray_picture(file: Path | None, size: int) -> tuple[np.ndarray, str]:
     """[1,size,size] float32 in [0,1], and its name: a picture file, or the astronaut that scikit-image brings.
 
-    Colours become gray by ITU-R 601 and pixels are averaged over boxes. Raises: UserError when it cannot be read.
+    Colours become gray by ITU-R 601, and pixels are averaged over boxes. Raises: UserError when it cannot be read.
     """
     picture, name = (_astronaut(), "astronaut of scikit-image") if file is None else (_opened(file), file.name)
     small = picture.convert("L").resize((size, size), Image.Resampling.BOX)
@@ -32,9 +33,9 @@ def gray_picture(file: Path | None, size: int) -> tuple[np.ndarray, str]:
 
 
 def generated(channels: int = 3, seed: int = 0) -> Images:
-    """Dead leaves: discs of random size and colour that cover each other, a model of natural images, under noise.
+    """Dead leaves under noise: discs of random size and colour that cover each other, a model of natural images.
 
-    The first images of more are those of fewer.
+    The first images are the same however many are made.
     """
 
     def make(count: int, size: int) -> np.ndarray:
@@ -45,11 +46,11 @@ def generated(channels: int = 3, seed: int = 0) -> Images:
 
 
 def from_dataset(images: np.ndarray) -> Images:
-    """A data set's images [N,C,H,W] uint8 from the first on, over and over; scaled where another size is asked for."""
+    """The images [N,C,H,W] uint8 of a data set, repeated from the first on; scaled where another size is asked for."""
 
     def make(count: int, size: int) -> np.ndarray:
-        chosen = images[np.arange(count) % len(images)]
-        return chosen if chosen.shape[2:] == (size, size) else np.stack([_scaled(image, size) for image in chosen])
+        some = images[np.arange(count) % len(images)]
+        return some if some.shape[2:] == (size, size) else np.stack([_scaled(image, size) for image in some])
 
     return make
 

@@ -1,4 +1,4 @@
-"""What the machine can do at best, and how much arithmetic an iteration is: their quotient is the share of the peak."""
+"""The machine's peak rate of arithmetic and the arithmetic of an iteration, which give its share of the peak."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numba import njit
 
 DEPTH = 8
-"""Multiply-adds between reading a number and writing it: enough to hide both, few enough not to wait for each other."""
+"""Multiply-adds between reading a number and writing it: enough to hide both."""
 _FLOATS = 1024
 """4 KiB, which the innermost cache of any processor holds."""
 _SECONDS = 0.2
@@ -18,14 +18,18 @@ _MATRIX = 4096
 
 
 def flops_per_pixel(channels: int, scheme: str, width: int) -> int:
-    """Floating-point operations of one iteration per pixel, as defenses/virolbi/kernels.py writes them.
+    """Floating-point operations of one iteration per pixel, as defenses/virolbi/backends/kernels.py writes them.
 
-    Additions, multiplications, divisions and square roots count one each, comparisons nothing. The border is not
-    taken off. Per pixel and channel there are two edges and one value of u:
-    r = (u_j − u_i) − γ and z + αν·r: 5 an edge, for one channel γ = κ(z − clip(z)) beside them, 1 more;
-    for u − κα((u−x) + ν(Dᵀr)): 8, with inertia 10; for an exact u that gradient without the step 9 edges' and
-    pixel's, a cosine transform and its inverse, 2·2·W, elimination both ways, 6, and the correction, 1.
-    Per pixel of a colour image, shrinking two edges over C channels: 2C − 1 for ‖z_e‖², and 4 for κ(1 − 1/√‖z_e‖²).
+    Additions, multiplications, divisions and square roots count one each, comparisons nothing. Pixels at the border
+    count as all others. Per pixel and channel there are two edges and one value of u:
+
+    - an edge: r = (u_j − u_i) − γ and z + αν·r take 5; for one channel γ = κ(z − clip(z)) takes 1 more.
+    - u: u − κα((u−x) + ν(Dᵀr)) takes 8, with inertia 10.
+    - u solved for: the residuals of two edges and the gradient, a cosine transform and its inverse (2·2·W),
+      elimination both ways (6), and the correction (1).
+
+    Per pixel of a colour image, shrinking takes for each of two edges over C channels 2C − 1 for ‖z_e‖², and 4 for
+    κ(1 − 1/√‖z_e‖²).
 
     >>> flops_per_pixel(3, "paper", 32) * 32 * 32
     73728
@@ -37,10 +41,10 @@ def flops_per_pixel(channels: int, scheme: str, width: int) -> int:
 
 
 def peak_flops(device: torch.device, threads: int) -> float:
-    """Float32 operations a second that are possible.
+    """The most float32 operations a second.
 
-    On a CPU: fused multiply-adds on numbers in the innermost cache, on as many threads. On a GPU: the product of two
-    large matrices, without TF32.
+    On a CPU: fused multiply-adds on numbers in the innermost cache, on `threads` threads. On a GPU: the product of
+    two large matrices, without TF32.
     """
     return _gpu_peak(device) if device.type == "cuda" else _cpu_peak(threads)
 
@@ -61,9 +65,9 @@ def _cpu_peak(threads: int) -> float:
     arrays = [np.ones(_FLOATS, np.float32) for _ in range(threads)]
 
     def seconds(times: int) -> float:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         list(pool.map(lambda x: _multiply_add(x, np.float32(0.5), np.float32(0.5), times), arrays))
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
 
     with ThreadPoolExecutor(threads) as pool:
         seconds(1)
@@ -84,7 +88,7 @@ def _gpu_peak(device: torch.device) -> float:
 
 def _product_seconds(matrix: torch.Tensor) -> float:
     torch.cuda.synchronize(matrix.device)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     torch.mm(matrix, matrix)
     torch.cuda.synchronize(matrix.device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Log-log plots of measurements, as PNG and PDF; the same measurements give the same bytes."""
+"""Log-log plots of measurements in the style of the reports' figures; the same measurements give the same bytes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.figures import save_figure
+from reports.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
-"""Okabe and Ito's, told apart with any colour vision; yellow, which is hard to see on white, left out."""
-MARKERS = "osD^vP*X"
-_INK, _GUIDE, _FAINT = "#333333", "#999999", "#DDDDDD"
+_PANEL_HEIGHT, _SCALING_HEIGHT = 3.0, 4.6
+"""Inches."""
+_NAME_GAP = 12
+"""Least distance between two names at the right, in the units of matplotlib's display."""
 
 
 class Line(NamedTuple):
@@ -45,49 +46,50 @@ class Panel(NamedTuple):
     x_name: Callable[[float], str] = "{:,g}".format
 
 
+class _End(NamedTuple):
+    """Where a line or mark ends, and the name to write beside it."""
+
+    x: float
+    y: float
+    name: str
+    colour: str
+
+
 def draw_scaling(panel: Panel, marks: Sequence[Mark], stem: Path) -> list[Path]:
     """Lines named at their right ends, marks as crosses; returns the files written."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 5.2), layout="constrained")
+    figure = style.new_figure(_SCALING_HEIGHT)
     axes = figure.add_subplot()
     _draw(axes, panel)
-    ends = [(line.x[-1], line.y[-1], line.name, COLOURS[n % len(COLOURS)]) for n, line in enumerate(panel.lines)]
     for mark in marks:
-        axes.plot(mark.x, mark.y, "x", color=_INK, markersize=8, markeredgewidth=1.6)
-    ends += [(mark.x, mark.y, mark.name, _INK) for mark in marks]
-    _name_ends(axes, ends)
+        axes.plot(mark.x, mark.y, "x", color=style.PAPER, markersize=7, markeredgewidth=1.4)
+    lines = [_End(line.x[-1], line.y[-1], line.name, style.numbered(n).colour) for n, line in enumerate(panel.lines)]
+    _name_ends(axes, [*lines, *(_End(mark.x, mark.y, mark.name, style.PAPER) for mark in marks)])
     return save_figure(figure, stem)
 
 
 def draw_panels(panels: Sequence[Panel], stem: Path) -> list[Path]:
-    """Panels two in a row, each with a legend where it has several lines."""
-    from matplotlib.figure import Figure
-
+    """Panels two in a row, each with a legend where it has several lines; returns the files written."""
     rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(10, 4 * rows), layout="constrained")
+    figure = style.new_figure(_PANEL_HEIGHT * rows)
     for number, panel in enumerate(panels, 1):
         axes = figure.add_subplot(rows, 2, number)
         _draw(axes, panel)
         if len(panel.lines) > 1:
-            axes.legend(frameon=False, fontsize=9)
+            axes.legend(frameon=False, fontsize=style.SMALL, labelcolor=style.INK)
     return save_figure(figure, stem)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
     for number, line in enumerate(panel.lines):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        style = {"color": _GUIDE, "linestyle": "--"} if line.guide else {"color": colour, "marker": marker}
-        axes.plot(line.x, line.y, label=line.name, linewidth=1.6, markersize=6, **style)  # type: ignore[arg-type]
+        usual = style.marked(style.numbered(number), style.Look())
+        how = {"color": style.PAPER, "linestyle": "--", "linewidth": 1.2} if line.guide else usual
+        axes.plot(line.x, line.y, label=line.name, **how)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title(panel.title, fontsize=11, loc="left", color=_INK)
-    axes.set_xlabel(panel.x_label, color=_INK)
-    axes.set_ylabel(panel.y_label, color=_INK)
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
     _mark_values(axes, panel)
-    axes.grid(color=_FAINT, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style.dress(axes, title=panel.title)
 
 
 def _mark_values(axes: Axes, panel: Panel) -> None:
@@ -113,21 +115,21 @@ def _plain(value: float) -> str:
     return rf"${round(value / 10**power)}\cdot10^{{{power}}}$" if round(value / 10**power) > 1 else f"$10^{{{power}}}$"
 
 
-def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def _name_ends(axes: Axes, ends: Sequence[_End]) -> None:
     """Put names to the right of the axes, no closer to each other than a line of text."""
     axes.figure.canvas.draw()
-    wanted = sorted((axes.transData.transform((x, y))[1], name, colour, (x, y)) for x, y, name, colour in ends)
-    lowest = float("-inf")
-    for height, name, colour, place in wanted:
-        lowest = max(height, lowest + 15)
+    wanted = sorted((axes.transData.transform((end.x, end.y))[1], end) for end in ends)
+    lowest = -math.inf
+    for height, end in wanted:
+        lowest = max(height, lowest + _NAME_GAP)
         _, up = axes.transAxes.inverted().transform((0, lowest))
         axes.annotate(
-            name,
-            place,
+            end.name,
+            (end.x, end.y),
             xytext=(1.03, up),
             textcoords="axes fraction",
-            color=colour,
-            fontsize=9,
+            color=end.colour,
+            fontsize=style.TEXT,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6},
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.6},
         )

@@ -6,7 +6,7 @@ import functools
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,17 +14,17 @@ import torch
 from harness.errors import UserError, unknown_name
 from harness.progress import track
 
-from ..method.projection import project
-from ..method.settings import make_settings
-from ..projected import project_along, walk
+from ..method.settings import Settings, make_settings
+from ..projection import project
 from ..smoothing import smooth
+from .baselines import by_csgraph, by_label
 from .images import gray_picture
-from .ledger import Ledger, Row
-from .rivals import by_csgraph, by_label
-from .timing import clock, plan, repeatedly, spread
+from .measurements import Measurement, Measurements
+from .projected_path import PathPoint, project_along, walk
+from .timing import clock, plan_repeats, repeatedly, spread
 
 WHOLE = ("gradient", "graph")
-"""Measured as a whole: the iterations without a projection, and ours, which relabels where the support has changed."""
+"""Measured over the whole path: iterations without a projection, and ours, which relabels where the support changes."""
 METHODS = (*WHOLE, "graph_anew", "label", "csgraph", "lsqr", "qr", "svd")
 COLUMNS = (
     *("method", "image", "size", "iterations", "scheme", "nu", "kappa", "threads", "repeat", "measured"),
@@ -32,44 +32,45 @@ COLUMNS = (
 )
 _PILOTS = (3, 50)
 _PILOTS_SHARE = 0.2
-"""Of the budget may go to finding out how long a projection takes."""
+"""Share of the budget that may be spent to find how long a projection takes."""
 LISTED = 16
 """Up to so many measured iterations are named one by one."""
 _SCALING_SHARE = 0.1
-"""Of the budget goes to a method at each of the sizes that only the plot shows."""
+"""Share of the budget for a method at each of the sizes that only the plot shows."""
 
-Projection = Callable[[Any], np.ndarray]
-"""From an iterate of a path to its projection [1,H,W]."""
+Projection = Callable[[PathPoint], np.ndarray]
+"""From a point of a path to its projection [1,H,W]."""
 
 
 class Setup(NamedTuple):
-    """What to measure: methods, pixels a side, iterations, at most how many repeats, and seconds for each method.
-
-    scaling: sizes that are measured more briefly, for the plot · picture: a file, None for the astronaut
-    """
+    """What to measure."""
 
     methods: Sequence[str]
     size: int
+    """Pixels a side."""
     iterations: int
     repeats: int
+    """At most."""
     budget: float
+    """Seconds for each method."""
     scaling: Sequence[int] = ()
+    """Sizes that are measured more briefly, for the plot."""
     picture: Path | None = None
+    """A file; None for the astronaut."""
     threads: int = 1
 
 
 class Course(NamedTuple):
-    """The path along which is measured: an image [1,H,W] and its name, the paper's settings, how many iterations."""
+    """The path to measure along: that of an image [1,H,W] called `name`, with the paper's settings."""
 
     image: torch.Tensor
     name: str
-    settings: Any
+    settings: Settings
     iterations: int
 
-    def at(self, stops: Sequence[int]) -> Iterator[Any]:
-        """Where the path stands after these numbers of iterations."""
-        iterates: Iterator[Any] = walk(self.image, self.settings, stops)
-        return iterates
+    def at(self, stops: Sequence[int]) -> Iterator[PathPoint]:
+        """The path after these numbers of iterations."""
+        return walk(self.image, self.settings, stops)
 
 
 def check(setup: Setup) -> None:
@@ -89,19 +90,19 @@ def check(setup: Setup) -> None:
         raise UserError(f"--budget must be above 0 seconds, got {setup.budget:g}.")
 
 
-def measure(setup: Setup, ledger: Ledger) -> None:
-    """Measure small images before the one asked for, quick methods before slow ones; each repeat is noted at once."""
+def measure(setup: Setup, measurements: Measurements) -> None:
+    """Measure smaller images first, and fast methods before slow ones; each repeat is recorded at once."""
     torch.set_num_threads(setup.threads)
     smaller = setup._replace(budget=_SCALING_SHARE * setup.budget)
     for size in setup.scaling:
-        _measure_size(smaller._replace(size=size), ledger)
-    _measure_size(setup, ledger)
+        _measure_size(smaller._replace(size=size), measurements)
+    _measure_size(setup, measurements)
 
 
-def _measure_size(setup: Setup, ledger: Ledger) -> None:
+def _measure_size(setup: Setup, measurements: Measurements) -> None:
     course = _open(setup)
     numbers = {"scheme": course.settings.scheme, "nu": course.settings.nu, "kappa": course.settings.kappa}
-    about = {"image": course.name, "size": setup.size, "iterations": setup.iterations, "threads": setup.threads}
+    shared = {"image": course.name, "size": setup.size, "iterations": setup.iterations, "threads": setup.threads}
     gradient: list[float] = []
     for method in track(
         [name for name in METHODS if name in {"gradient", *setup.methods}], f"{setup.size}×{setup.size}"
@@ -111,7 +112,7 @@ def _measure_size(setup: Setup, ledger: Ledger) -> None:
             if method == "gradient":
                 gradient.append(row["seconds"])
             if method in setup.methods:
-                ledger.add(method=method, **about, **numbers, **row)
+                measurements.add(method=method, **shared, **numbers, **row)
 
 
 def _open(setup: Setup) -> Course:
@@ -125,8 +126,8 @@ def _open(setup: Setup) -> Course:
     return course
 
 
-def _whole(method: str, course: Course, setup: Setup) -> Iterator[Row]:
-    """A row for every time the whole path was run through."""
+def _whole(method: str, course: Course, setup: Setup) -> Iterator[Measurement]:
+    """A row for every run along the whole path."""
     for repeat, seconds in enumerate(repeatedly(lambda: _run(method, course), setup.budget, setup.repeats), 1):
         how = {"repeat": repeat, "measured": course.iterations, "measured_at": "all", "extrapolated": False}
         yield {**how, "seconds": seconds}
@@ -139,22 +140,22 @@ def _run(method: str, course: Course) -> None:
         project_along(course.image, course.settings, course.iterations)
 
 
-def _extrapolated(method: str, course: Course, setup: Setup, gradient: float) -> Iterator[Row]:
-    """A row per repeat: what the whole path takes by projections at iterations spread over it, or in all of them.
+def _extrapolated(method: str, course: Course, setup: Setup, gradient: float) -> Iterator[Measurement]:
+    """A row per repeat: the seconds of the whole path, from projections at iterations spread over it, or at all.
 
-    One projection comes first. Where that alone takes all the time that there is for the method, it is the
-    measurement. gradient: seconds of the path without projections.
+    One projection comes first. Where it takes the method's whole budget, it is the only measurement.
+    gradient: seconds of the path without projections.
     """
     project = _projection(method)
     (middle,) = spread(course.iterations, 1)
-    iterate = next(course.at([middle]))
-    first, projected = clock(functools.partial(project, iterate))
-    how = {"gradient_seconds": gradient, "deviation": _deviation(projected, iterate)}
+    point = next(course.at([middle]))
+    first, projected = clock(functools.partial(project, point))
+    how = {"gradient_seconds": gradient, "deviation": _deviation(projected, point)}
     if first >= setup.budget:
         yield {"repeat": 1, **how, **_over_the_path([middle], [first], course.iterations, gradient)}
         return
     cost = _cost(project, course, first, setup.budget)
-    repeats, measured = plan(cost, course.iterations, setup.budget, setup.repeats)
+    repeats, measured = plan_repeats(cost, course.iterations, setup.budget, setup.repeats)
     places = spread(course.iterations, repeats * measured)
     for repeat in range(1, repeats + 1):
         stops = places[repeat - 1 :: repeats]  # others each time, so that repeats differ as the choice of places does
@@ -171,7 +172,7 @@ def _cost(project: Projection, course: Course, first: float, budget: float) -> f
     return cost
 
 
-def _over_the_path(stops: Sequence[int], seconds: Sequence[float], iterations: int, gradient: float) -> Row:
+def _over_the_path(stops: Sequence[int], seconds: Sequence[float], iterations: int, gradient: float) -> Measurement:
     mean = statistics.fmean(seconds)
     listed = ";".join(map(str, stops)) if len(stops) <= LISTED else "evenly spread"
     return {
@@ -183,19 +184,19 @@ def _over_the_path(stops: Sequence[int], seconds: Sequence[float], iterations: i
     }
 
 
-def _seconds(project: Projection, iterates: Iterator[Any]) -> list[float]:
-    """How long the projection of each iterate takes."""
-    return [clock(functools.partial(project, iterate)).seconds for iterate in iterates]
+def _seconds(project: Projection, points: Iterator[PathPoint]) -> list[float]:
+    """How long the projection of each point takes."""
+    return [clock(functools.partial(project, point)).seconds for point in points]
 
 
 def _projection(method: str) -> Projection:
     if method in ("csgraph", "label"):
-        rival = by_csgraph if method == "csgraph" else by_label
-        return lambda at: rival(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
+        baseline = by_csgraph if method == "csgraph" else by_label
+        return lambda at: baseline(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
     name = "graph" if method == "graph_anew" else method
     return lambda at: project(at.u, at.cut_h, at.cut_v, method=name).numpy()
 
 
-def _deviation(projected: np.ndarray, iterate: Any) -> float:
+def _deviation(projected: np.ndarray, point: PathPoint) -> float:
     """The largest difference from our projection."""
-    return float(np.abs(projected - _projection("graph_anew")(iterate)).max())
+    return float(np.abs(projected - _projection("graph_anew")(point)).max())

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from reports.tables.base import Column, Row, Table
 
 from harness.records.exhibits import Exhibit, save_exhibit
-from reports.paper.projection_seconds import paper_seconds
+from reports.formats.numbers import digits, short_time
+from reports.paper import projection_seconds as paper
 
-from .ledger import Row
+from .measurements import Measurement
 from .plot import Line, Mark, Panel, draw_scaling
 from .projection import LISTED, METHODS, WHOLE, Setup
-from .sheet import BLANK, Sheet, digits, short_time
+from .table import COLUMN_HEADER, text_row
 from .timing import summarize
 
 NAMES = {
@@ -27,69 +29,74 @@ NAMES = {
     "qr": "QR",
     "svd": "SVD",
 }
-_PAPERS = (84, 15_000)
-"""Pixels a side and iterations of the paper's seconds."""
+COLUMNS = (
+    Column("path", "seconds"),
+    Column("path", "× ours"),
+    Column("projection", "for one"),
+    Column("measured", "iterations"),
+    Column("paper", "seconds"),
+)
 _SINGLE = 6e-8
 """The rounding of the pixels themselves."""
-HEADER = ("projection", "seconds", "× ours", "for one", "measured", "paper, s")
+_EXHIBITED = ("image", "iterations", "nu", "kappa", "threads", "device", "run", "command")
+"""What the exhibit says of how it was measured."""
 
 
-def make_sheet(rows: Sequence[Row], setup: Setup) -> Sheet:
-    """The table of the size asked for."""
-    chosen = _by_method(rows, setup.size)
+def make_table(measurements: Sequence[Measurement], setup: Setup) -> Table:
+    """The table of the size asked for, a row per method."""
+    by_method = _by_method(measurements, setup.size)
+    ours = summarize(_column(by_method["graph"], "seconds")).mean if "graph" in by_method else None
     of_the_paper = " (Table 7 of the paper)" if _is_papers(setup) else ""
-    ours = summarize(_column(chosen["graph"], "seconds")).mean if "graph" in chosen else None
-    return Sheet(
-        name="projection",
+    return Table(
+        name="bench-projection",
         title=f"{setup.iterations:,} iterations, {setup.size}×{setup.size} gray image{of_the_paper}",
-        caption=_caption(chosen, setup),
-        header=HEADER,
-        rows=[_line(method, found, ours, setup) for method, found in chosen.items()],
+        caption=tuple(_caption(by_method, setup)),
+        row_header=("projection",),
+        column_header=COLUMN_HEADER,
+        columns=COLUMNS,
+        rows=tuple(_row(method, repeats, ours, setup) for method, repeats in by_method.items()),
     )
 
 
-def draw(rows: Sequence[Row], setup: Setup, folder: Path) -> list[Path]:
-    """Seconds over the number of pixels, by method, as PNG and PDF."""
-    sizes = sorted({row["size"] for row in rows})
-    found = {size: _by_method(rows, size) for size in sizes}
-    lines = [
-        Line(
-            NAMES[method],
-            [size**2 for size in sizes if method in found[size]],
-            [summarize(_column(found[size][method], "seconds")).mean for size in sizes if method in found[size]],
-        )
-        for method in METHODS
-        if any(method in found[size] for size in sizes)
-    ]
-    papers = paper_seconds() if setup.iterations == _PAPERS[1] else {}
+def draw(measurements: Sequence[Measurement], setup: Setup, folder: Path) -> list[Path]:
+    """Seconds over the number of pixels, by method, as `projection` in the folder; returns the files written."""
+    sizes = sorted({each["size"] for each in measurements})
+    by_size = {size: _by_method(measurements, size) for size in sizes}
+    lines = []
+    for method in METHODS:
+        timed = [size for size in sizes if method in by_size[size]]
+        if timed:
+            seconds = [summarize(_column(by_size[size][method], "seconds")).mean for size in timed]
+            lines.append(Line(NAMES[method], [size**2 for size in timed], seconds))
+    papers = paper.paper_seconds() if setup.iterations == paper.ITERATIONS else {}
     marks = [
-        Mark(f"paper: {NAMES[method].split(' (')[0]}", _PAPERS[0] ** 2, each.mean) for method, each in papers.items()
+        Mark(f"paper: {NAMES[method].split(' (')[0]}", paper.SIZE**2, each.mean) for method, each in papers.items()
     ]
-    panel = Panel(_where(rows, setup), "pixels", f"seconds for {setup.iterations:,} iterations", lines, _square)
+    first = measurements[0]
+    title = f"{first['image']}, {first['device']}, {_threads(setup)}"
+    panel = Panel(title, "pixels", f"seconds for {setup.iterations:,} iterations", lines, _square)
     return draw_scaling(panel, marks, folder / "projection")
 
 
-def keep(rows: Sequence[Row], setup: Setup, folder: Path) -> list[Path]:
+def keep(measurements: Sequence[Measurement], setup: Setup, folder: Path) -> list[Path]:
     """Keep the seconds of the size asked for where `report` finds them, in FOLDER/exhibits/projection.npz.
 
-    arrays: by method the seconds of each repeat, [R] float64 · about: what they were measured on.
+    Its arrays are the seconds of each repeat by method, [R] float64.
     """
-    chosen = _by_method(rows, setup.size)
-    if not chosen:
+    by_method = _by_method(measurements, setup.size)
+    if not by_method:
         return []
-    seconds = {method: np.array(_column(found, "seconds"), dtype=np.float64) for method, found in chosen.items()}
-    shared = ("image", "size", "iterations", "nu", "kappa", "threads", "device", "run", "command")
-    about = {name: rows[-1][name] for name in shared} | {"size": setup.size}
-    measured = {method: found[0]["measured"] for method, found in chosen.items()}
-    return [save_exhibit(folder, Exhibit("projection", seconds, {**about, "measured": measured}))]
+    seconds = {method: np.array(_column(repeats, "seconds"), np.float64) for method, repeats in by_method.items()}
+    metadata = {
+        **{name: measurements[-1][name] for name in _EXHIBITED},
+        "size": setup.size,
+        "measured": {method: repeats[0]["measured"] for method, repeats in by_method.items()},
+    }
+    return [save_exhibit(folder, Exhibit("projection", seconds, metadata))]
 
 
 def _is_papers(setup: Setup) -> bool:
-    return (setup.size, setup.iterations) == _PAPERS
-
-
-def _where(rows: Sequence[Row], setup: Setup) -> str:
-    return f"{rows[0]['image']}, {rows[0]['device']}, {_threads(setup)}"
+    return (setup.size, setup.iterations) == (paper.SIZE, paper.ITERATIONS)
 
 
 def _threads(setup: Setup) -> str:
@@ -100,69 +107,66 @@ def _square(pixels: float) -> str:
     return f"{math.isqrt(int(pixels))}²"
 
 
-def _by_method(rows: Sequence[Row], size: int) -> dict[str, list[Row]]:
-    """The rows of each method at that size, in the order of `METHODS`."""
-    found = {method: [row for row in rows if (row["method"], row["size"]) == (method, size)] for method in METHODS}
-    return {method: members for method, members in found.items() if members}
+def _by_method(measurements: Sequence[Measurement], size: int) -> dict[str, list[Measurement]]:
+    """The repeats of each method at that size, in the order of `METHODS`."""
+    at_size = [each for each in measurements if each["size"] == size]
+    by_method = {method: [each for each in at_size if each["method"] == method] for method in METHODS}
+    return {method: repeats for method, repeats in by_method.items() if repeats}
 
 
-def _column(rows: Sequence[Row], name: str) -> list[float]:
-    return [row[name] for row in rows]
+def _column(measurements: Sequence[Measurement], name: str) -> list[float]:
+    return [each[name] for each in measurements]
 
 
-def _line(method: str, rows: Sequence[Row], ours: float | None, setup: Setup) -> list[str]:
-    mean, std = summarize(_column(rows, "seconds"))
-    paper = paper_seconds()
-    comparable = method in paper and _is_papers(setup)
-    return [
-        NAMES[method],
-        digits(mean) + ("" if std is None else f" ± {digits(std, 2)}"),
-        BLANK if ours is None else f"{digits(mean / ours)}",
-        BLANK if method in WHOLE else short_time(summarize(_column(rows, "projection_seconds")).mean),
-        _extent(rows, setup),
-        f"{paper[method].mean:g} ± {paper[method].std:g}" if comparable else BLANK,
-    ]
+def _row(method: str, repeats: Sequence[Measurement], ours: float | None, setup: Setup) -> Row:
+    mean, std = summarize(_column(repeats, "seconds"))
+    papers = paper.paper_seconds().get(method) if _is_papers(setup) else None
+    measured = repeats[0]["measured"]
+    return text_row(
+        [NAMES[method]],
+        [
+            digits(mean) + ("" if std is None else f" ± {digits(std, 2)}"),
+            None if ours is None else digits(mean / ours),
+            None if method in WHOLE else short_time(summarize(_column(repeats, "projection_seconds")).mean),
+            f"{'all' if measured == setup.iterations else f'{measured:,}'} ×{len(repeats)}",
+            None if papers is None else f"{papers.mean:g} ± {papers.std:g}",
+        ],
+    )
 
 
-def _extent(rows: Sequence[Row], setup: Setup) -> str:
-    """In how many iterations a projection was measured, and how often."""
-    measured = rows[0]["measured"]
-    return f"{'all' if measured == setup.iterations else f'{measured:,}'} ×{len(rows)}"
-
-
-def _caption(chosen: dict[str, list[Row]], setup: Setup) -> list[str]:
-    rows = [row for members in chosen.values() for row in members]
-    if not rows:
+def _caption(by_method: Mapping[str, Sequence[Measurement]], setup: Setup) -> list[str]:
+    measurements = [each for repeats in by_method.values() for each in repeats]
+    if not measurements:
         return ["Nothing was measured."]
-    about = rows[0]
-    deviations = [row["deviation"] for row in rows if row.get("deviation") is not None]
+    first = measurements[0]
+    deviations = [each["deviation"] for each in measurements if each.get("deviation") is not None]
     return [
-        f"Image: {about['image']}; paper's step, ν = {about['nu']:g}, κ = {about['kappa']:g}, from a black image.",
-        f"{about['device']}, {_threads(setup)}, {about['run'][:10]}; mean ± standard deviation over repeats.",
-        *_extrapolation(chosen),
+        f"Image: {first['image']}; paper's step, ν = {first['nu']:g}, κ = {first['kappa']:g}, from a black image.",
+        f"{first['device']}, {_threads(setup)}, {first['run'][:10]}; mean ± standard deviation over repeats.",
+        *_extrapolation(by_method),
         *([f"The projections agree to {max(*deviations, _SINGLE):.0e}."] if deviations else []),
-        "“graph (ours)” finds components anew only where the support has changed; “anew” as all others in every one.",
+        "“graph (ours)” finds components anew only where the support has changed; all others do in every iteration.",
         *(["paper: arXiv 2409.18419, another machine."] if _is_papers(setup) else []),
     ]
 
 
-def _extrapolation(chosen: dict[str, list[Row]]) -> list[str]:
+def _extrapolation(by_method: Mapping[str, Sequence[Measurement]]) -> list[str]:
     """What was not measured in full, and from where it was extrapolated."""
-    cut = {method: rows for method, rows in chosen.items() if rows[0]["extrapolated"]}
-    if not cut:
+    partial = {method: repeats for method, repeats in by_method.items() if repeats[0]["extrapolated"]}
+    if not partial:
         return ["Every projection of the path was timed; the gradient steps' time is added."]
-    places = "; ".join(f"{NAMES[method]} from {_places(rows)}" for method, rows in cut.items())
+    places = "; ".join(f"{NAMES[method]} from {_places(repeats)}" for method, repeats in partial.items())
     return [
-        f"Extrapolated to {next(iter(cut.values()))[0]['iterations']:,} iterations: {places}.",
-        "The cost depends on the support: the iterations measured are spread evenly over the path, others in each "
-        "repeat, so that ± includes how much their choice matters.",
+        f"Extrapolated to {next(iter(partial.values()))[0]['iterations']:,} iterations: {places}.",
+        "The cost depends on the support. So the measured iterations are spread evenly over the path, others in each "
+        "repeat, and ± includes how much their choice matters.",
     ]
 
 
-def _places(rows: Sequence[Row]) -> str:
-    """ "iteration 7501 alone", "3 iterations (2501, 7501, 12501)" or "412 iterations"; of all repeats together."""
-    count = sum(row["measured"] for row in rows)
+def _places(repeats: Sequence[Measurement]) -> str:
+    """The iterations measured in all repeats: one alone, a list of them, or their number where they are many."""
+    count = sum(each["measured"] for each in repeats)
     if count > LISTED:
         return f"{count:,} iterations"
-    stops = sorted(int(stop) for row in rows for stop in str(row["measured_at"]).split(";"))
+    stops = sorted(int(stop) for each in repeats for stop in str(each["measured_at"]).split(";"))
     return f"iteration {stops[0]} alone" if count == 1 else f"{count} iterations ({', '.join(map(str, stops))})"

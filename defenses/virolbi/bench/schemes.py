@@ -16,7 +16,7 @@ from ..method import reference, settings
 from ..method.settings import checked_scheme, make_settings
 from ..smoothing import path
 from .images import Images
-from .ledger import Ledger
+from .measurements import Measurements
 from .timing import clock
 
 KAPPA = 5.0
@@ -33,26 +33,31 @@ COLUMNS = (
 
 
 class Setup(NamedTuple):
-    """What to measure: how many images of how many pixels a side, couplings ν, ascending levels."""
+    """What to measure."""
 
     number: int
+    """Images."""
     size: int
+    """Pixels a side."""
     nus: Sequence[float]
+    """Couplings ν."""
     levels: Sequence[float]
+    """Sparsity levels, ascending."""
 
 
 class Stage(NamedTuple):
-    """B images where their path came to a level.
-
-    images: [B,C,H,W] in [0,1] · support: [B,|E|] bool · reached: [B] bool, the others are left out of comparisons
-    iterations: their mean over the images · seconds: from the beginning of the path
-    """
+    """B images where their path reached a level."""
 
     images: torch.Tensor
+    """[B,C,H,W] in [0,1]."""
     support: torch.Tensor
+    """[B,|E|] bool."""
     reached: np.ndarray
+    """[B] bool; the others are left out of comparisons."""
     iterations: float
+    """The mean over the images."""
     seconds: float
+    """From the start of the path."""
 
 
 def check(setup: Setup, available: int | None) -> None:
@@ -66,13 +71,13 @@ def check(setup: Setup, available: int | None) -> None:
         settings.checked_level(level, "--levels")
 
 
-def measure(setup: Setup, images: Images, name: str, ledger: Ledger) -> None:
-    """A row for every ν, variant and level, noted as soon as it is there; images: where they come from, called `name`.
+def measure(setup: Setup, images: Images, name: str, measurements: Measurements) -> None:
+    """Record a row for every ν, variant and level; `name` says where the images come from.
 
     One run of the path serves all levels.
     """
     batch = torch.from_numpy(images(setup.number, setup.size))
-    about = {"images": name, "count": len(batch), "size": setup.size, "channels": batch.shape[1], "kappa": KAPPA}
+    shared = {"images": name, "count": len(batch), "size": setup.size, "channels": batch.shape[1], "kappa": KAPPA}
     papers: list[Stage] = []
     for nu, variant in track([(nu, variant) for nu in setup.nus for variant in VARIANTS], "schemes"):
         options = _options(variant, nu, setup.size)
@@ -81,7 +86,7 @@ def measure(setup: Setup, images: Images, name: str, ledger: Ledger) -> None:
             stages.append(stage)
             against = stage if variant == VARIANTS[0] else papers[place]
             how = {"variant": variant, "threads": torch.get_num_threads(), "level": setup.levels[place], **options}
-            ledger.add(**about, **how, **_deviations(stage, against), **_cost(stage))
+            measurements.add(**shared, **how, **_deviations(stage, against), **_cost(stage))
         papers = stages if variant == VARIANTS[0] else papers
 
 
@@ -93,15 +98,15 @@ def _options(variant: str, nu: float, size: int) -> dict[str, Any]:
 
 
 def _along(batch: torch.Tensor, levels: Sequence[float], options: dict[str, Any]) -> Iterator[Stage]:
-    """The stages of a path, which is taken up at each level where it stood at the one before."""
-    path(batch[:1], iterations=[1], kappa=KAPPA, **options)  # compiles, or loads what was compiled
-    state, gone = None, 0.0
+    """The stages of a path, which continues at each level from the one before."""
+    path(batch[:1], iterations=[1], kappa=KAPPA, **options)  # compiles the kernels, or loads them
+    state, elapsed = None, 0.0
     for level in levels:
-        seconds, found = clock(functools.partial(path, batch, levels=[level], state=state, kappa=KAPPA, **options))
-        state, gone = found.state, gone + seconds
-        (smoothed,) = found
+        seconds, result = clock(functools.partial(path, batch, levels=[level], state=state, kappa=KAPPA, **options))
+        state, elapsed = result.state, elapsed + seconds
+        (smoothed,) = result
         iterations = float(smoothed.iterations.double().mean())
-        yield Stage(smoothed.images, _support(state.state), smoothed.outcome == "reached", iterations, gone)
+        yield Stage(smoothed.images, _support(state.state), smoothed.outcome == "reached", iterations, elapsed)
 
 
 def _support(state: Any) -> torch.Tensor:
@@ -110,15 +115,15 @@ def _support(state: Any) -> torch.Tensor:
     return torch.cat([part.flatten(1) for part in parts], 1)
 
 
-def _deviations(found: Stage, expected: Stage) -> dict[str, float | None]:
+def _deviations(stage: Stage, papers: Stage) -> dict[str, float | None]:
     """Differences in grey levels of 255 and the mean Jaccard index of the supports, over images that reached both."""
-    both = torch.from_numpy(found.reached & expected.reached)
+    both = torch.from_numpy(stage.reached & papers.reached)
     names = ("reached", "mean_difference", "worst_image_difference", "largest_difference", "common_support")
     if not both.any():
         return dict.fromkeys(names) | {"reached": 0}
-    off = 255 * (found.images[both].double() - expected.images[both].double()).abs()
-    ours, theirs = found.support[both], expected.support[both]
-    # At level 0 no edge is in either: what is equal is 1.
+    off = 255 * (stage.images[both].double() - papers.images[both].double()).abs()
+    ours, theirs = stage.support[both], papers.support[both]
+    # At level 0 both supports are empty, and so equal.
     joint, either = (ours & theirs).sum(1).double(), (ours | theirs).sum(1).double()
     common = torch.where(either > 0, joint / either.clamp(min=1), 1.0)
     values = (off.mean(), off.mean((1, 2, 3)).max(), off.max(), common.mean())

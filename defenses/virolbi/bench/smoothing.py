@@ -1,4 +1,4 @@
-"""How fast smoothing is: over threads, image size, batch, scheme and ν, each varied by itself."""
+"""How fast smoothing is, by threads, image size, batch, scheme and ν, each varied by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.types import SMALL_IMAGE
 from ..method import settings
 from ..smoothing import smooth
 from .images import Images
-from .ledger import Ledger
+from .measurements import Measurements
 from .peak import flops_per_pixel, peak_flops
 from .timing import clock
 
@@ -28,7 +28,7 @@ MOST_REPEATS = 100
 
 
 class Point(NamedTuple):
-    """What is measured: `batch` images of size×size pixels, by a scheme at ν, on so many threads."""
+    """What a measurement is of: `batch` images of size×size pixels, by a scheme at ν, on so many threads."""
 
     size: int
     batch: int
@@ -38,9 +38,9 @@ class Point(NamedTuple):
 
 
 class Sweeps(NamedTuple):
-    """The values to vary. Size, scheme and ν stand at the first of theirs while another varies, the others at the last.
+    """The values to vary.
 
-    level: where to stop; None for 0.6 up to 64 pixels a side and 0.3 above · seconds: for each measurement
+    While another varies, size, scheme and ν keep the first of theirs, batch and threads the last.
     """
 
     sizes: Sequence[int]
@@ -49,7 +49,9 @@ class Sweeps(NamedTuple):
     schemes: Sequence[str]
     nus: Sequence[float]
     level: float | None
+    """Where to stop; None for 0.6 up to 64 pixels a side and 0.3 above."""
     seconds: float
+    """For each point."""
     device: torch.device
 
     @property
@@ -103,8 +105,8 @@ def check(sweeps: Sweeps) -> None:
         raise UserError(f"--seconds must be above 0, got {sweeps.seconds:g}.")
 
 
-def measure(sweeps: Sweeps, images: Images, name: str, ledger: Ledger) -> None:
-    """Measure every point, a row for each call, noted as it ends; images: where they come from, called `name`."""
+def measure(sweeps: Sweeps, images: Images, name: str, measurements: Measurements) -> None:
+    """Measure every point, and record each call as it ends; `name` says where the images come from."""
     threads_before = torch.get_num_threads()
     peaks: dict[int, float] = {}
     try:
@@ -112,20 +114,22 @@ def measure(sweeps: Sweeps, images: Images, name: str, ledger: Ledger) -> None:
             torch.set_num_threads(point.threads)
             if point.threads not in peaks:
                 peaks[point.threads] = peak_flops(sweeps.device, point.threads)
-            _measure_point(point, sweeps, images, name, peaks[point.threads], ledger)
+            _measure_point(point, sweeps, images, name, peaks[point.threads], measurements)
     finally:
         torch.set_num_threads(threads_before)
 
 
-def _measure_point(point: Point, sweeps: Sweeps, images: Images, name: str, peak: float, ledger: Ledger) -> None:
+def _measure_point(
+    point: Point, sweeps: Sweeps, images: Images, name: str, peak: float, measurements: Measurements
+) -> None:
     batch = torch.from_numpy(images(point.batch, point.size)).to(sweeps.device)
     level = sweeps.level if sweeps.level is not None else 0.6 if point.size <= SMALL_IMAGE else 0.3
-    about = {"images": name, "level": level, "channels": batch.shape[1], **point._asdict()}
+    shared = {"images": name, "level": level, "channels": batch.shape[1], **point._asdict()}
     operations = flops_per_pixel(batch.shape[1], point.scheme, point.size) * point.size**2
     for repeat, (seconds, iterations, short) in enumerate(_calls(point, batch, level, sweeps.seconds), 1):
         rate = iterations / seconds
-        ledger.add(
-            **about,
+        measurements.add(
+            **shared,
             repeat=repeat,
             seconds=seconds,
             iterations=iterations,
@@ -139,22 +143,24 @@ def _measure_point(point: Point, sweeps: Sweeps, images: Images, name: str, peak
 
 
 class Call(NamedTuple):
-    """One call of `smooth`: its seconds, the iterations of all images, and how many did not reach the level."""
+    """One call of `smooth`."""
 
     seconds: float
     iterations: int
+    """Of all images together."""
     short: int
+    """How many images did not reach the level."""
 
 
 def _calls(point: Point, batch: torch.Tensor, level: float, budget: float) -> Iterator[Call]:
-    """At least one call, after a short one that compiles, and more until the budget is gone."""
+    """At least one call, after a short one that compiles, and more until the budget is spent."""
     scheme = settings.checked_scheme(point.scheme)
     smooth(batch[:1], iterations=1, scheme=scheme, nu=point.nu)
-    gone = 0.0
+    spent = 0.0
     for _ in range(MOST_REPEATS):
-        # The outcomes are NumPy arrays: a GPU has ended its work when they are there.
-        seconds, found = clock(lambda: smooth(batch, level=level, scheme=scheme, nu=point.nu))
-        yield Call(seconds, int(found.iterations.sum()), int(np.sum(found.outcome != "reached")))
-        gone += seconds
-        if gone + seconds > budget:
+        # The outcomes are NumPy arrays, so the call returns only when a GPU has ended its work.
+        seconds, smoothed = clock(lambda: smooth(batch, level=level, scheme=scheme, nu=point.nu))
+        yield Call(seconds, int(smoothed.iterations.sum()), int(np.sum(smoothed.outcome != "reached")))
+        spent += seconds
+        if spent + seconds > budget:
             return

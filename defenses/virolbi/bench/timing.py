@@ -1,4 +1,4 @@
-"""How often to measure what, so that a comparison ends in reasonable time; and what came of it."""
+"""How often to measure so that a comparison keeps to its budget; clocks, and the mean of repeats."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ PER_REPEAT = 8
 """Iterations measured before time is spent on repeats instead."""
 
 
-class Plan(NamedTuple):
-    """How many repeats, and in how many of the path's iterations each of them measures a projection."""
+class Repeats(NamedTuple):
+    """How often to measure a path."""
 
     repeats: int
     measured: int
+    """In how many of the path's iterations each repeat measures a projection."""
 
 
-def plan(cost: float, iterations: int, budget: float, repeats: int) -> Plan:
-    """As much as `budget` seconds allow at `cost` seconds an iteration: all of the path first, then up to `repeats`.
+def plan_repeats(cost: float, iterations: int, budget: float, repeats: int) -> Repeats:
+    """As much as `budget` seconds allow at `cost` seconds an iteration: the whole path first, then up to `repeats`.
 
-    >>> plan(0.001, 15_000, 40, 5)
-    Plan(repeats=2, measured=15000)
-    >>> plan(0.1, 15_000, 40, 5)
-    Plan(repeats=5, measured=80)
+    >>> plan_repeats(0.001, 15_000, 40, 5)
+    Repeats(repeats=2, measured=15000)
+    >>> plan_repeats(0.1, 15_000, 40, 5)
+    Repeats(repeats=5, measured=80)
     """
     affordable = max(1, int(budget / cost))
     wanted = iterations if affordable >= iterations else PER_REPEAT
     repeats = min(repeats, max(1, affordable // wanted))
-    return Plan(repeats, min(iterations, affordable // repeats))
+    return Repeats(repeats, min(iterations, affordable // repeats))
 
 
 def spread(iterations: int, count: int) -> list[int]:
@@ -43,7 +44,7 @@ def spread(iterations: int, count: int) -> list[int]:
 
 
 class Timed(NamedTuple, Generic[Result]):
-    """What a call took and gave."""
+    """The seconds of a call, and its result."""
 
     seconds: float
     result: Result
@@ -51,9 +52,9 @@ class Timed(NamedTuple, Generic[Result]):
 
 def clock(work: Callable[[], Result]) -> Timed[Result]:
     """Call `work` and time it."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     result = work()
-    return Timed(time.perf_counter() - begun, result)
+    return Timed(time.perf_counter() - started, result)
 
 
 def repeatedly(work: Callable[[], object], budget: float, most: int) -> Iterator[float]:

@@ -1,1 +1,1 @@
-"""Exhibits of the method: images along their path."""
+"""Exhibits of the method: images along their path, and the spectrum of what smoothing removes."""

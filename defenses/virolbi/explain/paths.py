@@ -11,7 +11,7 @@ from harness.explain.base import Explanation, Material, as_bytes, digest_of_imag
 from harness.records.exhibits import Exhibit
 from harness.registry import exhibits
 
-from ..method.settings import checked_scheme
+from ..method.settings import checked_scheme, edge_count
 from ..preprocessor import ViRoLBI
 from ..smoothing import path
 
@@ -19,7 +19,12 @@ PAPER_LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 class _Path(Explanation):
-    """levels: shares of the edges, ascending · count: images · nu, scheme: as for `smooth`."""
+    """Images at several levels of their paths.
+
+    levels: shares of the edges, ascending.
+    count: how many images.
+    nu, scheme: as for `smooth`.
+    """
 
     def __init__(
         self, *, levels: tuple[float, ...] = PAPER_LEVELS, count: int = 4, nu: float = 1.0, scheme: str = "paper"
@@ -32,7 +37,7 @@ class _Path(Explanation):
         self.scheme = scheme
 
     def images(self, material: Material) -> tuple[list[str], np.ndarray]:
-        """Names and images [N,C,H,W] uint8. Raises: UserError."""
+        """Names and images [N,C,H,W] uint8. Raises: UserError where there are none."""
         raise NotImplementedError
 
     def sources(self, material: Material) -> dict[str, Any]:
@@ -44,7 +49,7 @@ class _Path(Explanation):
         """The smoothed images [N,L,C,H,W] uint8; level, iterations, edges and outcome of each [N,L]."""
         names, images = self.images(material)
         height, width = images.shape[2:]
-        total = height * (width - 1) + (height - 1) * width
+        edges = edge_count(height, width)
         stages = path(images, levels=self.levels, nu=self.nu, scheme=checked_scheme(self.scheme))
         level = np.stack([stage.level for stage in stages], 1)
         arrays = {
@@ -52,11 +57,11 @@ class _Path(Explanation):
             "images": np.stack([as_bytes(stage.images) for stage in stages], 1),
             "level": level,
             "iterations": np.stack([stage.iterations for stage in stages], 1),
-            "edges": np.rint(level * total).astype(np.int64),
+            "edges": np.rint(level * edges).astype(np.int64),
             "outcome": np.stack([stage.outcome for stage in stages], 1),
         }
-        about = {"names": names, "levels": list(self.levels), "nu": self.nu, "scheme": self.scheme, "all_edges": total}
-        return Exhibit(self.name, arrays, about)
+        options = {"levels": list(self.levels), "nu": self.nu, "scheme": self.scheme}
+        return Exhibit(self.name, arrays, {"names": names, **options, "all_edges": edges})
 
 
 @exhibits.register("image_path")
@@ -65,8 +70,8 @@ class ImagePath(_Path):
 
     def images(self, material: Material) -> tuple[list[str], np.ndarray]:
         """One test image of each of several classes."""
-        chosen = material.samples(self.count)
-        return material.class_names(chosen.labels), chosen.images
+        samples = material.samples(self.count)
+        return material.class_names(samples.labels), samples.images
 
 
 @exhibits.register("photograph_path")
@@ -88,5 +93,5 @@ class PhotographPath(_Path):
         self.size = size
 
     def images(self, material: Material) -> tuple[list[str], np.ndarray]:
-        """Photographs from those there are, evenly spread."""
+        """Evenly spread ones of the photographs."""
         return material.pictures(self.count, self.size)

@@ -1,4 +1,4 @@
-"""What smoothing takes away, by frequency: the paper's Figure 2 (c)."""
+"""What smoothing removes, by frequency: the paper's Figure 2 (c)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ BATCH = 256
 
 @exhibits.register("spectral_difference")
 class SpectralDifference(Explanation):
-    """What smoothing takes away, by frequency: E|F(x) − F(x̂)| over test images (Fig. 2 c).
+    """What smoothing removes, by frequency: E|F(x) − F(x̂)| over test images (Fig. 2 c).
 
-    levels: shares of the edges, ascending · nu, scheme: as for `smooth`
+    levels: shares of the edges, ascending.
+    nu, scheme: as for `smooth`.
     """
 
     def __init__(self, *, levels: tuple[float, ...] = (0.6, 0.8), nu: float = 1.0, scheme: str = "paper") -> None:
@@ -43,8 +44,8 @@ class SpectralDifference(Explanation):
         total = np.zeros((len(self.levels), *split.images.shape[2:]))
         for start in track(range(0, len(split), BATCH), "spectral difference"):
             total += self._sums(np.asarray(split.images[start : start + BATCH]))
-        about = {"levels": list(self.levels), "nu": self.nu, "scheme": self.scheme, "images": len(split)}
-        return Exhibit(self.name, {"difference": total / len(split)}, {**about, "dataset": material.opened.name})
+        metadata = {"levels": list(self.levels), "nu": self.nu, "scheme": self.scheme, "images": len(split)}
+        return Exhibit(self.name, {"difference": total / len(split)}, {**metadata, "dataset": material.opened.name})
 
     def _sums(self, images: np.ndarray) -> np.ndarray:
         stages = path(images, levels=self.levels, nu=self.nu, scheme=checked_scheme(self.scheme))

@@ -1,1 +1,1 @@
-"""How a gradient gets back through the smoothing."""
+"""Surrogate gradients of the smoothing, for whoever attacks it."""

@@ -1,4 +1,4 @@
-"""The derivative of the iteration itself, for attackers who do not want to hold the partition frozen alone."""
+"""The surrogate gradient `unrolled`: the derivative of the last iterations, followed by that of the projection."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from ..method.projection import component_means
 from ..method.reference import Edges, Iterate, shrink, step
 from ..method.settings import Settings, make_settings
+from ..projection import component_means
 from ..smoothing import Smoothed, path, smooth
 
 STEPS = 50
-"""Iterations differentiated unless asked for more, of a few hundred that a path takes with the steps taken here."""
+"""Iterations differentiated by default; with the steps taken here, a path takes a few hundred."""
 _SHARE = 0.9
-"""Of the bound of a step of `fast`."""
+"""Share of the bound on the step of `fast`."""
 
 
 def attach_unrolled(
@@ -29,9 +29,10 @@ def attach_unrolled(
 ) -> torch.Tensor:
     """The smoothed images of `images`, with the derivative of the last `steps` iterations that lead to them (0: all).
 
-    ũ = P·u: the projection P is held fixed, and u is differentiated through its iteration, in which z, and with it the
-    edges that are open, follow the image. The iterations are those of the scheme `fast`, whose path takes so few.
-    images: [B,C,H,W] in [0,1]. The more `steps`, the further back an influence is followed; memory grows with them.
+    ũ = P·u: the projection P is held fixed, and u is differentiated through its iteration, where z and the support
+    follow the image. The iterations are those of the scheme `fast`, whose path takes the fewest.
+    images: [B,C,H,W] in [0,1].
+    steps: larger follows an influence further back, and takes more memory.
     """
     result: torch.Tensor = _Unrolled.apply(images, smoothed.images, smoothed.labels, (level, nu, kappa, steps))
     return result
@@ -51,17 +52,18 @@ class _Unrolled(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         images, labels = ctx.saved_tensors
         level, nu, kappa, steps = ctx.options
-        slope = component_means(gradient.contiguous(), labels)
-        return iteration_vjp(images, slope, level=level, nu=nu, kappa=kappa, steps=steps), None, None, None
+        of_u = component_means(gradient.contiguous(), labels)
+        return iteration_vjp(images, of_u, level=level, nu=nu, kappa=kappa, steps=steps), None, None, None
 
 
 def iteration_vjp(
-    images: torch.Tensor, slope: torch.Tensor, *, level: float, nu: float, kappa: float, steps: int
+    images: torch.Tensor, of_u: torch.Tensor, *, level: float, nu: float, kappa: float, steps: int
 ) -> torch.Tensor:
-    """slopeᵀ·du/dx for the u at which the path of each image reaches `level`: [B,C,H,W].
+    """The gradient of_uᵀ·du/dx [B,C,H,W], for the u at which the path of each image reaches `level`.
 
-    Through the last `steps` iterations, 0 for all of them.
-    An image that cannot reach the level is its own smoothed image, and its derivative the identity.
+    of_u: the gradient with respect to u, [B,C,H,W].
+    steps: how many of the last iterations to differentiate, 0 for all.
+    An image that cannot reach the level is its own smoothed image, and the derivative is the identity.
     """
     height, width = images.shape[-2:]
     longest = _SHARE / (kappa * max(nu, 1))
@@ -69,21 +71,21 @@ def iteration_vjp(
     ends = smooth(images, level=level, nu=nu, kappa=kappa, step=longest, scheme="fast")
     moved = ends.iterations > 0
     if not moved.any():
-        return slope.clone()
+        return of_u.clone()
     last = ends.iterations[moved]
-    followed = last.clamp(max=steps) if steps else last
-    at = _stand_at(images[moved], last - followed, settings)
+    differentiated = last.clamp(max=steps) if steps else last
+    at = _iterate_after(images[moved], last - differentiated, settings)
     with torch.enable_grad():
         x = images[moved].detach().requires_grad_()
-        u = _advance(x, at, followed, settings)
-        (found,) = torch.autograd.grad(u, x, slope[moved])
-    result = slope.clone()
-    result[moved] = found
+        u = _advance(x, at, differentiated, settings)
+        (gradient,) = torch.autograd.grad(u, x, of_u[moved])
+    result = of_u.clone()
+    result[moved] = gradient
     return result
 
 
-def _stand_at(images: torch.Tensor, iterations: torch.Tensor, settings: Settings) -> Iterate:
-    """Where each path stands after its own number of iterations [B]."""
+def _iterate_after(images: torch.Tensor, iterations: torch.Tensor, settings: Settings) -> Iterate:
+    """The path of each image after its own number of iterations [B]."""
     states = [
         path(
             image[None],
@@ -101,15 +103,15 @@ def _stand_at(images: torch.Tensor, iterations: torch.Tensor, settings: Settings
 
 
 def _advance(x: torch.Tensor, at: Iterate, counts: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """u after so many further iterations [B] of each image."""
+    """u after `counts` [B] further iterations of each image."""
     for k in range(int(counts.max())):
         at = _where(k < counts, step(x, at, settings), at)
     return at.u
 
 
-def _where(chosen: torch.Tensor, new: Iterate, old: Iterate) -> Iterate:
-    """The new iterates of the chosen images, the old ones of the others."""
-    rows = chosen[:, None, None, None]
+def _where(moving: torch.Tensor, new: Iterate, old: Iterate) -> Iterate:
+    """The new iterates of the images that move, the old ones of the others."""
+    rows = moving[:, None, None, None]
     u, velocity = torch.where(rows, new.u, old.u), torch.where(rows, new.velocity, old.velocity)
     z, gamma = (Edges(*(torch.where(rows, n, o) for n, o in zip(a, b, strict=True)))
                 for a, b in ((new.z, old.z), (new.gamma, old.gamma)))  # fmt: skip

@@ -1,1 +1,1 @@
-"""The method as the paper states it: the equations, levels, paths and the projection."""
+"""The method as the paper states it: its equations, its parameters and their limits, and what a backend must do."""

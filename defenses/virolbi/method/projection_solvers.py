@@ -1,4 +1,4 @@
-"""The projection as linear algebra, which Table 7 compares with the graph: u − D⁺Du, D the rows of the uncut edges.
+"""The projection by linear algebra: u − D⁺Du with D the rows of the uncut edges. Table 7 compares it with the graph.
 
 In float64 on the CPU, one image at a time.
 """
@@ -16,9 +16,9 @@ from scipy.sparse.linalg import lsqr
 from harness.errors import UserError
 
 LSQR_TOLERANCE = 1e-10
-"""LSQR's `atol` and `btol`, at which ũ of images in [0,1] is exact to about 1e-7; the others are to 1e-13."""
+"""LSQR's `atol` and `btol`. ũ of images in [0,1] is then exact to about 1e-7; by the other methods to 1e-13."""
 _MOST_ENTRIES = 2**30
-"""Of a dense matrix: 8 GiB, and the factors take about twice that; the paper's 84×84 pixels need a tenth."""
+"""Entries of a dense matrix: 8 GiB, and about twice that for the factors; the paper's 84×84 pixels need a tenth."""
 
 Array = np.ndarray
 
@@ -48,12 +48,12 @@ def uncut_differences(cut_h: Array, cut_v: Array) -> sparse.csr_array:
 
 def _by_lsqr(rows: sparse.csr_array, planes: Array) -> Array:
     """D⁺Du as the least solution y of Dy = Du (Paige and Saunders 1982), for planes u [C,N]."""
-    limit = 20 * rows.shape[1]  # rounding can make it need more steps than there are pixels; without end it must not be
+    limit = 20 * rows.shape[1]  # rounding can make it need more steps than there are pixels
     return np.stack([lsqr(rows, rows @ u, atol=LSQR_TOLERANCE, btol=LSQR_TOLERANCE, iter_lim=limit)[0] for u in planes])
 
 
 def _by_svd(rows: sparse.csr_array, planes: Array) -> Array:
-    """D⁺Du = VVᵀu with the right singular vectors of D whose singular values are not 0 but for rounding."""
+    """D⁺Du = VVᵀu with the right singular vectors of D whose singular values differ from 0 by more than rounding."""
     _, values, vectors = scipy.linalg.svd(_dense(rows, "svd"), full_matrices=False, overwrite_a=True)
     return _onto(vectors[values > _rounding(values[0], rows.shape)], planes)
 
@@ -72,7 +72,7 @@ def _onto(basis: Array, planes: Array) -> Array:
 
 
 def _rounding(largest: float, shape: tuple[int, int]) -> float:
-    """What counts as 0: the usual bound on the rounding errors of a decomposition, as in `numpy.linalg.matrix_rank`."""
+    """Up to where a value counts as 0: the usual bound on rounding errors, as in `numpy.linalg.matrix_rank`."""
     return largest * max(shape) * float(np.finfo(float).eps)
 
 

@@ -1,4 +1,4 @@
-"""ViRoLBI written as the paper writes it, batched, in PyTorch on any device: the oracle the fast versions answer to."""
+"""ViRoLBI as the paper writes it, batched, in PyTorch on any device; it defines what the other backends compute."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ class Edges(NamedTuple):
 
 
 class Iterate(NamedTuple):
-    """Where the iteration stands: the image u and what it last moved by, the edge variable z, and γ = κ·shrink(z)."""
+    """The variables of the iteration."""
 
     u: torch.Tensor
+    """[B,C,H,W]: the image."""
     velocity: torch.Tensor
+    """[B,C,H,W]: the last change of u."""
     z: Edges
+    """The dual variable of the edges."""
     gamma: Edges
+    """γ = κ·shrink(z)."""
 
 
 def difference(u: torch.Tensor) -> Edges:
@@ -37,14 +41,14 @@ def difference(u: torch.Tensor) -> Edges:
 
 
 def adjoint(p: Edges) -> torch.Tensor:
-    """Dᵀp: at every pixel, what enters by its edges minus what leaves."""
+    """Dᵀp: at every pixel, the sum of p over the edges that end there minus that over the edges that start there."""
     from_left, to_right = pad(p.horizontal, (1, 0)), pad(p.horizontal, (0, 1))
     from_above, to_below = pad(p.vertical, (0, 0, 1, 0)), pad(p.vertical, (0, 0, 0, 1))
     return from_left - to_right + from_above - to_below
 
 
 def start(x: torch.Tensor, settings: Settings) -> Iterate:
-    """z = γ = 0 and u = 0, or with `exact` the u that goes with that γ."""
+    """z = γ = 0 and u = 0; with `exact`, the u in balance with that γ."""
     zero = torch.zeros_like(x)
     gamma = difference(zero)
     u = equilibrium(x, zero, gamma, settings.nu) if settings.scheme == "exact" else zero
@@ -52,7 +56,7 @@ def start(x: torch.Tensor, settings: Settings) -> Iterate:
 
 
 def step(x: torch.Tensor, at: Iterate, settings: Settings) -> Iterate:
-    """One iteration of Eq. 5, both gradients taken at the old u and γ; `smooth` says how the schemes differ."""
+    """One iteration of Eq. 5, with both gradients at the old u and γ; `smooth` says how the schemes differ."""
     kappa, nu = settings.kappa, settings.nu
     u, velocity, z, gamma = at
     r = _each(lambda du, g: du - g, difference(u), gamma)
@@ -65,13 +69,13 @@ def step(x: torch.Tensor, at: Iterate, settings: Settings) -> Iterate:
 
 
 def equilibrium(x: torch.Tensor, u: torch.Tensor, gamma: Edges, nu: float) -> torch.Tensor:
-    """(3a), the u at which ∇ᵤL = 0, from any u: as a correction, in which rounding hardly counts."""
+    """(3a), the u at which ∇ᵤL = 0; from any u, as a correction to it, so that rounding hardly matters."""
     r = _each(lambda du, g: du - g, difference(u), gamma)
     return u - solve((u - x) + nu * adjoint(r), nu)
 
 
 def solve(b: torch.Tensor, nu: float) -> torch.Tensor:
-    """(I + νDᵀD)⁻¹b: cosines diagonalise DᵀD, whose eigenvalues are those of the two directions added up."""
+    """(I + νDᵀD)⁻¹b: cosines diagonalise DᵀD, and its eigenvalues are the sums of those of the two directions."""
     height, width = b.shape[-2:]
     down, across = (cosines(n).to(b) for n in (height, width))
     eigenvalues = (path_eigenvalues(height)[:, None] + path_eigenvalues(width)).to(b)
@@ -102,11 +106,12 @@ def trace(
 ) -> Trace:
     """Iterate until the support of image b has `stops[b,l]` edges for every l, and project there (Eq. 6).
 
-    images: [B,C,H,W] · stops: [B,L] int64, not descending along l. An image whose last stop is met leaves the
-    batch; what is not met after `max_iterations` is recorded as it then is.
-    state: where the paths stand, moved along in place; None starts them and keeps nothing.
+    images: [B,C,H,W].
+    stops: [B,L] int64, not descending along l. An image leaves the batch at its last stop; stops that are not reached
+      after `max_iterations` get the image of that iteration.
+    state: the paths so far, moved along in place; None starts them and keeps nothing.
     """
-    found = Trace.empty(images, stops.shape[1])
+    result = Trace.empty(images, stops.shape[1])
     state = State.start(images) if state is None else state
     recorded = torch.zeros_like(stops, dtype=torch.bool)
     running = torch.arange(len(images), device=images.device)
@@ -117,14 +122,14 @@ def trace(
         due = (size[:, None] >= stops[running]) | (k >= max_iterations)[:, None]
         fresh = due & ~recorded[running]
         if fresh.any():
-            _record(found, running, fresh, at.u, cut, size, k)
+            _record(result, running, fresh, at.u, cut, size, k)
             recorded[running] |= fresh
             done = due[:, -1]
             _keep(state, running[done], _take(at, done), k[done])
             running, x, k, at = running[~done], x[~done], k[~done], _take(at, ~done)
         at = step(x, at, settings)
         k = k + 1
-    return found
+    return result
 
 
 def components(cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torch.Tensor:
@@ -150,7 +155,7 @@ def components(cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torc
 def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Every pixel's mean over its component, per channel (Prop. 1), summed in float64.
 
-    values: [B,C,H,W] · labels: [B,H,W]. The map is linear and its own adjoint.
+    values: [B,C,H,W]; labels: [B,H,W]. The map is linear and its own adjoint.
     """
     count, channels, height, width = values.shape
     pixels = height * width
@@ -163,10 +168,10 @@ def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _resume(x: torch.Tensor, state: State, settings: Settings) -> Iterate:
-    """The iterate of a state, in which γ is left out."""
+    """The iterate of a state, which holds no γ."""
     z = Edges(state.z_horizontal, state.z_vertical)
-    begun = start(x, settings)
-    u = torch.where((state.iterations > 0).view(-1, 1, 1, 1), state.u, begun.u)
+    initial = start(x, settings)
+    u = torch.where((state.iterations > 0).view(-1, 1, 1, 1), state.u, initial.u)
     return Iterate(u, state.velocity, z, _each(lambda z_e: shrink(z_e, settings.kappa), z))
 
 
@@ -177,7 +182,7 @@ def _keep(state: State, rows: torch.Tensor, at: Iterate, k: torch.Tensor) -> Non
 
 
 def _record(
-    found: Trace,
+    result: Trace,
     running: torch.Tensor,
     fresh: torch.Tensor,
     u: torch.Tensor,
@@ -185,20 +190,20 @@ def _record(
     size: torch.Tensor,
     k: torch.Tensor,
 ) -> None:
-    """Write down ũ of iterations k [A] where `fresh` [A,L] says that an image of the batch has just met a stop."""
+    """Put ũ of iterations k [A] into the result where `fresh` [A,L] says that an image has just reached a stop."""
     rows = fresh.any(1)
     labels = components(cut.horizontal[rows], cut.vertical[rows])
     smoothed = component_means(u[rows], labels)
     row, stop = fresh[rows].nonzero(as_tuple=True)
     place = (running[rows][row], stop)
-    found.images[place] = smoothed[row]
-    found.labels[place] = labels[row]
-    found.counts[place] = size[rows][row]
-    found.iterations[place] = k[rows][row]
+    result.images[place] = smoothed[row]
+    result.labels[place] = labels[row]
+    result.counts[place] = size[rows][row]
+    result.iterations[place] = k[rows][row]
 
 
 def _smallest_neighbour(number: torch.Tensor, cut: Edges) -> torch.Tensor:
-    """Of a pixel's number and its joined neighbours', the smallest; [B,H,W]."""
+    """[B,H,W]: the smallest of a pixel's number and those of its joined neighbours."""
     beyond = number[0].numel()
     across = torch.minimum(number[:, :, 1:], number[:, :, :-1]).masked_fill(cut.horizontal, beyond)
     down = torch.minimum(number[:, 1:], number[:, :-1]).masked_fill(cut.vertical, beyond)
@@ -226,9 +231,11 @@ def _sum_channels(z: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def _take(at: Iterate, chosen: torch.Tensor) -> Iterate:
+def _take(at: Iterate, rows: torch.Tensor) -> Iterate:
+    """The iterates of some images of the batch."""
+
     def pick(part: torch.Tensor) -> torch.Tensor:
-        return part[chosen]
+        return part[rows]
 
     return Iterate(pick(at.u), pick(at.velocity), _each(pick, at.z), _each(pick, at.gamma))
 

@@ -1,4 +1,4 @@
-"""The numbers of the iteration and their limits: κ, ν, the step α, and what a sparsity level asks for."""
+"""The parameters of the iteration and their limits: κ, ν, the step α, and the support that a level asks for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 from harness.errors import UserError, unknown_name
 
 _SLACK = 1e-9
-"""Of an edge: a level written 0.6000000000000001 asks for the same support as 0.6."""
+"""In edges: a level written 0.6000000000000001 asks for the same support as 0.6."""
 _MARGIN = 0.9
-"""How much of the bound on the image's step `fast` uses."""
-
+"""Share of the bound on the image's step that `fast` uses."""
 
 Scheme: TypeAlias = Literal["paper", "exact", "fast"]
 """How an iteration moves the image; see `smooth`."""
@@ -47,10 +46,10 @@ def make_settings(
 ) -> Settings:
     """Checked settings for a grid; `step` None gives half of its bound, at ν < 1 of the bound for ν = 1.
 
-    That keeps z from following the path in too few and coarse steps. Linearised, Eq. 5 is stable for α under
-    2/(κ‖H‖₂). With u solved for, γ alone moves, by κα·ν times an operator between 0 and 1, which is stable for α under
-    2/(κν). So is `fast`, see `inertia_for`; but the nearer to that, the more inertia it takes and the further u lags
-    behind, so that it is held to 1/(κν).
+    At small ν a longer step would follow the path too coarsely. Linearised, Eq. 5 is stable for α under 2/(κ‖H‖₂).
+    With u solved for, γ alone moves, by κα·ν times an operator between 0 and 1, which is stable for α under 2/(κν).
+    So is `fast`, see `inertia_for`; but close to that bound it needs so much inertia that u lags behind, and its bound
+    is therefore 1/(κν).
 
     Raises: UserError for an unknown scheme, when κ or ν is not positive, or α is outside its bounds.
     """

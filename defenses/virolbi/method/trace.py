@@ -1,4 +1,4 @@
-"""What a backend is given and hands back: where paths stand, and every image at every stop of its path."""
+"""What a backend takes and returns: the state of paths, and every image at every stop of its path."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from .settings import Settings
 
 
 class State(NamedTuple):
-    """Where the paths of B images stand: all that going on from there needs.
-
-    u: [B,C,H,W] · velocity: [B,C,H,W], what u last moved by, 0 without inertia
-    z_horizontal: [B,C,H,W−1] · z_vertical: [B,C,H−1,W] · iterations: [B] int64
-    """
+    """The paths of B images: all that is needed to continue them."""
 
     u: torch.Tensor
+    """[B,C,H,W]"""
     velocity: torch.Tensor
+    """[B,C,H,W]: the last change of u, 0 without inertia."""
     z_horizontal: torch.Tensor
+    """[B,C,H,W−1]"""
     z_vertical: torch.Tensor
+    """[B,C,H−1,W]"""
     iterations: torch.Tensor
+    """[B] int64"""
 
     @classmethod
     def start(cls, images: torch.Tensor) -> State:
@@ -36,20 +37,20 @@ class State(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """B images at L stops each.
-
-    images: [B,L,C,H,W], ũ before clipping · labels: [B,L,H,W] int32, components in raster order
-    counts: [B,L] int64, edges in the support · iterations: [B,L] int64
-    """
+    """B images at L stops each."""
 
     images: torch.Tensor
+    """[B,L,C,H,W]: ũ before clipping."""
     labels: torch.Tensor
+    """[B,L,H,W] int32: components in raster order."""
     counts: torch.Tensor
+    """[B,L] int64: edges in the support."""
     iterations: torch.Tensor
+    """[B,L] int64"""
 
     @classmethod
     def empty(cls, images: torch.Tensor, stops: int) -> Trace:
-        """Room for the trace of `images` [B,C,H,W]."""
+        """A trace of `images` [B,C,H,W], to be filled in."""
         count, channels, height, width = images.shape
         return cls(
             images.new_empty((count, stops, channels, height, width)),
@@ -60,7 +61,7 @@ class Trace(NamedTuple):
 
 
 class Backend(Protocol):
-    """The three operations of the method; `reference` says what each must give."""
+    """The three operations of the method; `reference` defines their results."""
 
     def trace(
         self,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.smoothing_samples import pictures, random_images
 
 from defenses.virolbi import ViRoLBI, component_means, path, smooth
 from defenses.virolbi.gradient.unrolled import attach_unrolled, iteration_vjp
 from harness.errors import UserError
 from harness.registry import preprocessors
-
-from .test_virolbi import pictures, random_images
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -80,17 +79,17 @@ def test_the_projection_stands_before_the_iteration():
     torch.testing.assert_close(images.grad, expected)
 
 
-@pytest.mark.parametrize("way", ViRoLBI.gradients)
-def test_every_way_gives_the_same_image_and_its_own_gradient(way):
+@pytest.mark.parametrize("surrogate", ViRoLBI.surrogates)
+def test_every_surrogate_gives_the_same_image_and_its_own_gradient(surrogate):
     whole = preprocessors.create("virolbi:nu=4,level=0.5")
     images = pictures(2, 3, 8, 8).requires_grad_()
     weights = random_images(2, 3, 8, 8, seed=3)
 
-    found = whole.through(way)(images)
+    found = whole.with_surrogate(surrogate)(images).images
     (found * weights).sum().backward()
 
-    assert torch.equal(found, whole(images))
-    if way == "identity":
+    assert torch.equal(found, whole(images).images)
+    if surrogate == "identity":
         assert torch.equal(images.grad, weights)
     else:
         assert not torch.equal(images.grad, weights)
@@ -102,8 +101,8 @@ def test_how_far_back_the_iteration_is_followed_may_be_chosen():
     slopes = {}
     for unroll in (1, 50, 100_000, 0):
         point = images.clone().requires_grad_()
-        front = preprocessors.create(f"virolbi:nu=4,level=0.5,unroll={unroll}").through("unrolled")
-        (slopes[unroll],) = torch.autograd.grad(front(point), point, weights)
+        front = preprocessors.create(f"virolbi:nu=4,level=0.5,unroll={unroll}").with_surrogate("unrolled")
+        (slopes[unroll],) = torch.autograd.grad(front(point).images, point, weights)
 
     assert torch.equal(slopes[0], slopes[100_000])
     misses = [float((slopes[unroll] - slopes[0]).norm()) for unroll in (1, 50)]
@@ -113,6 +112,6 @@ def test_how_far_back_the_iteration_is_followed_may_be_chosen():
         preprocessors.create("virolbi:unroll=-1")
 
 
-def test_a_way_there_is_not_is_refused():
+def test_an_unknown_surrogate_is_refused():
     with pytest.raises(UserError, match="unknown gradient of virolbi 'straight'"):
-        ViRoLBI().through("straight")
+        ViRoLBI().with_surrogate("straight")

@@ -6,7 +6,7 @@ import torch
 
 from harness.errors import UserError, unknown_name
 
-from ..backends import backend_for
+from .backends import backend_for
 from .inputs import Images, Kind, as_tensor, like
 
 METHODS = ("graph", "lsqr", "qr", "svd")
@@ -17,12 +17,12 @@ _WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph") -> Kind:
     """argmin ‖ũ − u‖ over the images with ũ_i = ũ_j for every edge that is not cut (Eq. 6, Prop. 1).
 
-    images: [B,C,H,W] or [C,H,W], floating point of any range, torch or NumPy · cut_h: bool [B,H,W−1], or [H,W−1]
-    for a single image, True where the edge between (i,j) and (i,j+1) is in the support · cut_v: bool [B,H−1,W]
-    method: `graph` takes the mean of each 4-neighbour component of the pixels joined by uncut edges: linear time.
-      The others compute u − D⁺Du, D the rows of the uncut edges, and are here for comparison (Table 7): `lsqr`
-      iteratively, to about 1e-7 · `svd` and `qr` by dense decompositions, which small images alone allow. They work
-      in float64 on the CPU, wherever the images are.
+    images: [B,C,H,W] or [C,H,W], floating point of any range, torch or NumPy.
+    cut_h: bool [B,H,W−1], or [H,W−1] for a single image; True where the edge from (i,j) to (i,j+1) is in the support.
+    cut_v: bool [B,H−1,W] or [H−1,W], for the edges from (i,j) to (i+1,j).
+    method: `graph` takes the mean of each 4-neighbour component of the pixels joined by uncut edges, in linear time.
+      The others serve for comparison (Table 7). They compute u − D⁺Du, D the rows of the uncut edges, in float64 on
+      the CPU: `lsqr` iteratively, to about 1e-7; `svd` and `qr` by dense decompositions, for small images only.
     Returns: the projected images, of the kind, type and shape given, on their device.
 
     >>> import numpy as np
@@ -40,7 +40,7 @@ def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph"
     if images.ndim == 3:
         batch, horizontal, vertical = batch[None], horizontal[None], vertical[None]
     if method != "graph":
-        from .projection_solvers import project_by  # SciPy, which nothing else here needs
+        from .method.projection_solvers import project_by  # SciPy, which nothing else here needs
 
         return like(project_by(method, batch, horizontal, vertical), images)
     backend = backend_for(batch.device)
@@ -50,8 +50,9 @@ def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph"
 def component_means(values: torch.Tensor, labels: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
     """Every pixel's mean over its component, per channel; linear in `values` and its own adjoint.
 
-    values: [B,C,H,W] or [C,H,W], floating point · labels: [B,H,W] or [H,W], as `Smoothed.labels`: whole numbers from
-    0 to H·W−1 · backend: as for `smooth`
+    values: [B,C,H,W] or [C,H,W], floating point.
+    labels: [B,H,W] or [H,W], whole numbers from 0 to H·W−1, as `Smoothed.labels`.
+    backend: as for `smooth`.
 
     Raises: UserError for other labels, and for values that are not floating point or not of such a shape.
     """
@@ -61,10 +62,10 @@ def component_means(values: torch.Tensor, labels: torch.Tensor, *, backend: str 
 
 
 def _check_labels(values: torch.Tensor, labels: torch.Tensor) -> None:
-    """What the backends rely on: the Numba kernels read and write where a label says."""
+    """Raises: UserError for what the kernels would not survive: they read and write where a label says."""
     if values.ndim not in (3, 4) or not values.is_floating_point():
-        found = f"{_type_of(values)} of shape {list(values.shape)}"
-        raise UserError(f"values must be floating point, [B,C,H,W] or [C,H,W], got {found}.")
+        got = f"{_type_of(values)} of shape {list(values.shape)}"
+        raise UserError(f"values must be floating point, [B,C,H,W] or [C,H,W], got {got}.")
     expected = [*values.shape[:-3], *values.shape[-2:]]
     if list(labels.shape) != expected:
         raise UserError(f"labels must have shape {expected} for values {list(values.shape)}, got {list(labels.shape)}.")
@@ -95,12 +96,12 @@ def _checked(images: torch.Tensor) -> torch.Tensor:
 
 
 def _checked_cut(name: str, cut: Images, images: torch.Tensor, missing: tuple[int, int]) -> torch.Tensor:
-    """The cuts as a tensor; `missing`: how many rows and columns they are short of the images."""
+    """The cuts as a tensor; `missing`: how many rows and columns fewer they have than the images."""
     height, width = images.shape[-2:]
     expected = [*images.shape[:-3], height - missing[0], width - missing[1]]
-    found = as_tensor(cut)
-    if found.dtype != torch.bool:
-        raise UserError(f"{name} must be boolean, got {_type_of(found)}.")
-    if list(found.shape) != expected:
-        raise UserError(f"{name} must have shape {expected} for images {list(images.shape)}, got {list(found.shape)}.")
-    return found.to(images.device)
+    tensor = as_tensor(cut)
+    if tensor.dtype != torch.bool:
+        raise UserError(f"{name} must be boolean, got {_type_of(tensor)}.")
+    if list(tensor.shape) != expected:
+        raise UserError(f"{name} must have shape {expected} for images {list(images.shape)}, got {list(tensor.shape)}.")
+    return tensor.to(images.device)

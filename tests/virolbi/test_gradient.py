@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.smoothing_samples import BACKENDS, pictures, random_images
 
 from defenses.virolbi import component_means, smooth, smooth_bpda
-
-from .test_virolbi import BACKENDS, pictures, random_images
 
 SCHEMES = ("paper", "fast")
 

@@ -1,4 +1,4 @@
-"""Measurements on disk: a CSV file that only grows, one row per measurement, what it was measured with beside it."""
+"""Measurements on disk: a CSV file that only grows. A row holds a measurement and what it was measured with."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ import torch
 from harness.errors import UserError
 from harness.records.environment import describe_environment
 
-Row = dict[str, Any]
+Measurement = dict[str, Any]
+"""A row of the file: values by column."""
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
-class Ledger:
+class Measurements:
     """`FOLDER/NAME.csv`. Every run appends to it, under its own `run`: date and time in UTC.
 
-    rows: those of this run.
+    rows: the measurements of this run.
     """
 
     def __init__(self, folder: Path, name: str, columns: Sequence[str], device: torch.device) -> None:
         """Raises: UserError when the folder cannot be written, or holds a file of that name with other columns."""
         self.file = folder / f"{name}.csv"
-        self.about = describe_run(device)
-        self.columns = [*self.about, *columns]
-        self.rows: list[Row] = []
+        self._of_the_run = describe_run(device)
+        self.columns = [*self._of_the_run, *columns]
+        self.rows: list[Measurement] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._begin()
@@ -40,8 +41,8 @@ class Ledger:
             raise self._unwritable(error) from error
 
     def add(self, **values: Any) -> None:
-        """Write one measurement down, at once. Raises: UserError when it cannot be written."""
-        row = {**self.about, **values}
+        """Append one measurement to the file at once. Raises: UserError when it cannot be written."""
+        row = {**self._of_the_run, **values}
         try:
             with self.file.open("a", encoding="utf-8", newline="") as stream:
                 csv.DictWriter(stream, self.columns, lineterminator="\n").writerow(row)
@@ -53,8 +54,8 @@ class Ledger:
         return UserError(f"{self.file} cannot be written: {error.strerror or error}. Choose another --out.")
 
     def _begin(self) -> None:
-        """Write the header of a new file; see that an old one has the same, and end a line that a kill cut short."""
-        # Bytes that are no UTF-8 are read as such, so that what is no file of ours is told by its columns.
+        """Write the header of a new file; of an old one check the header, and end a line that a kill cut short."""
+        # Bytes that are no UTF-8 raise no error here: a file that is not ours is recognised by its columns.
         with self.file.open("a+", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.seek(0)
             text = stream.read()
@@ -66,14 +67,14 @@ class Ledger:
                 stream.write("\n")
 
 
-def describe_run(device: torch.device) -> Row:
+def describe_run(device: torch.device) -> Measurement:
     """When, by which command, on which hardware and with which versions a run measures."""
-    known = describe_environment(device)
-    known.pop("threads")  # a thing that a run varies
+    environment = describe_environment(device)
+    environment.pop("threads")  # a run varies their number
     return {
         "run": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "command": shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
-        **known,
+        **environment,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "cores": core_count(),
     }

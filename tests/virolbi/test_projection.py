@@ -10,34 +10,18 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import lsqr
+from support.smoothing_samples import difference_matrix, pictures, random_images
 
 from defenses.virolbi import component_means, project, smooth, smooth_bpda
 from defenses.virolbi.backends import cpu as cpu_backend
+from defenses.virolbi.bench.projected_path import project_along, walk
 from defenses.virolbi.method import reference as reference_backend
 from defenses.virolbi.method.settings import make_settings
-from defenses.virolbi.projected import project_along, walk
 from harness import registry
 from harness.errors import UserError
 
 BACKENDS = {"cpu": cpu_backend, "reference": reference_backend}
 GOOD = np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 3, 4, 4)
-
-
-def random_images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def pictures(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Coarse blocks under fine noise, all pixels different."""
-    coarse = random_images(count, channels, -(-height // 4), -(-width // 4), seed=seed)
-    blocks = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, :height, :width]
-    return 0.8 * blocks + 0.2 * random_images(count, channels, height, width, seed=seed + 1)
-
-
-def difference_matrix(height: int, width: int) -> np.ndarray:
-    """D [E,N], the horizontal edges first, both kinds row by row."""
-    across, down = np.diff(np.eye(width), axis=0), np.diff(np.eye(height), axis=0)
-    return np.concatenate([np.kron(np.eye(height), across), np.kron(down, np.eye(width))])
 
 
 def random_cuts(count: int, height: int, width: int, share: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -353,13 +337,13 @@ def test_the_preprocessor_smooths_and_says_what_came_of_it():
     shown = preprocessor(images)
 
     expected = smooth(images, nu=4, level=0.5)
-    assert torch.equal(shown, expected.images)
-    assert preprocessor.last_outcomes == {
+    assert torch.equal(shown.images, expected.images)
+    assert shown.outcomes == {
         "reached": 2,
         "unreachable": 1,
         "iterations": int(expected.iterations.sum()),
     }
-    assert preprocessor.gradient == "bpda"
+    assert preprocessor.surrogates[0] == "bpda"
     assert repr(preprocessor) == "ViRoLBI(nu=4, level=0.5, kappa=5, scheme=paper, unroll=50)"
 
 

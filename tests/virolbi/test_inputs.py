@@ -7,20 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from support.smoothing_samples import pictures
 
 from defenses.virolbi import hessian_norm, path, smooth
 from harness.errors import UserError
-
-
-def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def pictures(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Coarse blocks under fine noise, all pixels different."""
-    coarse = random_images(count, channels, -(-height // 4), -(-width // 4), seed=seed)
-    blocks = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, :height, :width]
-    return 0.8 * blocks + 0.2 * random_images(count, channels, height, width, seed=seed + 1)
 
 
 def test_numpy_in_numpy_out():

@@ -1,4 +1,4 @@
-"""The projection by what other libraries offer for components of a graph; as fast as their interfaces allow."""
+"""Baselines: the projection by the connected components of other libraries, as fast as their interfaces allow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = np.ndarray
 def by_csgraph(image: Array, cut_h: Array, cut_v: Array) -> Array:
     """Component means of an image [C,H,W] by SciPy's `connected_components`, on a matrix of uncut edges [N,N].
 
-    The matrix is written down in its final form, since building it from a list of edges would take longer.
+    The matrix is made in its final form: building it from a list of edges would take longer.
     """
     height, width = image.shape[1:]
     joined = np.zeros((height, width, 2), bool)

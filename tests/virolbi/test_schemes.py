@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.fft import dctn, idctn
+from support.smoothing_samples import BACKENDS, SHAPES, difference_matrix, pictures, random_images
 
 from defenses.virolbi import InverseScaleSmoothing, Smoothed, path, smooth, smoothing
 from defenses.virolbi.backends import cpu
 from defenses.virolbi.method.reference import solve
 from defenses.virolbi.method.settings import SCHEMES, make_settings
 from harness.errors import UserError
-
-from .test_virolbi import BACKENDS, SHAPES, difference_matrix, pictures, random_images
 
 OTHERS = ("exact", "fast")
 TOLERANCE = {"fast": 2e-6, "exact": 2e-5}
@@ -218,7 +217,7 @@ def test_large_images_may_be_followed_piece_by_piece(monkeypatch):
     images[1, :, :, :8] = 0.5  # cannot reach the last
     whole = path(images, levels=levels, max_iterations=900)
 
-    monkeypatch.setattr(cpu, "_PIECE", 17 * images[0].numel())
+    monkeypatch.setattr(cpu, "_VALUES_BETWEEN_CHECKS", 17 * images[0].numel())
 
     pieces = path(images, levels=levels, max_iterations=900)
     for found, expected in zip(pieces, whole, strict=True):
@@ -230,7 +229,7 @@ def test_large_images_may_be_followed_piece_by_piece(monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_smoothing_ends_when_it_is_interrupted(threads, monkeypatch):
-    monkeypatch.setattr(cpu, "_PIECE", 3 * 40 * 40)
+    monkeypatch.setattr(cpu, "_VALUES_BETWEEN_CHECKS", 3 * 40 * 40)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     smooth(pictures(1, 3, 40, 40), iterations=1)
     later = Timer(0.2, cpu.interrupt)

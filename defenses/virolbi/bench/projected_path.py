@@ -1,4 +1,4 @@
-"""The iteration with a projection in every step, which Table 7 times; smoothing itself projects where it stops."""
+"""The path with a projection in every iteration, which Table 7 times; smoothing itself projects only where it stops."""
 
 from __future__ import annotations
 
@@ -11,38 +11,49 @@ from numba import njit
 
 from harness.errors import UserError
 
-from .backends import kernels
-from .backends.cpu import kernel_constants, solver_tables
-from .backends.kernels_projection import average, component_sizes, label_components
-from .method.settings import Settings
-from .method.trace import State
+from ..backends import kernels
+from ..backends.cpu import kernel_constants, solver_tables
+from ..backends.kernel_types import Array, Constants, ImageState, Planes, Solver
+from ..backends.kernels_projection import average, component_sizes, label_components
+from ..method.settings import Settings
+from ..method.trace import State
 
-Array = np.ndarray
 
-
-class Iterate(NamedTuple):
-    """Where a path stands after k iterations: u [C,H,W], and the support's edges [H,W−1] and [H−1,W], bool."""
+class PathPoint(NamedTuple):
+    """A path after k iterations."""
 
     k: int
     u: torch.Tensor
+    """[C,H,W]"""
     cut_h: torch.Tensor
+    """[H,W−1] bool: the horizontal edges in the support."""
     cut_v: torch.Tensor
+    """[H−1,W] bool: the vertical ones."""
 
 
-def project_along(image: torch.Tensor, settings: Settings, iterations: int) -> tuple[torch.Tensor, int]:
-    """Eqs. 5 and 6 for an image [C,H,W], float32 on the CPU: ũ [C,H,W] of the last of so many iterations, unclipped.
+class ProjectedPath(NamedTuple):
+    """The end of a path with a projection in every iteration."""
 
-    Components are found anew where the support has changed, their means in every iteration. Also returns in how
-    many iterations it had changed. Raises: UserError for the scheme `exact`.
+    image: torch.Tensor
+    """ũ [C,H,W], unclipped."""
+    changes: int
+    """In how many iterations the support changed."""
+
+
+def project_along(image: torch.Tensor, settings: Settings, iterations: int) -> ProjectedPath:
+    """Eqs. 5 and 6 in every one of `iterations`, for an image [C,H,W], float32 on the CPU.
+
+    Components are found anew where the support changes, their means in every iteration.
+    Raises: UserError for the scheme `exact`.
     """
     x, planes, constants, solver = _begin(image, settings)
     smoothed = torch.zeros_like(image)
     height, width = image.shape[-2:]
     changes = _project_along(x, iterations, height, width, constants, solver, planes, smoothed.flatten(1).numpy())
-    return smoothed, changes
+    return ProjectedPath(smoothed, changes)
 
 
-def walk(image: torch.Tensor, settings: Settings, stops: Iterable[int]) -> Iterator[Iterate]:
+def walk(image: torch.Tensor, settings: Settings, stops: Iterable[int]) -> Iterator[PathPoint]:
     """The path of an image [C,H,W], float32 on the CPU, after each of the ascending numbers of iterations `stops`.
 
     Raises: UserError for the scheme `exact`.
@@ -58,16 +69,16 @@ def walk(image: torch.Tensor, settings: Settings, stops: Iterable[int]) -> Itera
         kernels.mark_support(planes, cut_right, cut_down, constants)
         u = kernels.to_image(planes.u, height, width)
         cuts = cut_right[:, : width - 1].copy(), cut_down[: height - 1].copy()
-        yield Iterate(k, *map(torch.from_numpy, (u, *cuts)))
+        yield PathPoint(k, *map(torch.from_numpy, (u, *cuts)))
 
 
-def _begin(image: torch.Tensor, settings: Settings) -> tuple[Array, kernels.Planes, kernels.Constants, kernels.Solver]:
-    """The image [C,N] and what the kernels iterate on it with, from u = z = 0."""
+def _begin(image: torch.Tensor, settings: Settings) -> tuple[Array, Planes, Constants, Solver]:
+    """The image [C,N], and what the kernels need to iterate on it from u = z = 0."""
     if settings.scheme == "exact":
-        raise UserError("the scheme 'exact' does not begin at u = 0 as gradient steps do. Use 'paper' or 'fast'.")
+        raise UserError("the scheme 'exact' does not start at u = 0 as gradient steps do. Use 'paper' or 'fast'.")
     height, width = image.shape[-2:]
-    u, velocity, z_horizontal, z_vertical, begun = (part.numpy() for part in State.start(image[None]))
-    state = kernels.State(u[0], velocity[0], z_horizontal[0], z_vertical[0], begun)
+    u, velocity, z_horizontal, z_vertical, iterations = (part.numpy() for part in State.start(image[None]))
+    state = ImageState(u[0], velocity[0], z_horizontal[0], z_vertical[0], iterations)
     constants = kernel_constants(settings, image[None])
     planes = kernels.load(state, height, width, constants)
     x = image.contiguous().flatten(1).numpy()
@@ -80,9 +91,9 @@ def _project_along(
     iterations: int,
     height: int,
     width: int,
-    constants: kernels.Constants,
-    solver: kernels.Solver,
-    planes: kernels.Planes,
+    constants: Constants,
+    solver: Solver,
+    planes: Planes,
     smoothed: Array,
 ) -> int:
     cut_right, cut_down = np.zeros((height, width), np.bool_), np.zeros((height, width), np.bool_)

@@ -1,4 +1,4 @@
-"""Images as users hold them (torch or NumPy, one or a batch) to a checked batch and back."""
+"""From images as users have them (torch or NumPy, one or a batch) to a checked batch, and back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def as_tensor(images: Images) -> torch.Tensor:
 
 
 def like(batch: torch.Tensor, images: Kind) -> Kind:
-    """A result with a batch axis, as the kind of thing `images` is and without that axis where it had none."""
+    """A result with a batch axis, as torch or NumPy and with or without that axis, as `images` is."""
     result = batch if images.ndim == 4 else batch[0]
     return result if isinstance(images, torch.Tensor) else result.numpy()
 
@@ -77,7 +77,7 @@ def _from_numpy(images: np.ndarray) -> torch.Tensor:
 
 
 def _check_values(batch: torch.Tensor) -> torch.Tensor:
-    """The batch, with rounding beyond [0,1] taken away."""
+    """The batch, clipped where rounding exceeds [0,1]. Raises: UserError for larger excesses, NaN and infinity."""
     if not batch.numel():
         return batch
     lowest, highest = (float(bound) for bound in batch.aminmax())

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from support.smoothing_samples import pictures, random_images
 
 from defenses.virolbi import path, smooth
 from defenses.virolbi.backends import backend_for, cpu, cuda, cuda_driver
@@ -91,17 +92,6 @@ def on_host(
     monkeypatch.setattr(cuda, "_LABEL_THREADS", 64)
     monkeypatch.setattr(cuda, "LAUNCHES", 7)
     return launched
-
-
-def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def pictures(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Coarse blocks under fine noise, all pixels different."""
-    coarse = random_images(count, channels, -(-height // 4), -(-width // 4), seed=seed)
-    blocks = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, :height, :width]
-    return 0.8 * blocks + 0.2 * random_images(count, channels, height, width, seed=seed + 1)
 
 
 class Problem(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from defenses.virolbi import choose_level, smooth
-from defenses.virolbi.apps import choose_level as cross_validation
+from defenses.virolbi.apps import choose_level as module
 from harness.errors import UserError
 
 LEVELS = (0.05, 0.15, 0.4, 0.95)
@@ -104,7 +104,7 @@ def test_blocks_threads_and_the_kind_of_array_do_not_change_a_bit(
     clean: np.ndarray, noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = choose_level(clean, noisy, levels=LEVELS)
-    monkeypatch.setattr(cross_validation, "_BLOCK_VALUES", 5 * 256 * 4)
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 5 * 256 * 4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
 
     found = choose_level(torch.from_numpy(clean), torch.from_numpy(noisy), levels=LEVELS)
@@ -132,7 +132,7 @@ def test_folds_follow_the_generator_and_nothing_else(clean: np.ndarray, noisy: n
 @pytest.mark.parametrize("count", [2, 7, 10])
 def test_every_image_is_in_one_fold_of_nearly_equal_size(count: int) -> None:
     for folds in range(2, count + 1):
-        fold_of = cross_validation._fold_of(count, folds, torch.Generator().manual_seed(0))
+        fold_of = module._fold_of(count, folds, torch.Generator().manual_seed(0))
         sizes = np.bincount(fold_of, minlength=folds)
         assert sizes.sum() == count
         assert sizes.max() - sizes.min() <= 1
@@ -189,4 +189,4 @@ def test_what_cannot_be_used_is_refused(images: Any, noisy: Any, options: dict[s
 
 
 def test_the_example_runs() -> None:
-    assert doctest.testmod(cross_validation).failed == 0
+    assert doctest.testmod(module).failed == 0

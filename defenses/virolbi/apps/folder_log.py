@@ -1,0 +1,86 @@
+"""The log of a folder of smoothed pictures, by which a repeated command knows what is done and what is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+
+from ..preprocessor import ViRoLBI
+
+LOG = ".smooth.jsonl"
+_USUAL = {"kappa": 5.0, "scheme": "paper", "max_iterations": 200_000}
+"""Settings that a log leaves out at these values: older logs, made before they were options, do not name them."""
+_NO_SETTINGS = ("picture", "from", "made", "outcome")
+"""What a line of the log says beside the settings."""
+
+
+class FolderLog:
+    """What this command made in a folder: a JSON line a picture, with its source, its settings and its outcome.
+
+    Pictures are known by a digest of their content: a file that somebody put in the place of ours is not ours. Lines
+    are in the order in which pictures were finished; several threads may add them.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Raises: UserError when the folder's log cannot be read."""
+        self.file = folder / LOG
+        self.settings = settings
+        self._adding = threading.Lock()
+        self._ours: set[str] = set()
+        self._current: set[str] = set()
+        for line in _json_lines(self.file):
+            made = str(line.get("made"))
+            self._ours.add(made)
+            if {key: line[key] for key in line if key not in _NO_SETTINGS} == settings:
+                self._current.add(made + str(line.get("from")))
+
+    def is_ours(self, target: Path) -> bool:
+        """Whether this command made the file, with whatever settings."""
+        return _digest(target) in self._ours
+
+    def is_current(self, source: Path, target: Path) -> bool:
+        """Whether this command made the file from `source` as it is, with the present settings."""
+        return _digest(target) + _digest(source) in self._current
+
+    def add(self, source: Path, made: Path, outcome: str) -> None:
+        """Log a picture before it is put in its place, so that it counts as ours after a kill in between."""
+        entry = {"picture": source.name, "from": _digest(source), "made": _digest(made), **self.settings}
+        # The line end comes first: a line that a kill cut short then spoils no other.
+        line = "\n" + json.dumps({**entry, "outcome": outcome})
+        with self._adding, self.file.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+
+
+def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.exists():
+        return
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):  # empty, or cut short
+                    value = json.loads(line)
+                    if isinstance(value, dict):
+                        yield value
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}. Name another OUT.") from error
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def logged_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a log says of the settings: the options that are not usual, and the version of the method."""
+    unusual = {name: value for name, value in options.items() if value != _USUAL.get(name)}
+    return {**unusual, "version": ViRoLBI.version}
