@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.attacks.base import Attack, Budget
+from harness.attacks.base import Attack, AttackResult, Budget
 from harness.errors import UserError, unknown_name
 from harness.metrics import show_epsilon
 from harness.models.modules import inner_normalization
@@ -103,15 +103,16 @@ class Adversarial(Suite):
         flags: list[str] = []
         measures: Counter[str] = Counter()
         for part in parts:
-            examples.append(self._attack(attack, part, condition, context, model))
-            flags += attack.flags
-            measures.update({name: value * len(part) / len(rows) for name, value in attack.measures.items()})
+            result = self._attack(attack, part, condition, context, model)
+            examples.append(result.images)
+            flags += result.flags
+            measures.update({name: value * len(part) / len(rows) for name, value in result.measures.items()})
         self.last_flags, self.last_measures = tuple(dict.fromkeys(flags)), dict(measures)
         return torch.cat(examples)
 
     def _attack(
         self, attack: Attack, rows: np.ndarray, condition: Condition, context: SuiteContext, model: nn.Module
-    ) -> torch.Tensor:
+    ) -> AttackResult:
         measured_by = inner_normalization(model if context.target is None else context.target)
         device = measured_by.std.device
         images = torch.from_numpy(context.split.images[rows]).to(device).float().div_(255)
@@ -121,7 +122,7 @@ class Adversarial(Suite):
             given["epsilon"], given["epsilon_space"], measured_by.std, norm=given["norm"], draws=given["draws"]
         )
         seed = derive(context.seed, condition.name)
-        return attack(model, images, labels, budget, seed=seed, indices=context.split.indices[rows])
+        return AttackResult.of(attack(model, images, labels, budget, seed=seed, indices=context.split.indices[rows]))
 
     def _ways(self, threat: Threat, name: str, context: SuiteContext) -> list[str]:
         """How the attack gets through the preprocessor: by every way it has, a costly attack by the first alone.
