@@ -74,7 +74,7 @@ class Registry:
         """
 
         def decorate(factory: Factory) -> Factory:
-            entry = Entry(name, factory, _line_above(2), internal)
+            entry = Entry(name, factory, _line_of_caller(), internal)
             taken = self._entries.get(name)
             if taken is not None and taken.place != entry.place:
                 raise UserError(
@@ -92,15 +92,21 @@ class Registry:
         return base
 
     @contextlib.contextmanager
-    def temporarily(self, name: str, factory: Callable[..., Any]) -> Iterator[None]:
-        """Within the block `name` stands for this factory, whatever it stood for before; for tests and notebooks."""
+    def restored(self) -> Iterator[None]:
+        """After the block every name stands for what it stood for before; for tests and notebooks."""
         self._discover()
         before = dict(self._entries)
-        self._entries[name] = Entry(name, factory, _line_above(3))
         try:
             yield
         finally:
             self._entries = before
+
+    @contextlib.contextmanager
+    def temporarily(self, name: str, factory: Callable[..., Any]) -> Iterator[None]:
+        """Within the block `name` stands for this factory, whatever it stands for otherwise."""
+        with self.restored():
+            self._entries[name] = Entry(name, factory, _line_of_caller())
+            yield
 
     def names(self) -> list[str]:
         """Every registered name, sorted."""
@@ -229,9 +235,11 @@ def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
         ) from error
 
 
-def _line_above(depth: int) -> str:
-    """The line of code that called the function so many calls up, as file:line."""
-    frame = sys._getframe(depth)
+def _line_of_caller() -> str:
+    """The line, as file:line, that called the function which asks; a `with` statement counts as the caller."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename == contextlib.__file__ and frame.f_back is not None:
+        frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 

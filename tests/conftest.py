@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.attacks import five_classes
 
 from defenses.virolbi.bench.images import from_dataset
 from harness.cache import ArrayCache, default_cache
 from harness.contracts.dataset import Dataset
+from harness.models.modules import NormalizedModel
+from harness.registry import Registry
 from harness.registry import datasets as registry
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start; tests run beside each other instead
@@ -79,6 +82,19 @@ def opened(tmp_path: Path) -> Callable[[str], Dataset]:
     """Opens a data set by its text, with the data root `tmp_path / "root"` and a cache of its own."""
     context = {"data_root": tmp_path / "root", "cache": ArrayCache(tmp_path / "cache")}
     return lambda text: registry.create(text, **context)
+
+
+@pytest.fixture(scope="module")
+def victim() -> tuple[NormalizedModel, torch.Tensor, torch.Tensor]:
+    """A small trained network of five classes to attack, and 100 test images with their labels."""
+    return five_classes()
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[[Registry, str, Callable[..., Any]], None]]:
+    """Registers something for one test only."""
+    with contextlib.ExitStack() as stack:
+        yield lambda registry, name, factory: stack.enter_context(registry.temporarily(name, factory))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness import registry
-from harness.attacks.base import Budget
+from harness.attacks.base import AttackResult, Budget
 from harness.cache import ArrayCache
 from harness.contracts.defense import Preprocessed
 from harness.corruptions import corrupt
@@ -153,24 +153,64 @@ def test_a_defense_names_a_preprocessor_that_exists(name: str) -> None:
     assert registry.preprocessors.create(label).label == registry.preprocessors.canonical(label)
 
 
-@pytest.mark.parametrize("name", names(registry.suites))
-def test_a_suite_names_each_condition_once_and_disturbs_images_one_by_one(name: str) -> None:
-    suite = registry.suites.create(name)
-    given = split()
-    dataset = type("Two", (), {"classes": ("a", "b", "c"), "official": lambda *_: None})()
-    context = SuiteContext(dataset=dataset, split=given, seed=0)
-    conditions = suite.conditions(context)
-    keys = [(each.name, each.severity, each.threat) for each in conditions]
-    victim = model().eval() if suite.needs_model else None
+def suite_context() -> SuiteContext:
+    dataset = type("Three", (), {"classes": ("a", "b", "c"), "official": lambda *_: None})()
+    return SuiteContext(dataset=dataset, split=split(), seed=0)
 
+
+def suites(*, needs_model: bool) -> list[str]:
+    return [name for name in names(registry.suites) if registry.suites.create(name).needs_model == needs_model]
+
+
+@pytest.mark.parametrize("name", names(registry.suites))
+def test_a_suite_names_each_condition_once_with_plain_parameters(name: str) -> None:
+    conditions = registry.suites.create(name).conditions(suite_context())
+
+    keys = [(each.name, each.severity, each.threat) for each in conditions]
     assert len(set(keys)) == len(keys)
-    for condition in conditions[::3]:
+    for condition in conditions:
         json.dumps(condition.parameters, allow_nan=False)
-        together = suite.disturb(np.arange(4), condition, context, victim)
-        alone = torch.cat([suite.disturb(np.array([row]), condition, context, victim) for row in range(4)])
+
+
+@pytest.mark.parametrize("name", suites(needs_model=False))
+def test_a_suite_perturbs_images_one_by_one(name: str) -> None:
+    suite, context = registry.suites.create(name), suite_context()
+
+    for condition in suite.conditions(context)[::3]:
+        together = suite.disturb(np.arange(4), condition, context, None)
+        alone = torch.cat([suite.disturb(np.array([row]), condition, context, None) for row in range(4)])
         assert together.shape == (4, 3, 16, 16)
         assert together.dtype == torch.float32
-        assert (together - alone).abs().max() < 1e-5 or suite.needs_model
+        assert (together - alone).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", suites(needs_model=True))
+def test_a_suite_of_attacks_stays_inside_the_ball_of_each_condition(name: str) -> None:
+    suite, context, victim = registry.suites.create(name), suite_context(), model().eval()
+    images = torch.from_numpy(images_uint8()).float() / 255
+
+    for condition in suite.conditions(context)[::3]:
+        given = condition.parameters
+        ball = Budget.of(given["epsilon"], given["epsilon_space"], victim.std, norm=given["norm"])
+        perturbed = suite.disturb(np.arange(4), condition, context, victim)
+        assert perturbed.shape == images.shape
+        assert perturbed.dtype == torch.float32
+        assert ball.distance(perturbed, images).max() <= ball.epsilon + 1e-6
+        assert perturbed.min() >= 0
+        assert perturbed.max() <= 1
+
+
+@pytest.mark.parametrize("name", suites(needs_model=True))
+def test_a_suite_of_attacks_lets_other_rows_in_only_where_the_attack_says_so(name: str) -> None:
+    """An attack with a batch size of its own draws for the whole batch: the same batch gives the same images."""
+    suite, context, victim = registry.suites.create(name), suite_context(), model().eval()
+
+    for condition in suite.conditions(context)[::3]:
+        by_image = registry.attacks.create(condition.parameters["attack"]).batch_size is None
+        together = suite.disturb(np.arange(4), condition, context, victim)
+        parts = [np.array([row]) for row in range(4)] if by_image else [np.arange(4)]
+        again = torch.cat([suite.disturb(part, condition, context, victim) for part in parts])
+        torch.testing.assert_close(again, together, atol=1e-5 if by_image else 0, rtol=0)
 
 
 @pytest.mark.parametrize("name", names(registry.attacks))
@@ -180,7 +220,8 @@ def test_an_attack_stays_inside_its_ball_and_the_box(name: str) -> None:
     images = torch.from_numpy(images_uint8()).float() / 255
     budget = Budget.of(8 / 255, "normalized", victim.std)
 
-    adversarial = attack(victim, images, torch.tensor([0, 1, 2, 0]), budget, seed=0, indices=np.arange(4))
+    returned = attack(victim, images, torch.tensor([0, 1, 2, 0]), budget, seed=0, indices=np.arange(4))
+    adversarial = AttackResult.of(returned).images
 
     assert ((adversarial - images).abs() <= budget.radius + 1e-6).all()
     assert adversarial.min() >= 0

@@ -48,19 +48,18 @@ def things() -> Registry:
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Writes plugin files; what they register is forgotten afterwards."""
-    registry_module.defenses.names()
-    modules, entries = set(sys.modules), dict(registry_module.defenses._entries)
+    modules = set(sys.modules)
 
     def write(text: str, name: str = "plugin.py") -> Path:
         path = tmp_path / name
         path.write_text(text)
         return path
 
-    yield write
+    with registry_module.defenses.restored():
+        yield write
     for name in set(sys.modules) - modules:
         if name.startswith("harness_plugin_"):
             del sys.modules[name]
-    registry_module.defenses._entries = entries
 
 
 def test_an_unknown_name_is_answered_with_near_names_and_all_names(things: Registry) -> None:

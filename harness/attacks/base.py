@@ -20,17 +20,16 @@ from harness.types import EpsilonSpace, Norm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A ball around an image, measured in pixels of [0,1] divided by `scale`.
-
-    epsilon: its radius · scale: [C,1,1] float32, 1 for pixels and the model's std for normalised images · norm:
-    `Linf` bounds every pixel and channel, `L2` the length of the whole change · draws: how many gradients of a
-    stochastic model are averaged (expectation over transformation, Athalye et al. 2018).
-    """
+    """A ball around an image, measured in pixels of [0,1] divided by `scale`."""
 
     epsilon: float
+    """The radius of the ball."""
     scale: torch.Tensor
+    """[C,1,1] float32: 1 for pixels, the model's std for normalised images."""
     norm: Norm = "Linf"
+    """`Linf` bounds every pixel and channel, `L2` the length of the whole change."""
     draws: int = 1
+    """Gradients of a stochastic model that are averaged (expectation over transformation, Athalye et al. 2018)."""
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -60,12 +59,12 @@ class Budget:
         low, high = (images - self.radius).clamp_(min=0), (images + self.radius).clamp_(max=1)
         return torch.minimum(torch.maximum(adversarial, low), high)
 
-    def step(self, slope: torch.Tensor, share: float = 1.0) -> torch.Tensor:
-        """The move by `share` of the radius along which a loss of gradient `slope` rises fastest; 0 where that is 0."""
+    def step(self, gradient: torch.Tensor, share: float = 1.0) -> torch.Tensor:
+        """The move by `share` of the radius along which a loss with this gradient rises fastest; 0 where it is 0."""
         if self.norm == "L2":
-            direction = slope * self.scale  # the gradient in the ball's own coordinates
+            direction = gradient * self.scale  # the gradient in the ball's own coordinates
             return share * self.radius * direction / _lengths(direction)
-        return share * self.radius * slope.sign()
+        return share * self.radius * gradient.sign()
 
     def distance(self, adversarial: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """[B] how far each example is from its image, in the ball's norm and scale."""
@@ -74,32 +73,42 @@ class Budget:
 
 
 def _lengths(vectors: torch.Tensor) -> torch.Tensor:
-    """[B,1,1,1] Euclidean; never 0, so that it may stand under a fraction."""
+    """[B,1,1,1] Euclidean lengths; never 0, so that one can divide by them."""
     smallest = torch.finfo(vectors.dtype).tiny
     return vectors.flatten(1).norm(dim=1).clamp(min=smallest)[:, None, None, None]
 
 
+class AttackResult(NamedTuple):
+    """What an attack returns where images alone do not say everything."""
+
+    images: torch.Tensor
+    """[B,C,H,W], each inside the budget's ball and [0,1]."""
+    flags: tuple[str, ...] = ()
+    """Warnings about the model, each a line of text."""
+    measures: Mapping[str, float] = {}
+    """Numbers by name, each the mean over the images."""
+
+    @classmethod
+    def of(cls, returned: torch.Tensor | AttackResult) -> AttackResult:
+        """What an attack returned; plain images become a result without flags and measures."""
+        return returned if isinstance(returned, AttackResult) else cls(returned)
+
+
 @attacks.base_class
 class Attack:
-    """Makes adversarial examples for any module from images in [0,1] to logits; it does not grade itself.
-
-    stages: of an attack in several parts, each of which takes on what the ones before left · batch_size: how many
-    images it must be given at a time for its results to be the same, None where that does not matter · uses_gradient:
-    whether the way through a preprocessor matters to it · only_measures: whether it looks at a model without meaning to
-    fool it, so that it has no place in a worst case · flags: what it had to say of the model, measures: numbers it
-    found, as means over the images; both filled by each call.
-
-    `label`, its name with its parameters, is set by the registry.
-    """
+    """Makes adversarial examples for any module from images in [0,1] to logits; it does not grade itself."""
 
     name: str
     label: str
+    """The name with its parameters, set by the registry."""
     stages: tuple[str, ...] = ()
+    """The parts of an attack in several parts; each attacks only the images that the parts before did not fool."""
     uses_gradient: bool = True
+    """Whether it follows a gradient, so that a preprocessor's surrogate gradients matter to it."""
     only_measures: bool = False
+    """Whether it measures the model without trying to fool it, and so does not belong in a worst case."""
     batch_size: int | None = None
-    flags: tuple[str, ...] = ()
-    measures: Mapping[str, float] = {}
+    """Images it must be given at a time for the same results; None where the batch does not matter."""
 
     @property
     def counts_as(self) -> str:
@@ -107,15 +116,15 @@ class Attack:
         return self.label
 
     def at(self, stage: str) -> Attack:
-        """The attack of one stage alone."""
+        """The attack of one stage alone. Raises: UserError where there is no such stage."""
         raise UserError(f"the attack {self.name} has no stage {stage!r}.")
 
     def label_on(self, *, stochastic: bool) -> str:
-        """The label of what it becomes on a model that draws random numbers, or on one that does not."""
+        """The label of the attack that is run on a model, which may depend on whether the model is stochastic."""
         return self.label
 
     def draws(self, asked: int) -> int:
-        """How many gradients it really averages in a step where so many are asked for."""
+        """How many gradients it averages in a step, where the run asks for `asked`."""
         return asked if self.uses_gradient else 1
 
     def parameters(self) -> dict[str, Any]:
@@ -131,44 +140,44 @@ class Attack:
         *,
         seed: int,
         indices: np.ndarray,
-    ) -> torch.Tensor:
-        """Adversarial images [B,C,H,W], each inside the budget's ball and [0,1].
+    ) -> torch.Tensor | AttackResult:
+        """Adversarial images [B,C,H,W], each inside the budget's ball and [0,1], alone or with flags and measures.
 
         `indices` [B] name the images, so that an image's random start does not depend on its batch.
         """
         raise NotImplementedError
 
 
-class Slope(NamedTuple):
+class LossGradient(NamedTuple):
     """A loss's gradient at each image [B,C,H,W], and the logits there [B,K]; both averaged over the draws."""
 
     gradient: torch.Tensor
     logits: torch.Tensor
 
 
-def loss_slope(
+def loss_gradient(
     model: nn.Module, images: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], draws: int = 1
-) -> Slope:
+) -> LossGradient:
     """The gradient of each image's own loss, which `loss` computes from the logits: [B,K] → [B].
 
-    Preprocessors draw no random numbers, so that one pass through them serves every draw of the network.
+    A preprocessor draws no random numbers: one pass through it serves every draw of the network.
     """
     point = images.detach().requires_grad_()
-    shown = Preprocessed.of(model.preprocessor(point)).images if isinstance(model, Pipeline) else point
+    preprocessed = Preprocessed.of(model.preprocessor(point)).images if isinstance(model, Pipeline) else point
     network = model.model if isinstance(model, Pipeline) else model
-    inner = shown.detach().requires_grad_()
+    inner = preprocessed.detach().requires_grad_()
     gradient, total = torch.zeros_like(images), torch.zeros(())
     for _ in range(draws):
         logits = network(inner)
         gradient += torch.autograd.grad(loss(logits).sum(), inner)[0]
         total = total.to(logits) + logits.detach()
     if isinstance(model, Pipeline):
-        gradient = torch.autograd.grad(shown, point, gradient)[0]
-    return Slope(gradient / draws, total / draws)
+        gradient = torch.autograd.grad(preprocessed, point, gradient)[0]
+    return LossGradient(gradient / draws, total / draws)
 
 
 def random_start(images: torch.Tensor, budget: Budget, *, seed: int, name: str, indices: np.ndarray) -> torch.Tensor:
-    """Uniform in the ball around each image, clipped to the box."""
+    """A random point of the ball around each image, uniform before it is clipped to the box."""
     noise = uniform_rows(tuple(images.shape[1:]), seed, name, indices).to(images.device)
     if budget.norm == "L2":
         noise = _uniform_in_ball(noise, uniform_rows((1, 1, 1), seed, f"{name} length", indices).to(images.device))

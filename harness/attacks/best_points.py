@@ -1,4 +1,4 @@
-"""What an attack of AutoAttack's tried last, where it gave up."""
+"""The best point that an attack of AutoAttack's reached for each image, where it did not fool the model."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from torch import nn
 from harness.attacks.losses import margin
 
 
-class Tried:
-    """The best point that each image was moved to, which AutoAttack forgets unless it fools the model.
+class BestPoints:
+    """For each image the point of largest margin among those reached; AutoAttack keeps only those that fool.
 
-    Scored on another model, or behind a preprocessing, an image that was given up would else count as an attacked one.
+    Without it, an image that AutoAttack could not fool would come back clean, and would count as attacked when it is
+    scored on another model or behind a preprocessor.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.best: dict[bytes, tuple[float, torch.Tensor]] = {}
 
-    def watch(self, part: Any, place: int) -> None:
-        """Look at what a part's runs return at `place`."""
-        run = part.attack_single_run
+    def watch(self, attack: Any, position: int) -> None:
+        """Keep the points that each run of one of AutoAttack's attacks returns at `position` of its tuple."""
+        run = attack.attack_single_run
 
-        def watched(images: torch.Tensor, labels: torch.Tensor, *given: Any, **more: Any) -> Any:
-            returned = run(images, labels, *given, **more)
-            self._keep(images, labels, returned[place].detach())
+        def watched(images: torch.Tensor, labels: torch.Tensor, *args: Any, **options: Any) -> Any:
+            returned = run(images, labels, *args, **options)
+            self._keep(images, labels, returned[position].detach())
             return returned
 
-        part.attack_single_run = watched
+        attack.attack_single_run = watched
 
     @torch.no_grad()
     def _keep(self, images: torch.Tensor, labels: torch.Tensor, points: torch.Tensor) -> None:
@@ -38,13 +39,14 @@ class Tried:
             if content not in self.best or value > self.best[content][0]:
                 self.best[content] = (value, point)
 
-    def instead_of_originals(self, found: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """`found`, with the best point tried where that is the image itself."""
-        same = (found == images).flatten(1).all(1)
-        pairs = zip(found, _contents(images), strict=True)
-        best = torch.stack([self.best.get(content, (0.0, row))[1] for row, content in pairs])
-        return torch.where(same[:, None, None, None], best, found)
+    def instead_of_originals(self, examples: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """`examples`, with the best point where an example is the image itself and a point is known."""
+        unchanged = (examples == images).flatten(1).all(1)
+        pairs = zip(examples, _contents(images), strict=True)
+        best = torch.stack([self.best.get(content, (0.0, example))[1] for example, content in pairs])
+        return torch.where(unchanged[:, None, None, None], best, examples)
 
 
 def _contents(images: torch.Tensor) -> list[bytes]:
+    """The bytes of each image, the key of its best point: AutoAttack passes on subsets without their positions."""
     return [image.tobytes() for image in images.detach().cpu().numpy()]

@@ -1,4 +1,4 @@
-"""Attacks that follow the gradient's steepest direction in an L∞ or L2 ball: one step (FGSM) and many (PGD)."""
+"""Attacks that follow the gradient in an L∞ or L2 ball: one step (FGSM) and many (PGD)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.attacks.base import Attack, Budget, Slope, loss_slope, random_start
+from harness.attacks.base import Attack, Budget, LossGradient, loss_gradient, random_start
 from harness.attacks.losses import LOSSES, TARGETED, cross_entropy
 from harness.errors import UserError, unknown_name
 from harness.registry import attacks
@@ -32,20 +32,23 @@ class FGSM(Attack):
         indices: np.ndarray,
     ) -> torch.Tensor:
         """One step from the image itself."""
-        slope = loss_slope(model, images, lambda logits: cross_entropy(logits, labels), budget.draws)
-        return budget.clip(images + budget.step(slope.gradient), images)
+        gradient = loss_gradient(model, images, lambda logits: cross_entropy(logits, labels), budget.draws).gradient
+        return budget.clip(images + budget.step(gradient), images)
 
 
 @attacks.register("pgd")
 class PGD(Attack):
     """Projected gradient descent from a random start (Madry et al. 2018), in steps of ε/4.
 
-    steps, relative_step: how many steps, and their length as a share of ε · loss: `ce`, `margin` or `dlr` · targets:
-    aim at so many wrong classes one after another, the likeliest first; 0 aims at none · restarts: ascents from
-    different starts (for each class aimed at); after the first, only images not yet misclassified go on · early_stop:
-    end an image's ascent where it is misclassified first, instead of at the last step. That is as strong and faster
-    against the model attacked, but leaves examples that barely fool it and so, under the bare threat model, flatters
-    whatever stands in front of the network when they are scored.
+    steps: of each ascent
+    relative_step: length of a step as a share of ε
+    restarts: ascents from different starts, for each target class where there are targets; after the first ascent only
+    images that the model still classifies correctly are attacked again
+    loss: `ce`, `margin` or `dlr`
+    targets: how many wrong classes are targeted one after another, the likeliest first; 0 for an untargeted attack
+    early_stop: end an image's ascent at the first step that fools the model instead of at the last. Against the model
+    attacked this is as strong, and faster. Its examples barely fool that model, though: scored behind a preprocessor
+    (threat model `bare`) they make the preprocessor look better than it is.
     """
 
     name = "pgd"
@@ -87,44 +90,45 @@ class PGD(Attack):
         seed: int,
         indices: np.ndarray,
     ) -> torch.Tensor:
-        """What the first ascent comes to; for an image that it does not fool, the first one that does."""
+        """The example of the first ascent; for an image that it does not fool, the first example that does."""
         victims = _Victims(images, labels, None, indices)
-        aims = self._aims(model, victims, budget.draws)
+        target_classes = self._target_classes(model, victims, budget.draws)
         adversarial, pending = images.clone(), torch.arange(len(images), device=images.device)
-        for number, targets in enumerate(aims):
+        for number, targets in enumerate(target_classes):
             rest = victims._replace(targets=targets).take(pending)
             name = f"pgd {number}" if number else "pgd"
             start = random_start(rest.images, budget, seed=seed, name=name, indices=rest.indices)
-            found = self._climb(model, rest, start, budget)
-            if len(aims) == 1:
-                return found
-            fooled = _logits(model, found, budget.draws).argmax(1) != rest.labels
-            taken = fooled if number else torch.ones_like(fooled)
-            adversarial[pending[taken]] = found[taken]
+            examples = self._ascend(model, rest, start, budget)
+            if len(target_classes) == 1:
+                return examples
+            fooled = _mean_logits(model, examples, budget.draws).argmax(1) != rest.labels
+            kept = fooled if number else torch.ones_like(fooled)
+            adversarial[pending[kept]] = examples[kept]
             pending = pending[~fooled]
             if not len(pending):
                 break
         return adversarial
 
-    def _climb(self, model: nn.Module, victims: _Victims, start: torch.Tensor, budget: Budget) -> torch.Tensor:
+    def _ascend(self, model: nn.Module, victims: _Victims, start: torch.Tensor, budget: Budget) -> torch.Tensor:
         """The last of `steps` iterates; with early_stop an image stays at the first that is misclassified."""
         adversarial, rows = start, torch.arange(len(start), device=start.device)
         for _ in range(self.steps):
-            slope = loss_slope(model, adversarial[rows], self._loss_of(victims), budget.draws)
+            ascent = loss_gradient(model, adversarial[rows], self._loss_of(victims), budget.draws)
             if self.early_stop:
-                going = slope.logits.argmax(1) == victims.labels
-                rows, victims, slope = rows[going], victims.take(going), Slope(*(part[going] for part in slope))
+                correct = ascent.logits.argmax(1) == victims.labels
+                rows, victims = rows[correct], victims.take(correct)
+                ascent = LossGradient(*(part[correct] for part in ascent))
                 if not len(rows):
                     break
-            move = budget.step(slope.gradient, self.relative_step)
+            move = budget.step(ascent.gradient, self.relative_step)
             adversarial = adversarial.index_copy(0, rows, budget.clip(adversarial[rows] + move, victims.images))
         return adversarial
 
-    def _aims(self, model: nn.Module, victims: _Victims, draws: int) -> list[torch.Tensor | None]:
-        """For every ascent the class aimed at by each image [B], or None for any that is wrong."""
+    def _target_classes(self, model: nn.Module, victims: _Victims, draws: int) -> list[torch.Tensor | None]:
+        """For every ascent the target class of each image [B], or None where it is untargeted."""
         if not self.targets:
             return [None] * self.restarts
-        logits = _logits(model, victims.images, draws)
+        logits = _mean_logits(model, victims.images, draws)
         wrong = logits.scatter(1, victims.labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         return [*wrong[:, : self.targets].unbind(1)] * self.restarts
 
@@ -136,7 +140,7 @@ class PGD(Attack):
 
 
 class _Victims(NamedTuple):
-    """Images under attack, their true classes, the classes aimed at if any, and which images they are."""
+    """Images under attack, their true classes, their target classes if any, and their indices."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -150,6 +154,6 @@ class _Victims(NamedTuple):
 
 
 @torch.no_grad()
-def _logits(model: nn.Module, images: torch.Tensor, draws: int) -> torch.Tensor:
-    """[B,K], averaged over the draws."""
+def _mean_logits(model: nn.Module, images: torch.Tensor, draws: int) -> torch.Tensor:
+    """Logits [B,K] averaged over the draws."""
     return torch.stack([model(images) for _ in range(draws)]).mean(0)

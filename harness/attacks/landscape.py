@@ -1,4 +1,4 @@
-"""A look at the loss around each image: whether its gradient is there, and points where the loss rises."""
+"""Measures the loss around each image: whether it has a gradient, and whether the loss rises along it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.attacks.base import Attack, Budget, loss_slope
+from harness.attacks.base import Attack, AttackResult, Budget, loss_gradient
 from harness.attacks.losses import cross_entropy, margin
 from harness.registry import attacks
 from harness.seeding import uniform_rows
 
 DIRECTIONS = 5
-"""Random directions that the gradient's is compared with."""
+"""Random directions that the gradient is compared with."""
 
 
 @attacks.register("landscape", internal=True)
 class Landscape(Attack):
-    """One step along the gradient, measured against steps of the same length in random directions.
+    """One step along the gradient, compared with steps of the same length in random directions.
 
-    The gradient is that of the cross-entropy, which attacks climb unless told otherwise: scaled logits make it vanish
-    where the margin's is still there.
+    The gradient is that of the cross-entropy, the usual loss of attacks. Scaled logits make it vanish where the
+    margin's is still there, so that both are measured.
 
-    measures: `zero_gradients`, the share of images whose gradient is 0 in every pixel, `zero_margin_gradients` the same
-    of the margin's · `zero_components`, the share of pixels and channels in which it is 0 · `gradient_wins`, the share
-    of images whose margin shrinks more along the gradient than along any of five random directions. A gradient that
-    hides the loss loses to chance.
+    zero_gradients: share of images whose gradient is 0 in every pixel and channel
+    zero_margin_gradients: the same for the margin's gradient
+    zero_components: share of all pixels and channels in which the gradient is 0
+    gradient_wins: share of images whose margin rises more along the gradient than along any of five random directions;
+    low where the gradient does not lead uphill
     """
 
     name = "landscape"
@@ -40,27 +41,26 @@ class Landscape(Attack):
         *,
         seed: int,
         indices: np.ndarray,
-    ) -> torch.Tensor:
-        """The points along the gradient."""
-        gradient = loss_slope(model, images, lambda logits: cross_entropy(logits, labels), budget.draws).gradient
-        of_margin = loss_slope(model, images, lambda logits: margin(logits, labels), budget.draws).gradient
+    ) -> AttackResult:
+        """The points along the gradient, and the measures."""
+        gradient = loss_gradient(model, images, lambda logits: cross_entropy(logits, labels), budget.draws).gradient
+        of_margin = loss_gradient(model, images, lambda logits: margin(logits, labels), budget.draws).gradient
         along = budget.clip(images + budget.step(gradient), images)
-        others = [
-            uniform_rows(tuple(images.shape[1:]), seed, f"landscape {number}", indices).to(images)
-            for number in range(DIRECTIONS)
-        ]
-        rises = [self._margin(model, budget.clip(images + budget.step(other), images), labels) for other in others]
-        wins = self._margin(model, along, labels) > torch.stack(rises).amax(0)
+        rises = []
+        for number in range(DIRECTIONS):
+            direction = uniform_rows(tuple(images.shape[1:]), seed, f"landscape {number}", indices).to(images)
+            rises.append(_margin_of(model, budget.clip(images + budget.step(direction), images), labels))
+        wins = _margin_of(model, along, labels) > torch.stack(rises).amax(0)
         zero = gradient == 0
-        self.measures = {
-            "zero_gradients": float(zero.flatten(1).all(1).float().mean()),
-            "zero_margin_gradients": float((of_margin == 0).flatten(1).all(1).float().mean()),
-            "zero_components": float(zero.float().mean()),
-            "gradient_wins": float(wins.float().mean()),
+        measures = {
+            "zero_gradients": zero.flatten(1).all(1),
+            "zero_margin_gradients": (of_margin == 0).flatten(1).all(1),
+            "zero_components": zero,
+            "gradient_wins": wins,
         }
-        return along
+        return AttackResult(along, measures={name: float(mask.float().mean()) for name, mask in measures.items()})
 
-    @staticmethod
-    @torch.no_grad()
-    def _margin(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return margin(model(images), labels)
+
+@torch.no_grad()
+def _margin_of(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return margin(model(images), labels)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from harness.attacks.autoattack import stand_in
+from harness.attacks.autoattack_package import stand_in
 from harness.errors import UserError, unknown_name
 from harness.spec import Spec
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.attacks import MEAN, STD, Linear, Times, accuracy, ball, network, pictures, run, source
 from torch import nn
 from torch.nn import functional
 
@@ -16,36 +17,6 @@ from harness.attacks.gradient import FGSM, PGD
 from harness.errors import UserError
 from harness.models.modules import NormalizedModel
 from harness.registry import attacks
-
-from .test_attacks import MEAN, STD, Linear, accuracy, network, pictures, run, source
-
-ONES = torch.ones(3, 1, 1)
-
-
-def ball(epsilon: float, *, norm="L2", scale=ONES, draws=1) -> Budget:
-    return Budget(epsilon=epsilon, scale=scale, norm=norm, draws=draws)
-
-
-def five_classes() -> NormalizedModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        layers = [nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(128, 5)]
-        return NormalizedModel(nn.Sequential(*layers), MEAN, STD).eval()
-
-
-@pytest.fixture(scope="module")
-def victim() -> tuple[NormalizedModel, torch.Tensor, torch.Tensor]:
-    """A network of five classes, trained on coarse patterns under noise, and 100 test images it mostly knows."""
-    model, labels = five_classes(), torch.arange(400) % 5
-    patterns = torch.rand((5, 3, 6, 6), generator=source(5)) * 0.3
-    images = (patterns[labels] + 0.35 + 0.16 * torch.randn((400, 3, 6, 6), generator=source(6))).clamp(0, 1)
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(80):
-        optimizer.zero_grad()
-        functional.cross_entropy(model(images[:300]), labels[:300]).backward()
-        optimizer.step()
-    return model, images[300:], labels[300:]
-
 
 # L2 balls
 
@@ -71,7 +42,7 @@ def test_one_l2_step_on_a_linear_model_is_the_steepest():
     model, images, labels = Linear(), torch.full((2, 3, 6, 6), 0.5), torch.tensor([0, 1])
     direction = (model.weight[1 - labels] - model.weight[labels]).detach()
 
-    found = run(FGSM(), model, images, labels, budget=ball(0.3))
+    found = run(FGSM(), model, images, labels, budget=ball(0.3, norm="L2"))
 
     expected = 0.5 + (0.3 * direction / direction.norm(dim=1, keepdim=True)).view_as(images)
     torch.testing.assert_close(found, expected)
@@ -79,17 +50,17 @@ def test_one_l2_step_on_a_linear_model_is_the_steepest():
 
 def test_the_steepest_step_in_an_ellipsoid_beats_all_others():
     scale = torch.tensor(STD)[:, None, None]
-    budget, slope = ball(0.4, scale=scale), torch.randn((1, 3, 6, 6), generator=source(0))
+    budget, gradient = ball(0.4, norm="L2", scale=scale), torch.randn((1, 3, 6, 6), generator=source(0))
     others = torch.randn((500, 3, 6, 6), generator=source(1))
     others = 0.4 * scale * others / others.flatten(1).norm(dim=1)[:, None, None, None]
 
-    best = float((budget.step(slope) * slope).sum())
+    best = float((budget.step(gradient) * gradient).sum())
 
-    assert best > float((others * slope).flatten(1).sum(1).max())
-    torch.testing.assert_close(budget.distance(budget.step(slope), torch.zeros(1, 3, 6, 6)), torch.tensor([0.4]))
+    assert best > float((others * gradient).flatten(1).sum(1).max())
+    torch.testing.assert_close(budget.distance(budget.step(gradient), torch.zeros(1, 3, 6, 6)), torch.tensor([0.4]))
 
 
-def test_no_slope_is_no_step():
+def test_no_gradient_is_no_step():
     zero = torch.zeros(2, 3, 6, 6)
 
     for norm in ("L2", "Linf"):
@@ -99,7 +70,7 @@ def test_no_slope_is_no_step():
 def test_a_random_start_fills_the_l2_ball():
     images = torch.full((300, 3, 6, 6), 0.5)
 
-    offsets = random_start(images, ball(0.4), seed=0, name="x", indices=np.arange(300)) - images
+    offsets = random_start(images, ball(0.4, norm="L2"), seed=0, name="x", indices=np.arange(300)) - images
 
     lengths = offsets.flatten(1).norm(dim=1) / 0.4
     assert lengths.max() <= 1 + 1e-5
@@ -161,15 +132,6 @@ def test_a_scaled_model_hides_nothing_from_dlr(victim):
     )
 
     assert dlr < ce
-
-
-class Times(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        return self.factor * logits
 
 
 # Options of PGD

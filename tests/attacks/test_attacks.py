@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,18 +11,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.attacks import SHAPE, STD, Linear, accuracy, ball, network, pictures, run, source
 from torch import nn
 from torch.nn import functional
 
-from harness.attacks.base import Attack, Budget, loss_slope, random_start
+from harness.attacks.base import Attack, Budget, loss_gradient, random_start
 from harness.attacks.gradient import FGSM, PGD
 from harness.attacks.losses import cross_entropy
 from harness.errors import UserError
 from harness.models.modules import NormalizedModel, Pipeline
 from harness.registry import attacks
 
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-SHAPE = (3, 6, 6)
 ROUNDING = 1e-6
 
 
@@ -36,43 +34,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def source(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def pictures(count: int = 8, *, seed: int = 0) -> torch.Tensor:
-    """Images of which some pixels lie at the ends of [0,1]."""
-    return (torch.rand((count, *SHAPE), generator=source(seed)) * 1.4 - 0.2).clamp(0, 1)
-
-
-class Linear(nn.Module):
-    """Two logits, each linear in the pixels."""
-
-    def __init__(self, *, seed: int = 0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn((2, math.prod(SHAPE)), generator=source(seed)))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images.flatten(1) @ self.weight.T
-
-
-def network(seed: int = 0) -> NormalizedModel:
-    """A small smooth network: no gradient of it is exactly zero."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = [nn.Conv2d(3, 6, 3), nn.GELU(), nn.Flatten(), nn.Linear(96, 3)]
-        return NormalizedModel(nn.Sequential(*layers), MEAN, STD).eval()
-
-
-def budget(epsilon: float = 8 / 255, *, draws: int = 1) -> Budget:
-    return Budget.of(epsilon, "pixel", torch.ones(3, 1, 1), draws=draws)
-
-
-def run(attack: Attack, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, **options: Any) -> torch.Tensor:
-    given = {"budget": budget(), "seed": 0, "indices": np.arange(len(images)), **options}
-    return attack(model, images, labels, given.pop("budget"), **given)
-
-
 @pytest.mark.parametrize("attack", [FGSM(), PGD(steps=3), PGD(steps=1, relative_step=50.0)])
 @settings(max_examples=15, deadline=None)
 @given(
@@ -82,9 +43,9 @@ def run(attack: Attack, model: nn.Module, images: torch.Tensor, labels: torch.Te
 )
 def test_an_example_stays_inside_the_ball_and_the_box(attack: Attack, epsilon: float, space: Any, seed: int) -> None:
     model, images = network(seed), pictures(4, seed=seed)
-    ball = Budget.of(epsilon, space, model.std)
+    budget = Budget.of(epsilon, space, model.std)
 
-    found = run(attack, model, images, torch.tensor([0, 1, 2, 0]), budget=ball, seed=seed)
+    found = run(attack, model, images, torch.tensor([0, 1, 2, 0]), budget=budget, seed=seed)
 
     assert found.shape == images.shape
     assert found.dtype == torch.float32
@@ -120,17 +81,17 @@ def test_clipping_is_the_nearest_point_of_ball_and_box(epsilon: float, seed: int
 @pytest.mark.parametrize("draws", [0, -1])
 def test_a_budget_without_draws_is_refused(draws: int) -> None:
     with pytest.raises(UserError, match=f"draws must be 1 or more, got {draws}"):
-        budget(draws=draws)
+        ball(draws=draws)
 
 
-def test_the_slope_is_that_of_the_summed_cross_entropy() -> None:
+def test_the_loss_gradient_is_that_of_the_summed_cross_entropy() -> None:
     model, images, labels = network(), pictures(5), torch.tensor([0, 1, 2, 0, 1])
     point = images.clone().requires_grad_()
     logits = model(point)
     (logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).sum().backward()
 
     torch.testing.assert_close(
-        loss_slope(model, images, lambda logits: cross_entropy(logits, labels)).gradient, point.grad
+        loss_gradient(model, images, lambda logits: cross_entropy(logits, labels)).gradient, point.grad
     )
 
 
@@ -144,20 +105,20 @@ class Cube(nn.Module):
         return images**3
 
 
-def test_the_slope_goes_through_a_preprocessor_once_for_all_draws() -> None:
+def test_the_loss_gradient_goes_through_a_preprocessor_once_for_all_draws() -> None:
     images, labels, front = pictures(4), torch.tensor([0, 1, 1, 0]), Cube()
     whole = nn.Sequential(Cube(), Noisy(noise=1.0))
 
     loss = functools.partial(cross_entropy, labels=labels)
-    found = loss_slope(Pipeline(front, Noisy(noise=1.0)), images, loss, draws=5)
+    found = loss_gradient(Pipeline(front, Noisy(noise=1.0)), images, loss, draws=5)
 
-    torch.testing.assert_close(found, loss_slope(whole, images, loss, draws=5))
+    torch.testing.assert_close(found, loss_gradient(whole, images, loss, draws=5))
     assert front.calls == 1
 
 
 def test_a_random_start_fills_the_ball() -> None:
     images = torch.full((200, *SHAPE), 0.5)
-    start = random_start(images, budget(0.1), seed=0, name="x", indices=np.arange(200))
+    start = random_start(images, ball(0.1), seed=0, name="x", indices=np.arange(200))
 
     offsets = (start - images) / 0.1
     assert offsets.abs().max() <= 1 + 1e-5
@@ -176,7 +137,7 @@ def corner(model: Linear, images: torch.Tensor, labels: torch.Tensor, epsilon: f
 def test_on_a_linear_model_the_best_corner_is_reached(attack: Attack, epsilon: float) -> None:
     model, images, labels = Linear(), pictures(), torch.tensor([0, 1] * 4)
 
-    found = run(attack, model, images, labels, budget=budget(epsilon))
+    found = run(attack, model, images, labels, budget=ball(epsilon))
 
     torch.testing.assert_close(found, corner(model, images, labels, epsilon), atol=ROUNDING, rtol=0)
 
@@ -191,12 +152,12 @@ def test_too_few_steps_do_not_reach_the_corner() -> None:
 
 def test_one_step_moves_every_pixel_by_the_radius_of_its_channel() -> None:
     model = network()
-    ball = Budget.of(0.05, "normalized", model.std)
+    budget = Budget.of(0.05, "normalized", model.std)
     images = torch.full((2, *SHAPE), 0.5)
 
-    change = (run(FGSM(), model, images, torch.tensor([0, 1]), budget=ball) - images).abs()
+    change = (run(FGSM(), model, images, torch.tensor([0, 1]), budget=budget) - images).abs()
 
-    torch.testing.assert_close(change, ball.radius.expand_as(change), atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(change, budget.radius.expand_as(change), atol=ROUNDING, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -214,18 +175,13 @@ def trained() -> tuple[NormalizedModel, torch.Tensor, torch.Tensor]:
     return model, images[180:], labels[180:]
 
 
-def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    with torch.no_grad():
-        return float((model(images).argmax(1) == labels).float().mean())
-
-
 def test_a_stronger_attack_leaves_less_accuracy(trained: tuple[NormalizedModel, torch.Tensor, torch.Tensor]) -> None:
     model, images, labels = trained
     clean = accuracy(model, images, labels)
-    noise = random_start(images, budget(0.08), seed=0, name="noise", indices=np.arange(60))
+    noise = random_start(images, ball(0.08), seed=0, name="noise", indices=np.arange(60))
 
     found = {
-        (name, epsilon): accuracy(model, run(attack, model, images, labels, budget=budget(epsilon)), labels)
+        (name, epsilon): accuracy(model, run(attack, model, images, labels, budget=ball(epsilon)), labels)
         for name, attack in (("fgsm", FGSM()), ("pgd", PGD()))
         for epsilon in (0.02, 0.04, 0.08, 0.3)
     }
@@ -310,7 +266,7 @@ def test_draws_of_a_stochastic_model_are_added_up() -> None:
         wrong = (images.flatten(1) @ weights.T).softmax(1) - functional.one_hot(labels, 2)
         expected += (wrong @ weights).view_as(images)
 
-    found = loss_slope(Noisy(noise=1.0), images, lambda logits: cross_entropy(logits, labels), draws=6)
+    found = loss_gradient(Noisy(noise=1.0), images, lambda logits: cross_entropy(logits, labels), draws=6)
     torch.testing.assert_close(found.gradient, expected / 6)
 
 
@@ -320,7 +276,7 @@ def test_averaging_over_draws_makes_the_stronger_attack(attack: Attack) -> None:
     best = corner(Linear(), images, labels, 8 / 255)
 
     misses = [
-        float((run(attack, Noisy(noise=2.0), images, labels, budget=budget(draws=draws)) - best).abs().mean())
+        float((run(attack, Noisy(noise=2.0), images, labels, budget=ball(draws=draws)) - best).abs().mean())
         for draws in (1, 10, 100)
     ]
 

@@ -1,4 +1,4 @@
-"""The adapter to AutoAttack: what it finds, what it leaves behind, and both packages' ways of being called."""
+"""AutoAttack: how strong its examples are, what it leaves behind, and how each of its packages is called."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import types
 import numpy as np
 import pytest
 import torch
+from support.attacks import MEAN, STD, accuracy, ball, pictures, result_of, run
 from torch import nn
 
-from harness.attacks import autoattack
+from harness.attacks import autoattack_package
 from harness.attacks.autoattack import APGD, VERSIONS, AutoAttack
 from harness.attacks.base import Budget
 from harness.attacks.gradient import PGD
@@ -20,9 +21,6 @@ from harness.attacks.losses import margin
 from harness.errors import UserError
 from harness.models.modules import NormalizedModel
 from harness.registry import attacks
-
-from .test_attack_options import ball
-from .test_attacks import MEAN, STD, accuracy, pictures, run
 
 
 @pytest.fixture
@@ -218,14 +216,9 @@ def test_which_version_is_run_depends_on_the_model_unless_said(text, still, nois
 
 def test_what_it_warns_of_becomes_a_flag(few, capsys, recwarn):
     model, images, labels = few
-    attack = apgd()
+    models = model, Random(model), nn.Sequential(model, nn.Softmax(1))
 
-    run(attack, model, images, labels)
-    quiet = attack.flags
-    run(attack, Random(model), images, labels)
-    noisy = attack.flags
-    run(attack, nn.Sequential(model, nn.Softmax(1)), images, labels)
-    probabilities = attack.flags
+    quiet, noisy, probabilities = (result_of(apgd(), each, images, labels).flags for each in models)
 
     assert quiet == ()
     assert any("randomized" in flag for flag in noisy)
@@ -258,7 +251,7 @@ def test_too_few_classes_are_refused():
 
 
 def test_without_a_package_the_error_says_what_to_install(few, monkeypatch):
-    monkeypatch.setattr(autoattack, "PACKAGES", ("no_such_package",))
+    monkeypatch.setattr(autoattack_package, "PACKAGES", ("no_such_package",))
 
     with pytest.raises(UserError, match="pip install pyautoattack"):
         run(apgd(), *few)
@@ -288,17 +281,16 @@ def test_the_original_package_is_called_as_it_wants(few, monkeypatch):
     package.AutoAttack, checks.funcs = Original, {"grad": 3}
     monkeypatch.setitem(sys.modules, "autoattack", package)
     monkeypatch.setitem(sys.modules, "autoattack.checks", checks)
-    monkeypatch.setattr(autoattack, "PACKAGES", ("autoattack",))
+    monkeypatch.setattr(autoattack_package, "PACKAGES", ("autoattack",))
     model, images, labels = few
-    attack = AutoAttack()
 
-    found = run(attack, model, images, labels, budget=ball(0.1, norm="Linf"))
+    result = result_of(AutoAttack(), model, images, labels, budget=ball(0.1, norm="Linf"))
 
-    torch.testing.assert_close(found, (images + 0.1).clamp(max=1))
+    torch.testing.assert_close(result.images, (images + 0.1).clamp(max=1))
     assert made[-1].attacks_to_run == list(VERSIONS["standard"])
     assert made[-1].apgd_targeted.n_target_classes == 4
     assert made[-1].given["verbose"] is False
-    assert attack.flags == ("something is odd.",)
+    assert result.flags == ("something is odd.",)
 
 
 @pytest.mark.parametrize("text", ["apgd:steps=5", "apgd:loss=targeted,steps=5", "square:queries=20"])
@@ -322,7 +314,7 @@ def test_others_find_the_installed_package_under_the_original_name(few, monkeypa
     monkeypatch.delitem(sys.modules, "autoattack.state", raising=False)
     model, images, labels = few
 
-    autoattack.stand_in()
+    autoattack_package.stand_in()
     from autoattack import AutoAttack as Stand
     from autoattack.state import EvaluationState
 

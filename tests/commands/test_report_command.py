@@ -6,7 +6,7 @@ import importlib.machinery
 import json
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +167,14 @@ def test_what_changed_is_reported_anew(run: Path, call: Call, change: str) -> No
     assert "up to date" in call(run, "--no-page")[2]
 
 
-def test_other_options_and_an_edited_plugin_are_another_report(
-    run: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry.tables.names()
-    monkeypatch.setattr(registry.tables, "_entries", dict(registry.tables._entries))
+@pytest.fixture
+def _tables_as_before() -> Iterator[None]:
+    with registry.tables.restored():
+        yield
+
+
+@pytest.mark.usefixtures("_tables_as_before")
+def test_other_options_and_an_edited_plugin_are_another_report(run: Path, call: Call, tmp_path: Path) -> None:
     plugin = tmp_path / "extra.py"
     plugin.write_text(
         "from harness.registry import tables\n"

@@ -23,10 +23,10 @@ from harness.errors import HarnessError, UserError
 from harness.evaluation import runner
 from harness.evaluation.runner import Outcome, predict, run
 from harness.records.database import FILE_NAME, Records
-from harness.registry import Entry, Registry
+from harness.registry import Registry
 
 Run = Callable[..., Outcome]
-Register = Callable[[Registry, str, type], None]
+Register = Callable[[Registry, str, Callable[..., object]], None]
 
 
 @pytest.fixture
@@ -40,17 +40,6 @@ def small(tmp_path: Path) -> RunConfig:
 @pytest.fixture
 def cache(tmp_path: Path) -> ArrayCache:
     return ArrayCache(tmp_path / "cache")
-
-
-@pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Register:
-    """Registers something for one test only."""
-
-    def add(where: Registry, name: str, made: type) -> None:
-        where.names()
-        monkeypatch.setitem(where._entries, name, Entry(name, made, f"{__file__}:{name}"))
-
-    return add
 
 
 def frame(folder: Path):
@@ -104,16 +93,13 @@ def test_an_edited_plugin_is_computed_anew(small: RunConfig, cache: ArrayCache, 
     )
     chosen = dataclasses.replace(small, defenses=("edited",))
     counts = []
-    try:
-        for number, version in enumerate((text, text, text + "# changed\n")):
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            (folder / "plugin.py").write_text(version)
-            registry.defenses._entries.pop("edited", None)
+    for number, version in enumerate((text, text, text + "# changed\n")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "plugin.py").write_text(version)
+        with registry.defenses.restored():
             registry.load_plugin(folder / "plugin.py")
             counts.append(run(chosen, cache))
-    finally:
-        registry.defenses._entries.pop("edited", None)
     assert [outcome.evaluated for outcome in counts] == [2, 0, 2]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from harness.attacks import autoattack
-from harness.attacks.base import Attack
+from harness.attacks.base import Attack, AttackResult
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.defense import Defense, Preprocessor
@@ -24,7 +24,7 @@ from harness.evaluation.runner import Outcome, Runner, open_workshop, run
 from harness.models.modules import NormalizedModel
 from harness.models.sources import Subject
 from harness.records.database import Records
-from harness.registry import Entry, Registry, attacks, defenses, preprocessors
+from harness.registry import attacks, defenses, preprocessors
 from harness.suites.base import SuiteContext
 from harness.types import Condition
 
@@ -47,15 +47,6 @@ def small(tmp_path: Path) -> RunConfig:
 @pytest.fixture
 def cache(tmp_path: Path) -> ArrayCache:
     return ArrayCache(tmp_path / "cache")
-
-
-@pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch):
-    def add(where: Registry, name: str, made: type) -> None:
-        where.names()
-        monkeypatch.setitem(where._entries, name, Entry(name, made, f"{__file__}:{name}"))
-
-    return add
 
 
 def recorded(folder: Path) -> dict[tuple[str, ...], np.ndarray]:
@@ -357,7 +348,7 @@ def test_a_stage_without_the_one_before_fails_with_that_reason(small: RunConfig,
 
 
 def test_autoattack_is_recorded_stage_by_stage(small: RunConfig, cache: ArrayCache, monkeypatch) -> None:
-    monkeypatch.setattr(autoattack, "evaluate", lambda _, images, *__, **___: autoattack.Found(images, ("odd",)))
+    monkeypatch.setattr(autoattack, "evaluate", lambda _, images, *__, **___: AttackResult(images, ("odd",)))
     chosen = dataclasses.replace(
         small, attacks=("autoattack:version=rand",), suites=("adversarial:threats=bare",), limit=4
     )
@@ -377,8 +368,7 @@ def test_autoattack_is_recorded_stage_by_stage(small: RunConfig, cache: ArrayCac
 def test_an_attacks_flags_are_kept_with_the_cell(small: RunConfig, cache: ArrayCache, register) -> None:
     class Doubtful(Spy):
         def __call__(self, *given, **more):
-            self.flags = ("something is odd",)
-            return super().__call__(*given, **more)
+            return AttackResult(super().__call__(*given, **more), flags=("something is odd",))
 
     register(attacks, "spy", Doubtful)
     run(dataclasses.replace(small, attacks=("spy",), suites=("adversarial:threats=bare", "clean")), cache)

@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.evaluation.runner import run
 from harness.models.checks import check_model, check_preprocessor
 from harness.records.database import Records
-from harness.registry import Entry, defenses
+from harness.registry import defenses
 
 IMAGES = torch.rand((4, 3, 8, 8), generator=torch.Generator().manual_seed(0))
 
@@ -119,9 +119,8 @@ class Softened(Defense):
         return nn.Sequential(model, nn.Softmax(1))
 
 
-def test_a_run_refuses_before_it_trains(tmp_path: Path, monkeypatch):
-    defenses.names()
-    monkeypatch.setitem(defenses._entries, "softened", Entry("softened", Softened, f"{__file__}:1"))
+def test_a_run_refuses_before_it_trains(tmp_path: Path, register):
+    register(defenses, "softened", Softened)
     config = RunConfig(
         defenses=("vanilla", "softened"), suites=("clean",), limit=4, train_limit=32, epochs=1, out=tmp_path / "out"
     )
@@ -155,9 +154,8 @@ class Restlessness(Defense):
         return Restless(model)
 
 
-def test_what_training_came_to_is_looked_at_too(tmp_path: Path, monkeypatch):
-    defenses.names()
-    monkeypatch.setitem(defenses._entries, "restless", Entry("restless", Restlessness, f"{__file__}:1"))
+def test_what_training_came_to_is_looked_at_too(tmp_path: Path, register):
+    register(defenses, "restless", Restlessness)
     config = RunConfig(
         defenses=("restless", "vanilla"), suites=("clean",), limit=4, train_limit=32, epochs=1, out=tmp_path / "out"
     )

@@ -25,7 +25,7 @@ from harness.models import robustbench as adapter
 from harness.models.modules import ExternalModel, NormalizedModel, Pipeline
 from harness.models.robustbench import ZooName
 from harness.records.database import Records
-from harness.registry import Entry, attacks, datasets
+from harness.registry import attacks, datasets
 from harness.types import Split
 from reports import build
 from reports.collect.collection import collect
@@ -87,9 +87,8 @@ class Ten(Dataset):
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch) -> RunConfig:
-    datasets.names()
-    monkeypatch.setitem(datasets._entries, "ten", Entry("ten", Ten, f"{__file__}:ten"))
+def config(tmp_path: Path, register) -> RunConfig:
+    register(datasets, "ten", Ten)
     return RunConfig(dataset="ten", suites=("clean",), device="cpu", out=tmp_path / "out")
 
 
@@ -288,9 +287,9 @@ def test_robustbench_finds_what_we_find_where_some_images_hold(bench, monkeypatc
     )
 
     budget = Budget.of(epsilon, "pixel", torch.ones(3, 1, 1))
-    found = attacks.create("autoattack")(model, images, labels, budget, seed=0, indices=np.arange(40))
+    result = attacks.create("autoattack")(model, images, labels, budget, seed=0, indices=np.arange(40))
     with torch.no_grad():
-        ours = float((model(found).argmax(1) == labels).float().mean())
+        ours = float((model(result.images).argmax(1) == labels).float().mean())
     assert clean == pytest.approx(38 / 40)
     assert 0.2 < robust < 0.8
     assert robust == pytest.approx(ours, abs=1 / 39)  # one image, since random starts differ
@@ -330,9 +329,9 @@ class Many(Ten):
 
 @pytest.mark.parametrize("severity", [4])
 def test_corrupted_files_are_read_and_scored_as_robustbench_does(
-    config, cache, zoo, bench, tmp_path, severity, monkeypatch
+    config, cache, zoo, bench, tmp_path, severity, register
 ) -> None:
-    monkeypatch.setitem(datasets._entries, "many", Entry("many", Many, f"{__file__}:many"))
+    register(datasets, "many", Many)
     folder, rows = tmp_path / "CIFAR-10-C", slice(10_000 * (severity - 1), 10_000 * severity)
     folder.mkdir()
     pictures = np.lib.format.open_memmap(folder / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 32, 32, 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.attacks import MEAN, STD, Times, ball, result_of
 from torch import nn
 
 from harness.attacks.landscape import Landscape
@@ -15,9 +16,6 @@ from harness.models.modules import NormalizedModel
 from harness.registry import suites
 from harness.suites.base import SuiteContext
 from harness.types import Split
-
-from ..attacks.test_attack_options import Times, ball
-from ..attacks.test_attacks import MEAN, STD, run
 
 
 def context(**changes) -> SuiteContext:
@@ -101,44 +99,40 @@ class Misleading(nn.Module):
 
 def test_the_landscape_of_an_honest_model_follows_its_gradient(victim):
     model, images, labels = victim
-    attack = Landscape()
 
-    found = run(attack, model, images, labels, budget=ball(0.03, norm="Linf"))
+    result = result_of(Landscape(), model, images, labels, budget=ball(0.03, norm="Linf"))
 
-    assert attack.measures["zero_gradients"] == attack.measures["zero_margin_gradients"] == 0
-    assert attack.measures["zero_components"] < 0.2
-    assert attack.measures["gradient_wins"] > 0.98
-    assert ball(0.03, norm="Linf").distance(found, images).max() <= 0.03 + 1e-6
+    assert result.measures["zero_gradients"] == result.measures["zero_margin_gradients"] == 0
+    assert result.measures["zero_components"] < 0.2
+    assert result.measures["gradient_wins"] > 0.98
+    assert ball(0.03, norm="Linf").distance(result.images, images).max() <= 0.03 + 1e-6
 
 
 def test_the_landscape_shows_a_gradient_that_is_not_there(victim):
     model, images, labels = victim
-    attack = Landscape()
 
-    run(attack, Staircase(model), images, labels, budget=ball(0.03, norm="Linf"))
+    result = result_of(Landscape(), Staircase(model), images, labels, budget=ball(0.03, norm="Linf"))
 
-    assert attack.measures["zero_gradients"] == 1
-    assert attack.measures["gradient_wins"] < 0.2
+    assert result.measures["zero_gradients"] == 1
+    assert result.measures["gradient_wins"] < 0.2
 
 
 def test_the_landscape_shows_that_large_logits_hide_the_loss_that_attacks_climb(victim):
     model, images, labels = victim
     known = model(images).argmax(1) == labels
     scaled = NormalizedModel(nn.Sequential(model.network, Times(1e4)), MEAN, STD)
-    attack = Landscape()
 
-    run(attack, scaled, images[known], labels[known], budget=ball(0.03, norm="Linf"))
+    result = result_of(Landscape(), scaled, images[known], labels[known], budget=ball(0.03, norm="Linf"))
 
-    assert attack.measures["zero_gradients"] > 0.9
-    assert attack.measures["zero_margin_gradients"] == 0
-    assert attack.measures["gradient_wins"] < 0.2
+    assert result.measures["zero_gradients"] > 0.9
+    assert result.measures["zero_margin_gradients"] == 0
+    assert result.measures["gradient_wins"] < 0.2
 
 
 def test_the_landscape_shows_a_gradient_that_leads_nowhere(victim):
     model, images, labels = victim
-    attack = Landscape()
 
-    run(attack, Misleading(model), images, labels, budget=ball(0.03, norm="Linf"))
+    result = result_of(Landscape(), Misleading(model), images, labels, budget=ball(0.03, norm="Linf"))
 
-    assert attack.measures["zero_gradients"] == 0
-    assert attack.measures["gradient_wins"] < 0.6
+    assert result.measures["zero_gradients"] == 0
+    assert result.measures["gradient_wins"] < 0.6
