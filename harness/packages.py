@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the folder of installed packages."""
 
 
 def load_modules(pattern: str) -> list[ModuleType]:
@@ -26,6 +27,17 @@ def load_modules(pattern: str) -> list[ModuleType]:
     for found in _matching(pattern):
         modules += [importlib.import_module(f"{found.__name__}.{name}") for name in _inside(found)] or [found]
     return modules
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file lies in one of our packages. Beside them, in `site-packages`, lie everyone else's."""
+    return any(_folder(name) in file.resolve().parents for name in ("harness", "defenses", "datasets", "reports"))
+
+
+def _folder(name: str) -> Path:
+    """The folder of our package: under its private name in a wheel, under its own in a checkout."""
+    private = ROOT / f"harness_{name}"
+    return private if private.is_dir() else ROOT / name
 
 
 def _matching(pattern: str) -> list[ModuleType]:
@@ -46,12 +58,11 @@ def _inside(package: ModuleType, *, packages: bool = False) -> Iterator[str]:
 
 def _top(name: str) -> ModuleType:
     """Our package of this name, whoever else's comes first on the path."""
+    folder = _folder(name)
+    own = folder / "__init__.py"
+    if _resolves_to(folder.name, own):
+        return importlib.import_module(folder.name)
     private = f"harness_{name}"
-    if (ROOT / private).is_dir():
-        return importlib.import_module(private)
-    own = ROOT / name / "__init__.py"
-    if _resolves_to(name, own):
-        return importlib.import_module(name)
     _import_as(private, own)
     return sys.modules[private]
 

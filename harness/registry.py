@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from harness.errors import UserError, unknown_name
-from harness.packages import ROOT, load_modules
+from harness.packages import is_ours, load_modules
 from harness.spec import Spec, bind, parameters_of
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -179,7 +179,7 @@ class Registry:
         entry = self.entry(Spec.parse(text).name)
         version = str(getattr(entry.factory, "version", 1))
         file = Path(entry.place.rpartition(":")[0])
-        if ROOT in file.resolve().parents and not file.name.startswith("test_"):
+        if is_ours(file):
             return version
         return f"{version}:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}" if file.is_file() else version
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.packages import ROOT, load_modules
+from harness.packages import ROOT, is_ours, load_modules
 
 FOREIGN = 'def load_dataset(name):\n    return f"theirs: {name}"\n'
 
@@ -106,3 +106,16 @@ def test_private_modules_are_not_discovered() -> None:
     assert "datasets.shapes" in names
     assert names == sorted(names)
     assert not [name for name in names if "._" in name]
+
+
+@pytest.mark.parametrize(
+    ("file", "ours"),
+    [
+        ("datasets/shapes.py", True),
+        ("defenses/virolbi/smoothing.py", True),
+        ("a_plugin.py", False),
+        ("tests/x.py", False),
+    ],
+)
+def test_what_lies_beside_our_packages_is_not_ours(file: str, ours: bool) -> None:
+    assert is_ours(ROOT / file) is ours

@@ -44,6 +44,8 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """The checkout's commit, with "+" where files were changed since; None outside a checkout."""
+    if not (ROOT / ".git").exists():  # an installed package may lie inside the checkout of something else
+        return None
     git = ["git", "-C", str(ROOT)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
