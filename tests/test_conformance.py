@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from rounding import EPS, transformed
 
 from harness import registry
 from harness.attacks.base import Budget
@@ -19,6 +20,9 @@ from harness.types import Batch, Recipe, Split, TrainingState
 
 CLASSES = 4
 EPOCHS = 4
+SUMMED_UP_BY_PYTORCH = {"blur": 9}
+"""How many products a value is the sum of, where PyTorch's convolution may add them in another order for another batch;
+what our own code or a function of single images gives must not differ by a bit."""
 
 
 def images_uint8(count: int = 4, seed: int = 0) -> np.ndarray:
@@ -130,7 +134,7 @@ def test_a_preprocessor_keeps_shape_and_range_and_looks_at_one_image_at_a_time(n
     assert together.dtype == torch.float32
     assert together.min() >= 0
     assert together.max() <= 1
-    assert torch.equal(together, alone)
+    torch.testing.assert_close(together, alone, atol=SUMMED_UP_BY_PYTORCH.get(name, 0) * EPS / 2, rtol=0)
 
 
 @pytest.mark.parametrize("name", names(registry.preprocessors))
@@ -169,7 +173,7 @@ def test_a_suite_names_each_condition_once_and_disturbs_images_one_by_one(name: 
         alone = torch.cat([suite.disturb(np.array([row]), condition, context, victim) for row in range(4)])
         assert together.shape == (4, 3, 16, 16)
         assert together.dtype == torch.float32
-        assert (together - alone).abs().max() < 1e-5 or suite.needs_model
+        assert (together - alone).abs().max() < transformed(256) or suite.needs_model
 
 
 @pytest.mark.parametrize("name", names(registry.attacks))
