@@ -89,12 +89,12 @@ def test_a_factor_that_is_off_by_a_percent_is_beyond_rounding(wrong, scheme, nu)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_path_that_is_a_percent_too_fast_stops_too_early(scheme):
+def test_a_path_that_is_a_percent_too_fast_stops_beyond_rounding(scheme):
     images, truth = pictures(2, 3, 16, 16), Truth(pictures(2, 3, 16, 16), scheme=scheme)
 
     found = smooth(images, level=0.4, scheme=scheme, step=1.01 * default_step(scheme, 1.0))
 
-    with pytest.raises(AssertionError, match="stopped too early"):
+    with pytest.raises(AssertionError):
         assert_within_rounding(found, truth.walk(found), level=0.4)
 
 
