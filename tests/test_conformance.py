@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from support.rounding import EPS, transformed
 
 from harness import registry
 from harness.attacks.base import AttackResult, Budget
@@ -15,11 +16,14 @@ from harness.cache import ArrayCache
 from harness.contracts.defense import Preprocessed
 from harness.corruptions import corrupt
 from harness.models.modules import NormalizedModel
-from harness.suites.base import SuiteContext
-from harness.types import Batch, Recipe, Split, TrainingState
+from harness.suites.base import Perturbed, Suite, SuiteContext
+from harness.types import Batch, Condition, Recipe, Split, TrainingState
 
 CLASSES = 4
 EPOCHS = 4
+SUMMED_UP_BY_PYTORCH = {"blur": 9}
+"""How many products a value is the sum of, where PyTorch's convolution may add them in another order for another batch;
+what our own code or a function of single images gives must not differ by a bit."""
 
 
 def images_uint8(count: int = 4, seed: int = 0) -> np.ndarray:
@@ -131,7 +135,7 @@ def test_a_preprocessor_keeps_shape_and_range_and_looks_at_one_image_at_a_time(n
     assert together.dtype == torch.float32
     assert together.min() >= 0
     assert together.max() <= 1
-    assert torch.equal(together, alone)
+    torch.testing.assert_close(together, alone, atol=SUMMED_UP_BY_PYTORCH.get(name, 0) * EPS / 2, rtol=0)
 
 
 @pytest.mark.parametrize("name", names(registry.preprocessors))
@@ -158,6 +162,21 @@ def suite_context() -> SuiteContext:
     return SuiteContext(dataset=dataset, split=split(), seed=0)
 
 
+class OneByOne(torch.nn.Module):
+    """A model that is given one image at a time, so that its own rounding does not depend on the batch."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.model(image[None]) for image in images])
+
+
+def perturbed(suite: Suite, rows: np.ndarray, condition: Condition, context: SuiteContext, victim=None) -> torch.Tensor:
+    return Perturbed.of(suite.perturb(rows, condition, context, victim)).images
+
+
 def suites(*, needs_model: bool) -> list[str]:
     return [name for name in names(registry.suites) if registry.suites.create(name).needs_model == needs_model]
 
@@ -177,11 +196,11 @@ def test_a_suite_perturbs_images_one_by_one(name: str) -> None:
     suite, context = registry.suites.create(name), suite_context()
 
     for condition in suite.conditions(context)[::3]:
-        together = suite.disturb(np.arange(4), condition, context, None)
-        alone = torch.cat([suite.disturb(np.array([row]), condition, context, None) for row in range(4)])
+        together = perturbed(suite, np.arange(4), condition, context)
+        alone = torch.cat([perturbed(suite, np.array([row]), condition, context) for row in range(4)])
         assert together.shape == (4, 3, 16, 16)
         assert together.dtype == torch.float32
-        assert (together - alone).abs().max() < 1e-5
+        assert (together - alone).abs().max() < transformed(256)
 
 
 @pytest.mark.parametrize("name", suites(needs_model=True))
@@ -192,25 +211,25 @@ def test_a_suite_of_attacks_stays_inside_the_ball_of_each_condition(name: str) -
     for condition in suite.conditions(context)[::3]:
         given = condition.parameters
         ball = Budget.of(given["epsilon"], given["epsilon_space"], victim.std, norm=given["norm"])
-        perturbed = suite.disturb(np.arange(4), condition, context, victim)
-        assert perturbed.shape == images.shape
-        assert perturbed.dtype == torch.float32
-        assert ball.distance(perturbed, images).max() <= ball.epsilon + 1e-6
-        assert perturbed.min() >= 0
-        assert perturbed.max() <= 1
+        examples = perturbed(suite, np.arange(4), condition, context, victim)
+        assert examples.shape == images.shape
+        assert examples.dtype == torch.float32
+        assert ball.distance(examples, images).max() <= ball.epsilon + 1e-6
+        assert examples.min() >= 0
+        assert examples.max() <= 1
 
 
 @pytest.mark.parametrize("name", suites(needs_model=True))
 def test_a_suite_of_attacks_lets_other_rows_in_only_where_the_attack_says_so(name: str) -> None:
     """An attack with a batch size of its own draws for the whole batch: the same batch gives the same images."""
-    suite, context, victim = registry.suites.create(name), suite_context(), model().eval()
+    suite, context, victim = registry.suites.create(name), suite_context(), OneByOne(model().eval())
 
     for condition in suite.conditions(context)[::3]:
         by_image = registry.attacks.create(condition.parameters["attack"]).batch_size is None
-        together = suite.disturb(np.arange(4), condition, context, victim)
+        together = perturbed(suite, np.arange(4), condition, context, victim)
         parts = [np.array([row]) for row in range(4)] if by_image else [np.arange(4)]
-        again = torch.cat([suite.disturb(part, condition, context, victim) for part in parts])
-        torch.testing.assert_close(again, together, atol=1e-5 if by_image else 0, rtol=0)
+        again = torch.cat([perturbed(suite, part, condition, context, victim) for part in parts])
+        assert torch.equal(again, together)
 
 
 @pytest.mark.parametrize("name", names(registry.attacks))

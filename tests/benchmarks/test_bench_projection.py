@@ -13,6 +13,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from support.rounding import drift
 
 from defenses.virolbi import project, smooth
 from defenses.virolbi.bench import projected_path
@@ -71,9 +72,12 @@ def test_a_path_with_projections_by_simple(benchmark, note, simple):
     with np.errstate(divide="ignore"):
         found, _ = benchmark.pedantic(simple.follow, args=(x, *numbers, iterations, True), rounds=2)
 
-    # Both follow one path, but for the last bits; late on it an edge may differ for a moment.
-    ours = smooth(image, iterations=iterations).images.numpy()
-    np.testing.assert_allclose(found[..., 0].clip(0, 1), ours[0], atol=1e-5 if benchmark.disabled else 1e-3)
+    if benchmark.disabled:
+        expected = smooth(image.double(), iterations=iterations, backend="reference").images
+        np.testing.assert_allclose(found[..., 0].clip(0, 1), expected[0], atol=drift(iterations))
+    else:  # both follow one path, but for the last bits; late on it an edge may differ for a moment
+        ours = smooth(image, iterations=iterations).images.numpy()
+        np.testing.assert_allclose(found[..., 0].clip(0, 1), ours[0], atol=1e-3)
 
 
 @pytest.mark.parametrize(

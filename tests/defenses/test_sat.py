@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
+from support.rounding import EPS
 from torch import nn
 from torch.nn import functional
 
@@ -99,10 +100,14 @@ def test_targets_take_no_gradient():
     model = network(norm=False)
 
     SelfAdaptiveTraining(beta=0.0, momentum=0.0).loss(model, given, this).backward()
+    twin = network(norm=False)
+    functional.cross_entropy(twin(given.images), given.labels).backward()
 
-    # With targets = softmax(logits) as constants the gradient of the cross-entropy by the logits vanishes.
+    # With targets = softmax(logits) as constants the gradient of the cross-entropy by the logits vanishes; each share
+    # is rounded a few times, where with labels it would be off by the order of 1.
     assert not this.memory[TARGETS].requires_grad
-    assert all(value.grad.abs().max() < 1e-7 for value in model.parameters())
+    for value, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert value.grad.abs().max() < 100 * EPS * other.grad.abs().max()
 
 
 def published_divergence(model: nn.Module, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
