@@ -19,7 +19,7 @@ from support.attacks import five_classes
 from defenses.virolbi.bench.images import from_dataset
 from harness.cache import ArrayCache, default_cache
 from harness.contracts.dataset import Dataset
-from harness.models.modules import NormalizedModel
+from harness.contracts.model import NormalizedModel
 from harness.registry import Registry
 from harness.registry import datasets as registry
 

@@ -14,8 +14,8 @@ from harness import registry
 from harness.attacks.base import AttackResult, Budget
 from harness.cache import ArrayCache
 from harness.contracts.defense import Preprocessed
+from harness.contracts.model import NormalizedModel
 from harness.corruptions import corrupt
-from harness.models.modules import NormalizedModel
 from harness.suites.base import Perturbed, Suite, SuiteContext
 from harness.types import Batch, Condition, Recipe, Split, TrainingState
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from harness.contracts.defense import Preprocessed
+from harness.contracts.model import Pipeline
 from harness.errors import UserError
-from harness.models.modules import Pipeline
 from harness.registry import attacks
 from harness.seeding import uniform_rows
 from harness.types import EpsilonSpace, Norm

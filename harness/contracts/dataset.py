@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from harness.errors import UserError
 from harness.registry import datasets
 from harness.types import SMALL_IMAGE, Preset, Split
+
+if TYPE_CHECKING:
+    import torch
 
 SplitName = Literal["train", "test"]
 
@@ -76,6 +79,13 @@ class Dataset:
         if split not in memory:
             memory[split] = self.load(split)
         return memory[split]
+
+
+def as_float(images: np.ndarray) -> torch.Tensor:
+    """Images uint8 as float32 in [0,1], of the same shape."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(images)).float().div_(255)
 
 
 def digest_of_arrays(images: np.ndarray, labels: np.ndarray) -> str:

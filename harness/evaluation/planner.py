@@ -6,11 +6,11 @@ import dataclasses
 
 from harness.cache import digest_of
 from harness.config import UNDEFENDED
+from harness.contracts.model import inner_normalization
 from harness.errors import UserError
 from harness.evaluation.jobs import Job
 from harness.evaluation.setup import RunSetup
 from harness.models.defended import DefendedModel
-from harness.models.modules import inner_normalization
 from harness.progress import say
 from harness.suites.base import Suite, SuiteContext
 from harness.types import Condition

@@ -15,6 +15,7 @@ from torch import nn
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.defense import Preprocessed, Preprocessor
+from harness.contracts.model import Pipeline
 from harness.errors import HarnessError, UserError
 from harness.evaluation.cells import PendingCell, pending_cells
 from harness.evaluation.failures import alive, reason_of, work
@@ -24,7 +25,6 @@ from harness.evaluation.planner import Planner, check_suites
 from harness.evaluation.setup import BATCH_SIZE, Candidate, RunSetup, Training, resolve
 from harness.evaluation.stages import rows_left
 from harness.models.defended import DefendedModel
-from harness.models.modules import Pipeline
 from harness.progress import say, track
 from harness.records.database import Records
 from harness.records.environment import describe_environment

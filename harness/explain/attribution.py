@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from harness.contracts.model import inner_normalization
 from harness.errors import UserError
 from harness.models.backbones import ResidualBlock, Resized, SmallResidualNetwork
-from harness.models.modules import inner_normalization
 
 Method = Literal["LRP", "integrated gradients"]
 STEPS = 64

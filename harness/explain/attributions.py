@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from harness.config import PREPROCESSOR, usual_level
+from harness.contracts.dataset import as_float
 from harness.contracts.defense import Preprocessed
 from harness.errors import UserError
 from harness.progress import track
 from harness.records.exhibits import Exhibit
 from harness.registry import exhibits, preprocessors
-from harness.suites.clean import as_float
 from harness.suites.frequency import HEADLINE_RADIUS, frequency_part
 
 from .attribution import grad_cam, library_versions, relevance, relevance_method

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from harness.config import UNDEFENDED
+from harness.contracts.dataset import as_float
+from harness.contracts.model import inner_normalization
 from harness.errors import UserError
-from harness.models.modules import inner_normalization
 from harness.progress import track
 from harness.records.exhibits import Exhibit
 from harness.registry import exhibits
-from harness.suites.clean import as_float
 from harness.suites.frequency import HEADLINE_RADIUS, frequency_part
 
 from .base import Explanation, Held, Material, described, digest_of_images

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.models.modules import NormalizedModel
+from harness.contracts.model import NormalizedModel
 from harness.registry import backbones
 from harness.seeding import derive
 

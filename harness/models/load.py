@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from harness.config import PREPROCESSOR, usual_level
+from harness.contracts.model import Pipeline
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.build import Architecture
-from harness.models.modules import Pipeline
 from harness.models.sources import restored
 from harness.registry import defenses, preprocessors
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from harness.contracts.model import ExternalModel
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.build import Architecture, build
 from harness.models.checkpoints import Checkpoint
 from harness.models.defended import DefendedModel
-from harness.models.modules import ExternalModel
 from harness.models.robustbench import SCHEME, ZooName, load_zoo_model, zoo_version
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from harness.attacks.base import Attack, AttackResult, Budget
+from harness.contracts.model import inner_normalization
 from harness.errors import UserError, unknown_name
 from harness.metrics import show_epsilon
-from harness.models.modules import inner_normalization
 from harness.registry import attacks as registered
 from harness.registry import suites
 from harness.seeding import derive

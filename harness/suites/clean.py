@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.contracts.dataset import as_float
 from harness.registry import suites
 from harness.suites.base import Suite, SuiteContext
 from harness.types import Condition
@@ -29,8 +30,3 @@ class Clean(Suite):
 def clean_images(rows: np.ndarray, context: SuiteContext) -> torch.Tensor:
     """The unperturbed test images of `rows`, [B,C,H,W] float32 in [0,1], on the CPU."""
     return as_float(context.split.images[rows])
-
-
-def as_float(images: np.ndarray) -> torch.Tensor:
-    """Images uint8 as float32 in [0,1], of the same shape."""
-    return torch.from_numpy(np.ascontiguousarray(images)).float().div_(255)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from harness import corruptions
+from harness.contracts.dataset import as_float
 from harness.errors import UserError
 from harness.registry import suites
 from harness.suites.base import Suite, SuiteContext
-from harness.suites.clean import as_float
 from harness.types import Condition
 
 

@@ -16,8 +16,8 @@ from torch.nn import functional
 from harness.attacks import losses
 from harness.attacks.base import Budget, random_start
 from harness.attacks.gradient import FGSM, PGD
+from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
-from harness.models.modules import NormalizedModel
 from harness.registry import attacks
 
 # L2 balls

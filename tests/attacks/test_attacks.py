@@ -18,8 +18,8 @@ from torch.nn import functional
 from harness.attacks.base import Attack, Budget, loss_gradient, random_start
 from harness.attacks.gradient import FGSM, PGD
 from harness.attacks.losses import cross_entropy
+from harness.contracts.model import NormalizedModel, Pipeline
 from harness.errors import UserError
-from harness.models.modules import NormalizedModel, Pipeline
 from harness.registry import attacks
 
 ROUNDING = 1e-6

@@ -18,8 +18,8 @@ from harness.attacks.autoattack import APGD, VERSIONS, AutoAttack
 from harness.attacks.base import Budget
 from harness.attacks.gradient import PGD
 from harness.attacks.losses import margin
+from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
-from harness.models.modules import NormalizedModel
 from harness.registry import attacks
 
 

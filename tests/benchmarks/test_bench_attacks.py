@@ -10,8 +10,8 @@ from torch.nn import functional
 from defenses.virolbi import ViRoLBI
 from harness.attacks.base import Budget
 from harness.attacks.gradient import PGD
+from harness.contracts.model import NormalizedModel, Pipeline
 from harness.models.backbones import resnet_mid
-from harness.models.modules import NormalizedModel, Pipeline
 
 STEPS = 20
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from harness.contracts.model import NormalizedModel
 from harness.evaluation.runner import predict
 from harness.models.backbones import resnet_mid
-from harness.models.modules import NormalizedModel
 from harness.records.database import Cell, Records
 from harness.suites.base import SuiteContext
 from harness.suites.clean import Clean

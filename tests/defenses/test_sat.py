@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from defenses.sat import TARGETS, SelfAdaptiveTraining
 from harness.cache import ArrayCache
+from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.models import checkpoints
-from harness.models.modules import NormalizedModel
 from harness.registry import defenses
 from harness.training.loop import TrainingJob, train
 from harness.types import Batch, Recipe, Split, TrainingState

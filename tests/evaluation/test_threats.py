@@ -16,12 +16,12 @@ from harness.attacks.base import Attack, AttackResult
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.defense import Defense, Preprocessor
+from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.evaluation import runner
 from harness.evaluation.jobs import cell_of
 from harness.evaluation.planner import _same_transfer, other_model
 from harness.evaluation.runner import Outcome, Runner, open_workshop, run
-from harness.models.modules import NormalizedModel
 from harness.models.sources import Subject
 from harness.records.database import Records
 from harness.registry import attacks, defenses, preprocessors

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.explain.attribution import grad_cam, relevance, relevance_method
-from harness.models.modules import NormalizedModel
 from harness.registry import backbones, defenses
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import nn
 
+from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.checkpoints import Checkpoint, weights_digest
-from harness.models.modules import NormalizedModel
 
 ABOUT = {"backbone": "tiny", "defense": "vanilla", "seed": 0}
 

@@ -11,9 +11,9 @@ import timm
 import torch
 from torch import nn
 
+from harness.contracts.model import NormalizedModel, Pipeline
 from harness.errors import UserError
 from harness.models.backbones import Resized
-from harness.models.modules import NormalizedModel, Pipeline
 from harness.registry import backbones
 
 CIFAR = (3, 32, 32)

@@ -20,10 +20,10 @@ from harness.attacks.gradient import PGD
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.dataset import Dataset
+from harness.contracts.model import ExternalModel, NormalizedModel, Pipeline
 from harness.errors import UserError
 from harness.evaluation.runner import Outcome, run
 from harness.models import robustbench as adapter
-from harness.models.modules import ExternalModel, NormalizedModel, Pipeline
 from harness.models.robustbench import ZooName
 from harness.records.database import Records
 from harness.registry import attacks, datasets

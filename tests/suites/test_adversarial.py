@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from harness import __main__ as cli
+from harness.contracts.model import NormalizedModel, Pipeline
 from harness.errors import UserError
-from harness.models.modules import NormalizedModel, Pipeline
 from harness.registry import attacks, suites
 from harness.suites.adversarial import Adversarial, inner_normalization, show_epsilon
 from harness.suites.base import SuiteContext

@@ -10,9 +10,9 @@ from torch import nn
 
 from harness.attacks.landscape import Landscape
 from harness.config import DEFAULT_SUITES, RunConfig
+from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.evaluation import runner
-from harness.models.modules import NormalizedModel
 from harness.registry import suites
 from harness.suites.base import SuiteContext
 from harness.types import Split

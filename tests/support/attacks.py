@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.attacks.base import Attack, AttackResult, Budget
-from harness.models.modules import NormalizedModel
+from harness.contracts.model import NormalizedModel
 from harness.types import Norm
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

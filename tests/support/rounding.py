@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 import torch
-from defenses.virolbi.trace import State
 
-from defenses.virolbi import PathState, Smoothed, path, reference
+from defenses.virolbi import PathState, Smoothed, path
+from defenses.virolbi.method import reference
 from defenses.virolbi.method.reference import Edges
 from defenses.virolbi.method.settings import Settings, edge_count, required_edges
+from defenses.virolbi.method.trace import State
 
 EPS = torch.finfo(torch.float32).eps
 """The distance from 1 to the next float32; a rounding is off by at most half of it, relatively."""

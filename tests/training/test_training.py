@@ -15,9 +15,9 @@ from torch import nn
 
 from harness.cache import ArrayCache
 from harness.contracts.defense import Defense
+from harness.contracts.model import NormalizedModel
 from harness.errors import HarnessError
 from harness.models import checkpoints
-from harness.models.modules import NormalizedModel
 from harness.training.loop import TrainingJob, kept_path, train
 from harness.types import Batch, Recipe, Split, TrainingState
 

@@ -10,12 +10,12 @@ from support.rounding import (
     assert_states_within_rounding,
     assert_within_rounding,
 )
+from support.smoothing_samples import BACKENDS, pictures
 
-from defenses.virolbi import path, reference, smooth
+from defenses.virolbi import path, smooth
+from defenses.virolbi.method import reference
 from defenses.virolbi.method.reference import Edges
 from defenses.virolbi.method.settings import SCHEMES, make_settings
-
-from .test_virolbi import BACKENDS, pictures
 
 SHAPES = [(1, 7, 6), (3, 12, 16)]
 

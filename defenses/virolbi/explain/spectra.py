@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.contracts.dataset import as_float
 from harness.explain.base import Explanation, Material, digest_of_images
 from harness.explain.frequency import amplitude
 from harness.progress import track
 from harness.records.exhibits import Exhibit
 from harness.registry import exhibits
-from harness.suites.clean import as_float
 
 from ..method.settings import checked_scheme
 from ..preprocessor import ViRoLBI

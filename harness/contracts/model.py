@@ -45,7 +45,7 @@ def inner_normalization(model: nn.Module) -> NormalizedModel:
         if isinstance(module, NormalizedModel):
             return module
     raise UserError(
-        "the model holds no NormalizedModel; build it with harness.models.NormalizedModel(network, mean, std)."
+        "the model holds no NormalizedModel; build it with harness.contracts.model.NormalizedModel(network, mean, std)."
     )
 
 
