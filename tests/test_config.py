@@ -13,12 +13,11 @@ from harness.config import (
     QUICK_ATTACK_LIMIT,
     QUICK_LIMIT,
     RunConfig,
-    base_recipe,
-    default_backbone,
     parse_epsilons,
     parse_names,
     parse_numbers,
     read_toml,
+    usual_level,
 )
 from harness.errors import UserError
 
@@ -61,8 +60,7 @@ def test_the_ends_of_a_range_belong_to_it(level: float) -> None:
 
 @pytest.mark.parametrize(("size", "level"), [(32, 0.6), (64, 0.6), (65, 0.3), (224, 0.3)])
 def test_the_level_follows_the_size_of_the_images(size: int, level: float) -> None:
-    assert RunConfig().test_level(size) == level
-    assert RunConfig(level=0.1).test_level(size) == 0.1
+    assert usual_level(size) == level
 
 
 @pytest.mark.parametrize(
@@ -85,39 +83,6 @@ def test_the_smallest_limit_that_was_asked_for_holds(
     config = RunConfig(preset=preset, limit=limit)
 
     assert config.test_limit(suite_limit, adversarial=adversarial) == expected
-
-
-@pytest.mark.parametrize(
-    ("preset", "dataset", "size", "backbone"),
-    [
-        ("quick", "shapes", 32, "resnet_small"),
-        ("paper", "shapes:train=100", 32, "resnet_small"),
-        ("quick", "cifar10", 32, "resnet_mid"),
-        ("paper", "cifar100", 32, "resnet18"),
-        ("quick", "imagenet100", 224, "resnet50"),
-        ("paper", "imagefolder:here", 65, "resnet50"),
-    ],
-)
-def test_a_backbone_is_chosen_by_data_and_preset(preset: Any, dataset: str, size: int, backbone: str) -> None:
-    assert default_backbone(preset, dataset, size) == backbone
-
-
-def test_the_paper_preset_trains_as_its_figure_says() -> None:
-    recipe = base_recipe("paper", "resnet18")
-
-    assert (recipe.epochs, recipe.schedule, recipe.milestones) == (160, "multi_step", (0.5, 0.75))
-    assert recipe.learning_rate == 0.1
-    assert base_recipe("quick", "resnet18").epochs == 12
-
-
-@pytest.mark.parametrize(
-    "backbone", ["vit_tiny", "vit_tiny:native=true", "timm:name=resnet18", "resnet50:pretrained=true"]
-)
-@pytest.mark.parametrize("preset", ["quick", "paper"])
-def test_transformers_and_pretrained_networks_start_gently(preset: Any, backbone: str) -> None:
-    usual = base_recipe(preset, "resnet50").learning_rate
-
-    assert base_recipe(preset, backbone).learning_rate == pytest.approx(usual / 10)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def bare_loop(model: torch.nn.Module, split: Split) -> np.ndarray:
 def harness_loop(model: torch.nn.Module, split: Split, folder: Path) -> np.ndarray:
     """What the runner does for a cell without preprocessing, its record included."""
     suite, context = Clean(), SuiteContext(dataset=None, split=split, seed=0)
-    images = suite.disturb(np.arange(len(split)), suite.conditions(context)[0], context, None)
+    images = suite.perturb(np.arange(len(split)), suite.conditions(context)[0], context, None)
     predictions = predict(model, images, 10, BATCH)
     with Records.open(folder, write=True) as records:
         cell = Cell(spec={"cell": len(records)}, shown={})

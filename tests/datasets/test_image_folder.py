@@ -265,7 +265,7 @@ def test_planning_an_imagenet_c_decodes_nothing_and_scoring_only_the_rows_taken(
     suite = suites.create("corruption:severities=3")
     (condition,) = suite.conditions(where)
     assert (condition.source, decoded) == ("official", [])
-    assert suite.disturb(np.arange(1), condition, where, None).shape == (1, 3, 8, 8)
+    assert suite.perturb(np.arange(1), condition, where, None).shape == (1, 3, 8, 8)
     assert [Path(place).name for place in decoded] == [f"v{split.indices[0]}.JPEG"]
 
 

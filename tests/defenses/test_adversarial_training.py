@@ -14,7 +14,7 @@ from defenses._adversarial import close_start, held_still, pgd, summed_divergenc
 from defenses.adversarial_training import AdversarialTraining
 from harness.errors import UserError
 from harness.registry import defenses
-from harness.training.loop import make_optimizer
+from harness.training.optimization import make_optimizer
 from harness.types import Batch, Recipe, TrainingState
 
 

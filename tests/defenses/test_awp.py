@@ -14,7 +14,7 @@ from defenses.adversarial_training import AdversarialTraining
 from defenses.awp import AWP, ascent
 from harness.errors import UserError
 from harness.registry import defenses
-from harness.training.loop import make_optimizer
+from harness.training.optimization import make_optimizer
 from harness.types import Batch, Recipe, TrainingState
 
 

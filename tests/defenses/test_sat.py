@@ -22,7 +22,8 @@ from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.registry import defenses
-from harness.training.loop import TrainingJob, train
+from harness.training.job import TrainingJob
+from harness.training.loop import train
 from harness.types import Batch, Recipe, Split, TrainingState
 
 CLASSES = 3

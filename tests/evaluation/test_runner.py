@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.runs import defended_models
 from torch import nn
 
 from harness import registry
@@ -103,13 +104,13 @@ def test_an_edited_plugin_is_computed_anew(small: RunConfig, cache: ArrayCache, 
     assert [outcome.evaluated for outcome in counts] == [2, 0, 2]
 
 
-def test_normalisation_is_part_of_the_weights(small: RunConfig, cache: ArrayCache) -> None:
-    workshop = runner.open_workshop(small, cache)
-    before = workshop.subject("vanilla", 0).digest
-    workshop.dataset.std = (0.1, 0.1, 0.1)
-    again = dataclasses.replace(small, out=small.out / "again")
-    other = runner.Workshop(config=again, dataset=workshop.dataset, cache=cache, device=workshop.device)
-    assert other.subject("vanilla", 0).digest != before
+def test_normalisation_is_part_of_the_weights(
+    small: RunConfig, cache: ArrayCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (usual,) = defended_models(small, cache)
+    monkeypatch.setattr("datasets.shapes.Shapes.std", (0.1, 0.1, 0.1))
+    (other,) = defended_models(dataclasses.replace(small, out=small.out / "again"), cache)
+    assert other.digest != usual.digest
 
 
 def test_blocks_of_images_give_what_one_block_gives(
@@ -245,7 +246,7 @@ def test_parameters_are_refused_before_anything_is_trained(small: RunConfig, cac
 
 
 def trained(small: RunConfig, cache: ArrayCache, **change: object) -> Path:
-    return runner.open_workshop(dataclasses.replace(small, **change), cache).subject(small.defenses[0], 0).path
+    return defended_models(dataclasses.replace(small, **change), cache)[0].path
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ def test_a_checkpoint_of_something_else_is_refused(
 
 def test_a_checkpoint_kept_on_the_way_is_named_so(small: RunConfig, cache: ArrayCache, tmp_path: Path) -> None:
     chosen = dataclasses.replace(small, defenses=("virolbi_iterative",), epochs=2)
-    path = runner.open_workshop(chosen, cache).subject("virolbi_iterative", 0).path
+    path = defended_models(chosen, cache)[0].path
     kept = sorted(path.parent.glob(f"{path.stem}.level=*.pt"))
     assert kept
     run(dataclasses.replace(chosen, checkpoint=kept[0], out=tmp_path / "scored"), cache)
@@ -323,7 +324,7 @@ def test_nonsense_from_a_model_is_refused(answer: torch.Tensor, message: str) ->
 
 def test_predictions_do_not_depend_on_the_batch(small: RunConfig, cache: ArrayCache) -> None:
     """In float64: in float32 libraries sum up in another order for another batch, and two classes may be that close."""
-    model = runner.open_workshop(small, cache).subject("vanilla", 0).model.double()
+    model = defended_models(small, cache)[0].model.double()
     images = torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole = predict(model, images, 10, batch_size=7)
     assert np.array_equal(whole, predict(model, images, 10, batch_size=2))

@@ -15,11 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.errors import UserError
-from harness.evaluation.runner import open_workshop, run
+from harness.evaluation.observer import Observer
+from harness.evaluation.obtain import obtain
+from harness.evaluation.runner import run
+from harness.evaluation.setup import resolve
 from harness.evaluation.tensorboard import FOLDER, TensorBoard
 from harness.models import checkpoints
 from harness.training import loop as training
-from harness.training.observer import Observer
 
 BATCH, IMAGES, EPOCHS = 32, 80, 3
 STEPS = -(-IMAGES // BATCH)
@@ -66,9 +68,9 @@ def values(found: EventAccumulator, tag: str) -> list[float]:
 
 
 def train(config: RunConfig, cache: ArrayCache, label: str = "vanilla") -> Path:
-    workshop = open_workshop(config, cache)
-    path = workshop.subject(label, 0).path
-    workshop.observer.close()
+    setup = resolve(config, cache)
+    path = obtain(setup.candidates[0], setup).path
+    setup.observer.close()
     return path
 
 
@@ -128,7 +130,7 @@ def test_an_interrupted_training_goes_on_without_steps_twice(
 
 def _interrupt(monkeypatch: pytest.MonkeyPatch, *, epoch: int, after_saving: bool) -> None:
     """Ctrl-C around the saving of an epoch."""
-    save = training._save_epoch
+    save = training.save_epoch
 
     def interrupted(*arguments: Any) -> None:
         state = arguments[3]
@@ -137,7 +139,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, *, epoch: int, after_saving: boo
         if state.epoch == epoch:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save_epoch", interrupted)
+    monkeypatch.setattr(training, "save_epoch", interrupted)
 
 
 def test_a_training_from_the_beginning_takes_back_all_that_an_older_one_wrote(
@@ -160,15 +162,15 @@ def test_the_level_of_iterative_training_is_a_curve(small: RunConfig, cache: Arr
     assert len({event.step for event in found.Images("images/trained_on")}) == 3
 
 
-def test_scoring_shows_the_first_conditions_disturbed_and_preprocessed(small: RunConfig, cache: ArrayCache) -> None:
+def test_scoring_shows_the_first_conditions_perturbed_and_preprocessed(small: RunConfig, cache: ArrayCache) -> None:
     run(small, cache)
     run(small, cache)
 
     (folder,) = (small.out / FOLDER).glob("*/scoring")
     tags = events(folder).Tags()["images"]
-    assert "clean/clean/disturbed" in tags
+    assert "clean/clean/perturbed" in tags
     assert any(tag.startswith("clean/clean/virolbi") for tag in tags)
-    assert len(events(folder).Images("clean/clean/disturbed")) == 1
+    assert len(events(folder).Images("clean/clean/perturbed")) == 1
     assert any(tag.startswith("low_resolution/") and "/virolbi" in tag for tag in tags)
 
 
@@ -187,5 +189,5 @@ def test_without_the_package_one_line_says_what_to_install(tmp_path: Path, monke
 
 
 def test_nobody_looks_on_unless_asked(small: RunConfig, cache: ArrayCache) -> None:
-    quiet: Sequence[Any] = [open_workshop(dataclasses.replace(small, tensorboard=False), cache).observer]
+    quiet: Sequence[Any] = [resolve(dataclasses.replace(small, tensorboard=False), cache).observer]
     assert [type(observer) for observer in quiet] == [Observer]

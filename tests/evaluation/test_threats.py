@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.runs import defended_models
 from torch import nn
 
 from harness.attacks import autoattack
@@ -19,10 +20,11 @@ from harness.contracts.defense import Defense, Preprocessor
 from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.evaluation import runner
-from harness.evaluation.jobs import cell_of
-from harness.evaluation.planner import _same_transfer, other_model
-from harness.evaluation.runner import Outcome, Runner, open_workshop, run
-from harness.models.sources import Subject
+from harness.evaluation.cells import planned_cell
+from harness.evaluation.planner import Planner, _same_transfer, other_model
+from harness.evaluation.runner import Outcome, Runner, run
+from harness.evaluation.setup import resolve
+from harness.models.defended import DefendedModel
 from harness.records.database import Records
 from harness.registry import attacks, defenses, preprocessors
 from harness.suites.base import SuiteContext
@@ -82,16 +84,17 @@ def test_each_threat_attacks_its_own_model(small: RunConfig, cache: ArrayCache, 
     chosen = dataclasses.replace(small, defenses=("vanilla", "blur"), attacks=("spy",))
 
     with Records.open(chosen.out, write=True) as records:
-        at_work = Runner(open_workshop(chosen, cache), records)
-        plain, blurred = (at_work.prepare(label, 0) for label in ("vanilla", "blur"))
-        for piece in at_work.planner.plan(runner.suites.create("adversarial"), [plain, blurred]):
-            at_work.evaluate(piece)
+        setup = resolve(chosen, cache)
+        at_work = Runner(setup, records)
+        plain, blurred = map(at_work.prepare, setup.candidates)
+        for job in Planner(setup, None).plan([plain, blurred]):
+            at_work.evaluate(job)
 
     attacked = [model for model, _ in spy]
     assert len(attacked) == 7
     assert attacked[0] is plain.model
     assert attacked[1] is blurred.model  # the transfer to vanilla comes from the only other one
-    assert [type(part).__name__ for part in attacked[2:4]] == ["Pipeline"] * 2  # two of ViRoLBI's ways
+    assert [type(part).__name__ for part in attacked[2:4]] == ["Pipeline"] * 2  # two of ViRoLBI's surrogate gradients
     assert attacked[4] is blurred.model
     assert attacked[5] is plain.model
     assert attacked[6].model is blurred.model
@@ -137,12 +140,12 @@ def test_what_is_made_on_one_source_is_shown_to_all_it_is_meant_for(
 
 
 def test_only_targets_of_one_seed_and_one_measure_share_a_transfer() -> None:
-    def target(seed: int = 0, std: float = 0.25, digest: str = "a") -> Subject:
+    def target(seed: int = 0, std: float = 0.25, digest: str = "a") -> DefendedModel:
         return SimpleNamespace(seed=seed, model=NormalizedModel(nn.Identity(), (0.5,), (std,)), digest=digest)
 
-    def key(subject: Subject, after: Condition | None = None, **parameters: object) -> tuple[str, ...]:
+    def key(model: DefendedModel, after: Condition | None = None, **parameters: object) -> tuple[str, ...]:
         condition = Condition("fgsm", parameters={"epsilon": 0.1, **parameters}, threat="transfer", after=after)
-        return _same_transfer(condition, target(digest="source"), subject)
+        return _same_transfer(condition, target(digest="source"), model)
 
     plain, bare = target(), SimpleNamespace(seed=0, model=nn.Identity(), digest="bare")
     assert key(plain) == key(target(digest="b"))
@@ -192,19 +195,19 @@ def tmp_out(config: RunConfig, name: str) -> Path:
 
 def test_the_ball_is_the_targets_and_the_draws_are_the_sources(small: RunConfig, cache: ArrayCache) -> None:
     with Records.open(small.out, write=True) as records:
-        at_work = Runner(open_workshop(dataclasses.replace(small, defenses=("vanilla", "pni")), cache), records)
-        plain, noisy = (at_work.prepare(label, 0) for label in ("vanilla", "pni"))
-        pieces = list(at_work.planner.plan(runner.suites.create("adversarial"), [plain, noisy]))
+        setup = resolve(dataclasses.replace(small, defenses=("vanilla", "pni")), cache)
+        plain, noisy = map(Runner(setup, records).prepare, setup.candidates)
+        jobs = Planner(setup, None).plan([plain, noisy])
 
-    assert {id(piece.context.target) for piece in pieces} == {id(plain.model), id(noisy.model)}
-    draws = {(p.subjects[0].label, p.condition.threat, p.condition.parameters["draws"]) for p in pieces}
+    assert {id(job.context.target) for job in jobs} == {id(plain.model), id(noisy.model)}
+    draws = {(job.models[0].label, job.condition.threat, job.condition.parameters["draws"]) for job in jobs}
     assert draws == {
         ("vanilla", "bare", 1), ("vanilla", "transfer", 10), ("vanilla", "adaptive", 1),
         ("pni", "bare", 10), ("pni", "transfer", 1), ("pni", "adaptive", 10),
     }  # fmt: skip
     cells = {
-        (p.subjects[0].label, p.condition.threat): cell_of(p, p.subjects[0], "none", at_work.workshop).spec
-        for p in pieces
+        (job.models[0].label, job.condition.threat): planned_cell(job, job.models[0], "none", setup).spec
+        for job in jobs
     }
     assert {key for key, spec in cells.items() if "batch_size" not in spec} == {
         ("vanilla", "bare"), ("vanilla", "adaptive"),
@@ -232,18 +235,17 @@ def test_a_source_that_is_none_is_refused_before_anything_is_trained(
 
 
 def test_a_model_is_not_its_own_source(small: RunConfig, cache: ArrayCache) -> None:
-    workshop = open_workshop(dataclasses.replace(small, defenses=("vanilla", "blur"), seeds=(0, 1)), cache)
-    subjects = [workshop.subject(label, seed) for label in ("blur", "vanilla") for seed in (0, 1)]
+    models = defended_models(dataclasses.replace(small, defenses=("blur", "vanilla"), seeds=(0, 1)), cache)
 
-    chosen = [other_model(subjects, target) for target in subjects]
+    sources = [other_model(models, target) for target in models]
 
-    assert [(other.defense.label, other.seed) for other in chosen] == [
+    assert [(other.defense.label, other.seed) for other in sources] == [
         ("vanilla", 0), ("vanilla", 1), ("vanilla", 1), ("vanilla", 0),
     ]  # fmt: skip
-    assert other_model(subjects[:1], subjects[0]) is None
+    assert other_model(models[:1], models[0]) is None
 
 
-def test_adaptive_attacks_try_every_way_through(small: RunConfig, cache: ArrayCache) -> None:
+def test_adaptive_attacks_use_every_surrogate_gradient(small: RunConfig, cache: ArrayCache) -> None:
     run(dataclasses.replace(small, suites=("adversarial:threats=adaptive",)), cache)
     quick = ["fgsm eps=8/255", "fgsm via identity eps=8/255"]
     assert sorted(condition for *_, condition, _ in recorded(small.out)) == quick
@@ -251,12 +253,12 @@ def test_adaptive_attacks_try_every_way_through(small: RunConfig, cache: ArrayCa
     run(dataclasses.replace(small, suites=("adversarial:threats=adaptive,gradients=unrolled",)), cache)
     assert sorted(condition for *_, condition, _ in recorded(small.out)) == [*quick, "fgsm via unrolled eps=8/255"]
 
-    context = SuiteContext(dataset=None, split=None, seed=0, gradients=("bpda", "identity", "unrolled"))
+    context = SuiteContext(dataset=None, split=None, seed=0, surrogates=("bpda", "identity", "unrolled"))
     found = runner.suites.create("adversarial:threats=adaptive,attacks=fgsm").conditions(context)
     assert {condition.parameters["gradient"] for condition in found} == {"bpda", "identity", "unrolled"}
 
 
-def test_a_way_may_be_chosen_and_one_there_is_not_is_refused(small: RunConfig, cache: ArrayCache) -> None:
+def test_a_surrogate_gradient_may_be_chosen_and_an_unknown_one_is_refused(small: RunConfig, cache: ArrayCache) -> None:
     suite = "adversarial:threats=adaptive,gradients=identity"
     assert run(dataclasses.replace(small, suites=(suite,)), cache).evaluated == 1
     assert run(dataclasses.replace(small, defenses=("blur",), suites=(suite,)), cache).evaluated == 1
@@ -317,9 +319,10 @@ def test_an_interrupted_attack_goes_on_at_its_next_stage(small: RunConfig, cache
     register(attacks, "staged", InStages)
     chosen = dataclasses.replace(small, attacks=("staged",), suites=("adversarial:threats=bare",))
     with Records.open(chosen.out, write=True) as records:
-        at_work = Runner(open_workshop(chosen, cache), records)
-        subject = at_work.prepare("vanilla", 0)
-        at_work.evaluate(next(iter(at_work.planner.plan(runner.suites.create(chosen.suites[0]), [subject]))))
+        setup = resolve(chosen, cache)
+        at_work = Runner(setup, records)
+        first, *_ = Planner(setup, None).plan([at_work.prepare(setup.candidates[0])])
+        at_work.evaluate(first)
 
     outcome = run(chosen, cache)
 
@@ -342,7 +345,7 @@ def test_a_stage_without_the_one_before_fails_with_that_reason(small: RunConfig,
 
     assert run(chosen, cache) == Outcome(evaluated=0, skipped=0, failed=4)
     with Records.open(chosen.out) as records:
-        reasons = [reason for _, reason in records.failures()]
+        reasons = [failure.reason for failure in records.failures()]
     assert sum("no paint" in reason for reason in reasons) == 2
     assert sum("the stage before it, staged white eps=8/255, was not scored" in reason for reason in reasons) == 2
 

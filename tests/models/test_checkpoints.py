@@ -49,7 +49,7 @@ def test_a_checkpoint_comes_back_as_it_was(saved: Path) -> None:
     found = checkpoints.load(saved)
 
     assert same(found.weights, model().state_dict())
-    assert found.about == ABOUT
+    assert found.metadata == ABOUT
 
 
 def test_further_tensors_and_values_come_back_too(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_no_damage_anywhere_in_the_file_escapes_as_another_error(saved: Path) ->
         except UserError:
             continue
         assert same(found.weights, model().state_dict())
-        assert found.about == ABOUT
+        assert found.metadata == ABOUT
 
 
 class Malicious:
@@ -220,7 +220,7 @@ def test_a_bare_state_dict_fits_the_whole_model_or_its_network(
     found = checkpoints.load(path)
     checkpoints.restore(target, found, path)
 
-    assert found.about == {}
+    assert found.metadata == {}
     assert weights_digest(target) == weights_digest(model())
 
 

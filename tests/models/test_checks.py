@@ -50,7 +50,7 @@ def test_a_good_model_passes():
         (lambda logits: logits[:, 0], r"expected logits of shape \[4, 5\], got \[4\]"),
         (
             lambda logits: logits + 1e-3 * torch.rand_like(logits),
-            "answers the same images differently.*stochastic = True",
+            "returns other logits for the same images.*stochastic = True",
         ),
     ],
     ids=["probabilities", "nan", "infinity", "too few classes", "no classes", "undeclared noise"],
@@ -87,7 +87,7 @@ def test_a_good_preprocessor_passes(work):
         (lambda images: (images - images.detach()).sqrt() + images, "front.*holds NaN or infinity.*bpda_identity"),
         (lambda images: images.detach() * torch.ones((), requires_grad=True), "front.*no gradient comes back"),
         (lambda images: images[:, :, 1:], r"front: a preprocessor keeps the shape \[4, 3, 8, 8\], got \[4, 3, 7, 8\]"),
-        (lambda images: images * torch.rand(1), "front: the preprocessor answers the same images differently"),
+        (lambda images: images * torch.rand(1), "front: the preprocessor returns other logits for the same images"),
     ],
     ids=["detached", "rounded", "a gradient of zero", "an infinite slope", "its own alone", "another shape", "random"],
 )
@@ -165,4 +165,4 @@ def test_what_training_came_to_is_looked_at_too(tmp_path: Path, register):
         with Records.open(config.out) as records:
             ((_, reason),) = records.failures()
             assert set(records.frame().defense) == {"vanilla"}
-        assert "restless: the model answers the same images differently each time" in reason
+        assert "restless: the model returns other logits for the same images each time" in reason

@@ -107,21 +107,21 @@ def test_a_ball_on_normalised_images_is_measured_by_the_model_under_test() -> No
     condition = next(c for c in Adversarial().conditions(made) if c.threat == "transfer" and c.name == "pgd eps=8/255")
     clean = torch.from_numpy(made.split.images).float() / 255
 
-    found = Adversarial().disturb(np.arange(8), condition, made, attacked)
+    found = Adversarial().perturb(np.arange(8), condition, made, attacked).images
 
     assert ((found - clean) / target.std).abs().max().item() == pytest.approx(8 / 255, rel=1e-3)
 
 
-def test_an_attack_without_a_gradient_goes_through_once_whatever_the_ways() -> None:
-    ways = ("bpda", "identity", "unrolled")
+def test_an_attack_without_a_gradient_goes_through_once_whatever_the_surrogates() -> None:
+    surrogates = ("bpda", "identity", "unrolled")
     for asked in ((), ("identity",)):
         found = Adversarial(attacks=("square", "fgsm"), threats=("adaptive",), gradients=asked, draws=3).conditions(
-            context(epsilons=(0.1,), gradients=ways, stochastic=True)
+            context(epsilons=(0.1,), surrogates=surrogates, stochastic=True)
         )
         assert [(c.name, c.parameters["gradient"], c.parameters["draws"]) for c in found[:1]] == [
             ("square eps=0.1", "bpda", 1)
         ]
-        assert len(found) == 1 + len(asked or ways)
+        assert len(found) == 1 + len(asked or surrogates)
 
 
 def test_what_only_measures_is_no_attack() -> None:
@@ -201,7 +201,7 @@ def test_the_suite_attacks_its_rows_within_the_radius_of_the_condition(space: An
     condition = chosen(made, "pgd eps=16/255")
     clean = torch.from_numpy(made.split.images[[1, 5]]).float() / 255
 
-    found = Adversarial().disturb(np.array([1, 5]), condition, made, model)
+    found = Adversarial().perturb(np.array([1, 5]), condition, made, model).images
 
     scale = 1 if space == "pixel" else torch.tensor(STD)[:, None, None]
     assert ((found - clean) / scale).abs().max().item() == pytest.approx(16 / 255, rel=1e-3)
@@ -212,9 +212,11 @@ def test_the_suite_attacks_its_rows_within_the_radius_of_the_condition(space: An
 def test_the_suite_gives_an_image_the_same_example_in_any_block(batch_size: int) -> None:
     made, model = context(batch_size=batch_size), network().double()  # no sign hangs on the order of a library's sums
     condition = chosen(made, "pgd eps=8/255")
-    everything = Adversarial().disturb(np.arange(8), condition, made, model)
+    everything = Adversarial().perturb(np.arange(8), condition, made, model).images
 
-    torch.testing.assert_close(Adversarial().disturb(np.array([6, 2]), condition, made, model), everything[[6, 2]])
+    torch.testing.assert_close(
+        Adversarial().perturb(np.array([6, 2]), condition, made, model).images, everything[[6, 2]]
+    )
 
 
 def test_the_random_start_follows_an_images_place_in_the_full_split() -> None:
@@ -224,7 +226,7 @@ def test_the_random_start_follows_an_images_place_in_the_full_split() -> None:
     condition = suite.conditions(made)[0]
 
     whole, taken, other = (
-        suite.disturb(rows, condition, context(split=split), model)
+        suite.perturb(rows, condition, context(split=split), model).images
         for rows, split in [(np.array([6, 2]), made.split), (np.arange(2), subset), (np.array([6, 2]), moved)]
     )
 
@@ -235,7 +237,7 @@ def test_the_random_start_follows_an_images_place_in_the_full_split() -> None:
 def test_another_seed_of_the_model_is_another_random_start() -> None:
     model, rows = network(), np.arange(8)
     one, other = (
-        Adversarial().disturb(rows, chosen(made, "pgd eps=8/255"), made, model)
+        Adversarial().perturb(rows, chosen(made, "pgd eps=8/255"), made, model).images
         for made in (context(seed=0), context(seed=1))
     )
 
@@ -256,7 +258,7 @@ def test_the_adaptive_attack_goes_through_the_whole_pipeline() -> None:
     labels = torch.from_numpy(made.split.labels)
 
     losses = [
-        functional.cross_entropy(defended(Adversarial().disturb(rows, condition, made, attacked)), labels).item()
+        functional.cross_entropy(defended(Adversarial().perturb(rows, condition, made, attacked).images), labels).item()
         for attacked in (model, defended)
     ]
 

@@ -50,9 +50,9 @@ def context(pixels: np.ndarray | None = None, *, dataset: object = None, **optio
     return SuiteContext(dataset=dataset or Photographs(), split=split, seed=0, **options)
 
 
-def disturb(suite: Suite, condition: Condition, where: SuiteContext, rows: list[int] | None = None) -> torch.Tensor:
+def perturb(suite: Suite, condition: Condition, where: SuiteContext, rows: list[int] | None = None) -> torch.Tensor:
     chosen = np.arange(len(where.split)) if rows is None else np.array(rows)
-    return suite.disturb(chosen, condition, where, None)
+    return suite.perturb(chosen, condition, where, None)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (20, 33), (80, 70)])
@@ -61,7 +61,7 @@ def test_every_condition_gives_float_images_and_leaves_the_split_alone(name: str
     suite, where = suites.create(name), context(images(2, *size))
     kept = where.split.images.copy()
     for condition in suite.conditions(where):
-        out = disturb(suite, condition, where)
+        out = perturb(suite, condition, where)
         assert out.dtype == torch.float32
         assert out.shape == (2, 3, *size)
         assert torch.isfinite(out).all()
@@ -73,19 +73,19 @@ def test_every_condition_gives_float_images_and_leaves_the_split_alone(name: str
 def test_an_image_does_not_depend_on_its_batch_mates(name: str) -> None:
     suite, where = suites.create(name), context()
     for condition in suite.conditions(where):
-        together = disturb(suite, condition, where)
+        together = perturb(suite, condition, where)
         torch.testing.assert_close(
-            disturb(suite, condition, where, [4, 1]), together[[4, 1]], rtol=0, atol=transformed(1024)
+            perturb(suite, condition, where, [4, 1]), together[[4, 1]], rtol=0, atol=transformed(1024)
         )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_subset_of_the_test_images_is_disturbed_as_in_the_full_split(name: str) -> None:
+def test_a_subset_of_the_test_images_is_perturbed_as_in_the_full_split(name: str) -> None:
     suite, where = suites.create(name), context()
     part = dataclasses.replace(where, split=where.split.take(3))
     for condition in suite.conditions(part):
-        expected = disturb(suite, condition, where)[torch.from_numpy(part.split.indices)]
-        torch.testing.assert_close(disturb(suite, condition, part), expected, rtol=0, atol=transformed(1024))
+        expected = perturb(suite, condition, where)[torch.from_numpy(part.split.indices)]
+        torch.testing.assert_close(perturb(suite, condition, part), expected, rtol=0, atol=transformed(1024))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,7 +98,7 @@ def test_conditions_have_distinct_names_and_plain_parameters(name: str) -> None:
 def test_clean_images_are_the_test_images() -> None:
     where = context()
     (condition,) = suites.create("clean").conditions(where)
-    out = disturb(suites.create("clean"), condition, where, [2, 0])
+    out = perturb(suites.create("clean"), condition, where, [2, 0])
     np.testing.assert_allclose(out.numpy() * 255, where.split.images[[2, 0]], atol=1e-4)
     assert condition == Condition("clean")
 
@@ -142,7 +142,7 @@ def test_generated_corruptions_are_drawn_from_the_noise_seed_and_the_images_plac
         suite = suites.create(f"corruption:severities=4,noise_seed={seed}")
         (condition,) = suite.conditions(where)
         expected = corruptions.corrupt(split.images[1:3], "shot_noise", 4, seed=seed, indices=np.array([10, 20]))
-        np.testing.assert_allclose(disturb(suite, condition, where, [1, 2]).numpy() * 255, expected, atol=1e-4)
+        np.testing.assert_allclose(perturb(suite, condition, where, [1, 2]).numpy() * 255, expected, atol=1e-4)
 
 
 def test_official_images_are_taken_by_their_place_in_the_full_split() -> None:
@@ -153,7 +153,7 @@ def test_official_images_are_taken_by_their_place_in_the_full_split() -> None:
     suite = suites.create("corruption:severities=2/3")
     held, made = suite.conditions(where)
     assert (held.source, made.source) == ("official", "generated")
-    np.testing.assert_allclose(disturb(suite, held, where, [5, 1]).numpy() * 255, official[[19, 3]], atol=1e-4)
+    np.testing.assert_allclose(perturb(suite, held, where, [5, 1]).numpy() * 255, official[[19, 3]], atol=1e-4)
 
 
 def test_another_official_file_is_another_condition() -> None:
@@ -178,7 +178,7 @@ def test_official_images_of_another_form_are_refused() -> None:
     suite = suites.create("corruption:severities=1")
     (condition,) = suite.conditions(where)
     with pytest.raises(UserError, match=r"official images of fog, severity 1, have shape \[2, 3, 16, 16\]; expected"):
-        disturb(suite, condition, where, [0, 3])
+        perturb(suite, condition, where, [0, 3])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_wave_belongs_to_one_part() -> None:
 def test_high_frequencies_leave_the_unit_range_unless_clipped() -> None:
     where = context()
     free, clipped = suites.create("frequency:radii=6"), suites.create("frequency:radii=6,clip=true")
-    unclipped = disturb(free, free.conditions(where)[1], where)
+    unclipped = perturb(free, free.conditions(where)[1], where)
     assert unclipped.min() < 0
     expected = unclipped.clamp(0, 1)
-    torch.testing.assert_close(disturb(clipped, clipped.conditions(where)[1], where), expected)
+    torch.testing.assert_close(perturb(clipped, clipped.conditions(where)[1], where), expected)

@@ -12,7 +12,7 @@ from PIL import Image
 from harness.contracts.dataset import Dataset, SplitName, digest_of_arrays
 from harness.explain.base import Material
 from harness.models import checkpoints
-from harness.models.sources import build
+from harness.models.build import Architecture, build
 from harness.registry import defenses
 from harness.types import Split
 
@@ -38,14 +38,7 @@ def save_network(folder: Path, name: str, defense: str, *, weights: int = 0, **a
     """An untrained network as a checkpoint of a run; `weights` seeds its weights."""
     known = {"defense": defense, "backbone": "resnet_small", "seed": 0, "recipe": {"epochs": 2}, "dataset": "tiny"}
     known |= {"classes": list(CLASSES), "image_shape": list(SHAPE)}
-    model = build(
-        defenses.create(defense),
-        "resnet_small",
-        classes=3,
-        normalization=(Tiny.mean, Tiny.std),
-        image_shape=SHAPE,
-        seed=weights,
-    )
+    model = build(Architecture.of("resnet_small", Tiny()), defenses.create(defense), seed=weights)
     path = folder / "checkpoints" / name
     checkpoints.save(path, model.state_dict(), known | about)
     return path

@@ -18,7 +18,9 @@ from harness.contracts.defense import Defense
 from harness.contracts.model import NormalizedModel
 from harness.errors import HarnessError
 from harness.models import checkpoints
-from harness.training.loop import TrainingJob, kept_path, train
+from harness.training.job import TrainingJob
+from harness.training.loop import train
+from harness.training.state import kept_path
 from harness.types import Batch, Recipe, Split, TrainingState
 
 CPU = torch.device("cpu")
@@ -78,7 +80,7 @@ def job(folder: Path, defense: Defense | None = None, **changes: Any) -> Trainin
     given = {
         "split": split(),
         "seed": 1,
-        "about": {"defense": "plain", "recipe": dataclasses.asdict(recipe)},
+        "metadata": {"defense": "plain", "recipe": dataclasses.asdict(recipe)},
         "cache": ArrayCache(folder / "cache"),
         "device": CPU,
         **changes,
@@ -116,7 +118,7 @@ def test_epochs_asked_for_are_kept_beside_what_the_defense_keeps(tmp_path: Path)
     weights = trained(job(tmp_path, keep_epochs=(1, EPOCHS)))
 
     kept = {path.name: checkpoints.load(path) for path in tmp_path.glob("model.epoch=*.pt")}
-    assert {name: found.about["epoch"] for name, found in kept.items()} == {
+    assert {name: found.metadata["epoch"] for name, found in kept.items()} == {
         "model.epoch=1.pt": 1,
         f"model.epoch={EPOCHS}.pt": EPOCHS,
     }
@@ -129,7 +131,7 @@ def test_what_is_trained_is_what_is_saved(tmp_path: Path) -> None:
 
     found = checkpoints.load(tmp_path / "model.pt")
     assert same(found.weights, weights)
-    assert found.about["defense"] == "plain"
+    assert found.metadata["defense"] == "plain"
 
 
 def test_training_again_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
@@ -242,7 +244,7 @@ def test_checkpoints_of_an_epoch_are_kept_under_their_tag(tmp_path: Path) -> Non
         "model.pt",
     ]
     first, last = (checkpoints.load(kept_path(tmp_path / "model.pt", f"level=0.{epoch}")) for epoch in (1, 3))
-    assert (first.about["kept"], first.about["epoch"], first.about["defense"]) == ("level=0.1", 2, "plain")
+    assert (first.metadata["kept"], first.metadata["epoch"], first.metadata["defense"]) == ("level=0.1", 2, "plain")
     assert same(last.weights, weights)
     assert not same(first.weights, weights)
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from harness.training import loop as training
-from harness.training.loop import ImageStore, augment, batches, make_optimizer, make_schedule
+from harness.training import images as training_images
+from harness.training.images import ImageStore, augment, batches
+from harness.training.optimization import make_optimizer, make_schedule
 from harness.types import Batch, Recipe, TrainingState
 
 from .test_training import CPU, split
@@ -41,7 +42,7 @@ def test_images_too_many_for_the_device_come_as_the_same_batches(
 ) -> None:
     this = split()
     held = epoch_of(this.images, this.labels, **changes)
-    monkeypatch.setattr(training, "_room", lambda device: 0)
+    monkeypatch.setattr(training_images, "_room", lambda device: 0)
 
     for first, second in zip(held, epoch_of(this.images, this.labels, **changes), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -62,7 +63,7 @@ def test_images_are_kept_while_they_are_the_same_array() -> None:
 @pytest.mark.filterwarnings("error")
 def test_read_only_arrays_are_trained_on_and_left_alone(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     this, before = split(read_only=True), split()
-    monkeypatch.setattr(training, "_room", lambda device: room)
+    monkeypatch.setattr(training_images, "_room", lambda device: room)
 
     for batch in epoch_of(this.images, this.labels, augment=True):
         batch.images.zero_()
