@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.record_samples import plan_cell
 
 from harness import __main__ as cli
 from harness import registry
-from harness.records.database import Cell, Records
+from harness.records.database import Records
 from harness.records.exhibits import Exhibit, save_exhibit
+from harness.records.schema import PlannedCell
 
 LABELS = np.arange(20) % 4
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condition": "clean", "preprocess": "none"}
 Call = Callable[..., tuple[int, str, str]]
 
 
-def cell(defense: str, **shown: Any) -> Cell:
-    return Cell(spec={"defense": defense, **shown}, shown={**ABOUT, "defense": defense, "seed": 0, **shown})
+def cell(defense: str, **given: Any) -> PlannedCell:
+    return plan_cell({"defense": defense, **given}, defense=defense, **given)
 
 
 def record(folder: Path, *defenses: str, wrong: int = 5, **shown: Any) -> Path:
