@@ -23,7 +23,7 @@ from .collect.collection import NothingFinishedError, collect
 from .figures import gallery
 from .formats.files import file_names, show, write
 from .manifest import Manifest, is_current, read_manifest, refuse_foreign, remove_stale, save_manifest
-from .page.build import write_page
+from .page import write_page
 from .tables.engine.build import build
 
 if TYPE_CHECKING:

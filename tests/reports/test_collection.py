@@ -379,6 +379,4 @@ def test_every_caption_says_how_many_cells_are_left_out(tmp_path: Path) -> None:
     first = network(tmp_path / "a", "old", "clean", "fog", "snow")
     cells = collect([first, network(tmp_path / "b", "new", "clean")]).cells
 
-    assert (
-        provenance(cells, list(cells))[-1] == "3 cells that later used ones of the same settings replaced are left out."
-    )
+    assert provenance(cells, list(cells))[-1] == "3 cells are left out, replaced by later ones of the same settings."
