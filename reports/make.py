@@ -37,10 +37,12 @@ _DRAWN_BY = ("matplotlib", "numpy")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What a report holds: the tables and figures of these names (None for all, () for none), and the page or not."""
+    """What a report holds."""
 
     tables: Sequence[str] | None = None
+    """Their names; None for all, () for none."""
     figures: Sequence[str] | None = None
+    """Their names; None for all, () for none."""
     page: bool = True
 
 

@@ -34,8 +34,8 @@ MOST_DEFENSES, MOST_PANELS = 12, 6
 HEIGHT = 2.1
 MOST_TICKS = 6
 TIMES = (
-    "Time: of preprocessing and prediction together, per image; the median over the cells, horizontal bars from the "
-    "first to the third quarter. Making the disturbed images is not part of it"
+    "Time: of preprocessing and prediction together, per image; making the perturbed images is not part of it. Marks: "
+    "the median over the cells; horizontal bars: from the first to the third quarter. Timed"
 )
 Pipeline = tuple[Group, Label, str, Label]
 """A network with what stands before it: (group, backbone, defense, treatment)."""
@@ -50,11 +50,13 @@ class Milliseconds(NamedTuple):
 
 
 class Times(NamedTuple):
-    """What pipelines take. device: that all of it was timed on, "" where unknown · elsewhere: cells timed on others."""
+    """How long pipelines take, all timed on one device."""
 
     of: Mapping[Pipeline, Milliseconds]
     device: str
+    """ "" where it is not recorded."""
     elsewhere: int
+    """Cells timed on other devices, which do not count."""
 
 
 @figures.register("cost")
@@ -96,7 +98,7 @@ class Cost:
             return ""
         network, times = found
         name = f", {times.device}" if times.elsewhere else ""  # the only device is named below
-        where = f"; all on one device{name}." if times.device else "; the device is not recorded."
+        where = f" on one device{name}." if times.device else " on a device that is not recorded."
         others = f"{times.elsewhere} cells timed on other devices do not count." if times.elsewhere else ""
         own = [f"{TIMES}{where}", others, *about_robustness(network.members), DOTS]
         return " ".join(filter(None, [*own, *about(collection.cells, network)]))

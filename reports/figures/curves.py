@@ -41,19 +41,23 @@ DODGED = "Marks of one place stand a little apart, so that their bars show."
 
 
 class Curve(NamedTuple):
-    """A defense's line. treatment: without or with which preprocessing · points: estimates by place on the axis."""
+    """A defense's line."""
 
     defense: str
     treatment: Label
+    """Without or with which preprocessing."""
     points: Mapping[float, Estimate]
+    """By place on the axis."""
 
 
 class Axis(NamedTuple):
-    """The horizontal axis. ticks: text by place · log: whether distances on it are ratios."""
+    """The horizontal axis."""
 
     name: str
     ticks: Mapping[float, str]
+    """Texts by place."""
     log: bool = False
+    """Whether distances on it are ratios."""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -75,7 +79,7 @@ class Axis(NamedTuple):
         return math.log(high / low, self.step) if self.log else (high - low) / self.step
 
     def at(self, place: float) -> float:
-        """Where a place is drawn: as it is, but zero, which no logarithmic axis has, a step before the others."""
+        """Where a place is drawn; a logarithmic axis has no zero, which stands a step before the other ticks."""
         if place or not self.log:
             return float(place)
         return float(min(filter(None, self.ticks)) / self.step)
@@ -86,14 +90,14 @@ class Axis(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Panels that stand together. network: what they show, rows being (backbone, panel, treatment, place on the axis).
-
-    first, total: which of the network's panels are here.
-    """
+    """Panels that stand together."""
 
     network: Network
+    """What they show; its rows are (backbone, panel, treatment, place on the axis)."""
     first: int
+    """The number of its first panel among all of the network, from 1."""
     total: int
+    """How many panels the network has."""
 
     @property
     def panels(self) -> dict[Label, list[Curve]]:
@@ -121,7 +125,7 @@ def pages(
     x: Callable[[Record], float],
     group: Callable[[Record], Group] = group_of,
 ) -> list[Page]:
-    """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
+    """All pages made from these records: of one data set and network after the other, 12 panels a page."""
     records, treatment = treatments(records)
     places = fill(
         records,
