@@ -12,7 +12,7 @@ from harness.metrics import Difference, bootstrap_difference, mcnemar, robust_co
 from harness.records.schema import Record
 
 from ..collect.labels import base_name
-from ..paper.claims import EPSILON, Comparison, Side
+from ..paper.comparisons import EPSILON, Comparison, Side
 from ..paper.numbers import papers_defense, papers_preprocessing
 from .estimates import RESAMPLING_SEED
 

@@ -111,7 +111,7 @@ def _wider(first: Interval, second: Interval) -> Interval:
 def _estimate(
     shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Record]], counts: tuple[int, int]
 ) -> Estimate:
-    """An estimate in percent from shares by seed, an interval over images, and (conditions in it, conditions wanted)."""
+    """In percent. shares: by seed; interval: over images; counts: conditions in it, and how many there should be."""
     mean, std = mean_and_std(shares)
     interval = interval if std is None else _wider(interval, student(shares))
     return Estimate(

@@ -12,8 +12,8 @@ from harness.metrics import holm, mean_corruption_error
 from harness.registry import tables
 from reports.formats.latex import to_latex
 from reports.formats.render import to_csv, to_markdown
-from reports.tables.corruption_error import ALEXNET
 from reports.tables.engine.base import Finding
+from reports.tables.mce import ALEXNET
 
 
 def verdicts(recording: Recording) -> dict[str, Finding]:

@@ -12,7 +12,7 @@ from harness.registry import tables
 
 from ..collect.cells import Cells, Group
 from ..collect.labels import base_name
-from ..paper.claims import CLAIMS, Claim, Comparison
+from ..paper.comparisons import CLAIMS, Claim, Comparison
 from ..statistics.claim_differences import Measured, measure
 from .engine.base import Finding, Table
 from .engine.captions import corrupted_by, epsilon_spaces, provenance
