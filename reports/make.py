@@ -63,14 +63,14 @@ def make_report(runs: Sequence[Path], out: Path | None = None, options: ReportOp
         return ()
     made = build(collection.cells, options.tables)
     show(made, Console())
-    manifest, found = _manifest(collection, options, _missing(tables, options.tables, made)), read_manifest(target)
-    if found and is_current(target, found, manifest.digest):
+    manifest, earlier = _manifest(collection, options, _missing(tables, options.tables, made)), read_manifest(target)
+    if earlier and is_current(target, earlier, manifest.digest):
         _say(f"the report in {target} is up to date; nothing was written.")
     else:
-        found = _write(target, manifest, collection, made, options)
-    if found.missing:
-        _say(f"not made, for want of what they show: {', '.join(found.missing)}.")
-    return found.missing
+        earlier = _write(target, manifest, collection, made, options)
+    if earlier.missing:
+        _say(f"not made, for want of what they show: {', '.join(earlier.missing)}.")
+    return earlier.missing
 
 
 def _say(text: str) -> None:
@@ -88,17 +88,17 @@ def _collected(runs: Sequence[Path]) -> Any:
     """The runs as one, what went wrong in them said; None where there is nothing else to say of them."""
 
     try:
-        found = collect(runs)
+        collection = collect(runs)
     except NothingFinishedError as error:
         if not error.failures:
             raise
         _say_failures(error.failures, several=len(runs) > 1)
         return None
-    _say_failures(found.failures, several=len(found.runs) > 1)
-    _say_conflicts(found.conflicts)
-    _say_conflicting(found.conflicting)
-    _say_unfinished(found.unfinished)
-    return found
+    _say_failures(collection.failures, several=len(collection.runs) > 1)
+    _say_conflicts(collection.conflicts)
+    _say_conflicting(collection.conflicting)
+    _say_unfinished(collection.unfinished)
+    return collection
 
 
 def _say_failures(failures: Iterable[Any], *, several: bool) -> None:

@@ -106,10 +106,10 @@ class Page(NamedTuple):
         for place, estimate in self.network.places.items():
             _, panel, treatment, where = place.row
             points[panel, place.defense, treatment][where.order[0]] = estimate
-        found: dict[Label, list[Curve]] = defaultdict(list)
+        curves: dict[Label, list[Curve]] = defaultdict(list)
         for panel, defense, treatment in sorted(points, key=lambda key: (key[0], key[2], defense_order(key[1]))):
-            found[panel].append(Curve(defense, treatment, dict(sorted(points[panel, defense, treatment].items()))))
-        return found
+            curves[panel].append(Curve(defense, treatment, dict(sorted(points[panel, defense, treatment].items()))))
+        return curves
 
     @property
     def ticks(self) -> list[float]:
@@ -194,10 +194,10 @@ def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -
 
 def treatment_looks(labels: Iterable[Label]) -> dict[Label, Look]:
     """Without preprocessing dashed and open, with it solid and filled, with further kinds of it in other lines."""
-    found = sorted(set(labels))
-    with_it = [label for label in found if label.order != (0,)]
+    known = sorted(set(labels))
+    with_it = [label for label in known if label.order != (0,)]
     looks = {label: WITH[number % len(WITH)] for number, label in enumerate(with_it)}
-    return {label: looks.get(label, WITHOUT) for label in found}
+    return {label: looks.get(label, WITHOUT) for label in known}
 
 
 def treatment_entries(looks: Mapping[Label, Look]) -> list[style.LegendEntry]:

@@ -47,16 +47,16 @@ def by_network(
     group: Callable[[Record], Group] = group_of,
 ) -> list[Network]:
     """The networks in the tables' order, each with at most so many defenses."""
-    found: dict[tuple[Group, Label], dict[Place, Estimate]] = defaultdict(dict)
+    estimates: dict[tuple[Group, Label], dict[Place, Estimate]] = defaultdict(dict)
     for place, estimate in places.items():
-        found[place.group, place.row[0]][place] = estimate
+        estimates[place.group, place.row[0]][place] = estimate
     members: dict[tuple[Group, Label], list[Record]] = defaultdict(list)
     for record in records:
         members[group(record), backbone_label(record)].append(record)
-    named = group_names(of for of, _ in found)
+    named = group_names(of for of, _ in estimates)
     return [
-        _network(f"{named[of]}, {backbone.text}", found[of, backbone], members[of, backbone], most)
-        for of, backbone in sorted(found, key=lambda key: (group_order(key[0]), key[1]))
+        _network(f"{named[of]}, {backbone.text}", estimates[of, backbone], members[of, backbone], most)
+        for of, backbone in sorted(estimates, key=lambda key: (group_order(key[0]), key[1]))
     ]
 
 
