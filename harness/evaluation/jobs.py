@@ -12,8 +12,7 @@ import numpy as np
 
 from harness.models.robustbench import SCHEME as ZOO
 from harness.models.sources import Subject, Workshop
-from harness.records.schema import NO_PREPROCESS as NONE
-from harness.records.schema import Description, PlannedCell
+from harness.records.schema import NO_PREPROCESS, Description, PlannedCell
 from harness.registry import attacks, defenses, preprocessors, suites
 from harness.spec import Spec
 from harness.suites.base import Suite, SuiteContext
@@ -61,7 +60,7 @@ def scores_of(piece: Piece, workshop: Workshop) -> list[Score]:
     return [
         Score(cell=cell_of(piece, subject, name, workshop), subject=subject, preprocess=name)
         for subject in piece.subjects
-        for name in ([] if piece.condition.threat == "adaptive" else [NONE]) + [subject.preprocessor.label]
+        for name in ([] if piece.condition.threat == "adaptive" else [NO_PREPROCESS]) + [subject.preprocessor.label]
     ]
 
 
@@ -116,7 +115,7 @@ def describe(piece: Piece, subject: Subject, preprocess: str, workshop: Workshop
         **describe_attack(condition, subject.preprocessor.ways),
         transfer_from="" if piece.source is None else _source_label(piece.source, subject),
         preprocess=preprocess,
-        preprocess_parameters={} if preprocess == NONE else preprocessors.parameters(preprocess),
+        preprocess_parameters={} if preprocess == NO_PREPROCESS else preprocessors.parameters(preprocess),
     )
 
 

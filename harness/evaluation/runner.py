@@ -17,7 +17,7 @@ from torch import nn
 from harness.cache import ArrayCache
 from harness.config import DEFAULT_SUITES, RunConfig
 from harness.errors import HarnessError, UserError
-from harness.evaluation.jobs import NONE, Piece, Score, cell_of, scores_of
+from harness.evaluation.jobs import Piece, Score, cell_of, scores_of
 from harness.evaluation.planner import Planner
 from harness.models.modules import Pipeline
 from harness.models.sources import Subject, Workshop
@@ -25,7 +25,7 @@ from harness.progress import say, track
 from harness.records.database import Records
 from harness.records.environment import describe_environment
 from harness.records.plan import Plan, PlannedJob, note_plan
-from harness.records.schema import Description, Details, PlannedCell
+from harness.records.schema import NO_PREPROCESS, Description, Details, PlannedCell
 from harness.registry import datasets, suites
 from harness.seeding import derive
 from harness.training.observer import Observer
@@ -214,7 +214,7 @@ class Runner:
     @torch.no_grad()
     def _preprocess(self, images: torch.Tensor, sharing: list[Score]) -> torch.Tensor:
         """The images as the network sees them; a preprocessor is given what a picture can hold, [0,1]."""
-        if sharing[0].preprocess == NONE:
+        if sharing[0].preprocess == NO_PREPROCESS:
             return images
         preprocessor = sharing[0].subject.preprocessor
         shown = preprocessor(images.clamp(0, 1))
