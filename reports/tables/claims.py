@@ -22,17 +22,17 @@ HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not r
 HOLDS_SO_FAR = "holds where run"
 SIGNIFICANT = 0.05
 CAPTION = (
-    "Differences in accuracy on the same images, in points. Brackets: 95 % interval from resampling images. "
-    "Differences are means over conditions and seeds; the spread between seeds is not in the interval. "
-    f"A comparison holds where its whole interval lies on the claimed side and p < {SIGNIFICANT}. "
-    f"It does not hold where its whole interval lies on the other side and p < {SIGNIFICANT}. "
-    "Else it is undecided at this n. p is corrected for all comparisons of its claim (Holm). "
-    "A claim holds when all its comparisons do. It does not hold when one of them does not. "
-    "McNemar: exact test, for one condition and seed. "
-    "Bootstrap: for a mean, paired over images; p by its normal approximation. "
+    "Differences in accuracy on the same images, in points, means over conditions and seeds. Brackets: 95 % interval "
+    "from resampling images, without the spread between seeds. "
+    f"Holds: p < {SIGNIFICANT} and the whole interval on the claimed side. "
+    f"Does not hold: p < {SIGNIFICANT} and the whole interval on the other side. Undecided at this n: all else. "
+    "p: corrected for all comparisons of the claim (Holm). "
+    "A claim holds when all its comparisons do, and does not when one does not. "
+    "McNemar: exact test of one condition and seed. "
+    "Bootstrap: of a mean, paired over images, p by its normal approximation. "
     "Noise: Gaussian, shot and impulse, all severities run. Low-frequency: r = 6. "
     "Robust: right under every attack at ε = 8/255 that both sides were scored under; “without” is under bare attacks. "
-    "Only the paper's defenses count (ν = 1). Claims 3 to 6 are without preprocessing."
+    "The paper's defenses only (ν = 1); claims 3 to 6 without preprocessing."
 )
 
 
