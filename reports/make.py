@@ -23,7 +23,7 @@ from .collect.collection import NothingFinishedError, collect
 from .figures import gallery
 from .formats.files import file_names, show, write
 from .manifest import Manifest, is_current, read_manifest, refuse_foreign, remove_stale, save_manifest
-from .page.build import write_page
+from .page import write_page
 from .tables.engine.build import build
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ _DRAWN_BY = ("matplotlib", "numpy")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What a report holds: the tables and figures of these names (None for all, () for none), and the page or not."""
+    """What a report holds."""
 
     tables: Sequence[str] | None = None
+    """Their names; None for all, () for none."""
     figures: Sequence[str] | None = None
+    """Their names; None for all, () for none."""
     page: bool = True
 
 
@@ -61,14 +63,14 @@ def make_report(runs: Sequence[Path], out: Path | None = None, options: ReportOp
         return ()
     made = build(collection.cells, options.tables)
     show(made, Console())
-    manifest, found = _manifest(collection, options, _missing(tables, options.tables, made)), read_manifest(target)
-    if found and is_current(target, found, manifest.digest):
+    manifest, earlier = _manifest(collection, options, _missing(tables, options.tables, made)), read_manifest(target)
+    if earlier and is_current(target, earlier, manifest.digest):
         _say(f"the report in {target} is up to date; nothing was written.")
     else:
-        found = _write(target, manifest, collection, made, options)
-    if found.missing:
-        _say(f"not made, for want of what they show: {', '.join(found.missing)}.")
-    return found.missing
+        earlier = _write(target, manifest, collection, made, options)
+    if earlier.missing:
+        _say(f"not made, for want of what they show: {', '.join(earlier.missing)}.")
+    return earlier.missing
 
 
 def _say(text: str) -> None:
@@ -86,17 +88,17 @@ def _collected(runs: Sequence[Path]) -> Any:
     """The runs as one, what went wrong in them said; None where there is nothing else to say of them."""
 
     try:
-        found = collect(runs)
+        collection = collect(runs)
     except NothingFinishedError as error:
         if not error.failures:
             raise
         _say_failures(error.failures, several=len(runs) > 1)
         return None
-    _say_failures(found.failures, several=len(found.runs) > 1)
-    _say_conflicts(found.conflicts)
-    _say_conflicting(found.conflicting)
-    _say_unfinished(found.unfinished)
-    return found
+    _say_failures(collection.failures, several=len(collection.runs) > 1)
+    _say_conflicts(collection.conflicts)
+    _say_conflicting(collection.conflicting)
+    _say_unfinished(collection.unfinished)
+    return collection
 
 
 def _say_failures(failures: Iterable[Any], *, several: bool) -> None:

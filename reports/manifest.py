@@ -31,12 +31,12 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of the report that is there; None where there is none."""
     try:
-        found = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        kept = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         return Manifest(
-            digest=str(found["digest"]),
-            source=str(found["source"]),
-            files=tuple(name for name in map(str, found["files"]) if _is_inside(name)),
-            missing=tuple(map(str, found["missing"])),
+            digest=str(kept["digest"]),
+            source=str(kept["source"]),
+            files=tuple(name for name in map(str, kept["files"]) if _is_inside(name)),
+            missing=tuple(map(str, kept["missing"])),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

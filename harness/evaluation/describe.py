@@ -38,15 +38,15 @@ def describe(job: Job, model: DefendedModel, preprocess: str, setup: RunSetup) -
         condition=condition.name,
         severity=condition.severity,
         source=condition.source,
-        **_attack(condition, model.preprocessor.surrogates[0]),
+        **describe_attack(condition, model.preprocessor.surrogates[0]),
         transfer_from="" if source is None else _source_label(source, model),
         preprocess=preprocess,
         preprocess_parameters={} if preprocess == NONE else preprocessors.parameters(preprocess),
     )
 
 
-def _attack(condition: Condition, usual_surrogate: str) -> dict[str, Any]:
-    """The fields that say how the images were attacked."""
+def describe_attack(condition: Condition, usual_surrogate: str) -> dict[str, Any]:
+    """The fields that say how the images were attacked; none where nobody attacks."""
     if condition.threat is None:
         return {}
     given = condition.parameters

@@ -22,11 +22,13 @@ _ABOUT = "about"
 
 
 class Exhibit(NamedTuple):
-    """arrays: by name · about: plain values that say what they show and what they were computed from."""
+    """Arrays for a figure, and what they show."""
 
     name: str
     arrays: dict[str, np.ndarray]
+    """By name."""
     about: dict[str, Any]
+    """Plain values: what the arrays show and what they were computed from."""
 
 
 class Exhibits(Mapping[str, Exhibit]):

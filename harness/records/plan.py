@@ -29,14 +29,13 @@ class PlannedJob(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a run will do. started: when it did, in seconds since 1970.
-
-    jobs: in the order they are scored, None before the networks are there.
-    """
+    """What a run will do."""
 
     started: float
+    """When the run began, in seconds since 1970."""
     trainings: Sequence[PlannedTraining]
     jobs: Sequence[PlannedJob] | None = None
+    """In the order they are scored; None before the networks are trained."""
 
 
 def note_plan(folder: Path, plan: Plan) -> None:
@@ -52,11 +51,11 @@ def note_plan(folder: Path, plan: Plan) -> None:
 def read_plan(folder: Path) -> Plan | None:
     """The plan of the run that last wrote to a folder; None where there is none, or none that can be read."""
     try:
-        found = json.loads((Path(folder) / FILE_NAME).read_text(encoding="utf-8"))
-        jobs = found["jobs"]
+        noted = json.loads((Path(folder) / FILE_NAME).read_text(encoding="utf-8"))
+        jobs = noted["jobs"]
         return Plan(
-            float(found["started"]),
-            tuple(PlannedTraining(*each) for each in found["trainings"]),
+            float(noted["started"]),
+            tuple(PlannedTraining(*each) for each in noted["trainings"]),
             None if jobs is None else tuple(PlannedJob(what, tuple(cells)) for what, cells in jobs),
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -77,9 +77,9 @@ class Description:
     epsilon: float | None = None
     epsilon_space: str = ""
     gradient: str = ""
-    """How an adaptive attacker got through the preprocessing: "exact", "bpda" or another surrogate's name."""
+    """The surrogate gradient of the preprocessing that an adaptive attacker followed: "exact" or "bpda", say."""
     usual_gradient: bool = True
-    """Whether that is the preprocessor's usual one."""
+    """Whether it is the preprocessor's usual one."""
     draws: int = 1
     """Gradients averaged per step."""
     transfer_from: str = ""
@@ -137,7 +137,7 @@ class CellStatus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Details:
-    """What else an evaluation found."""
+    """What else an evaluation recorded."""
 
     seconds: Mapping[str, float] = _mapping()
     """By kind of work: perturb, preprocess, predict."""

@@ -125,12 +125,12 @@ def _row(exhibit: Exhibit, name: str, epochs: Sequence[int], sample: int, *, fir
 
 def _at_epoch(exhibit: Exhibit, name: str, epoch: int, sample: int) -> Tile | None:
     models = exhibit.about["models"]
-    found = [place for place, one in enumerate(models) if one["name"] == name and one["epoch"] == epoch]
-    if not found:
+    places = [place for place, one in enumerate(models) if one["name"] == name and one["epoch"] == epoch]
+    if not places:
         return None
-    answer, wrong = _answer(exhibit, found[0], 0, sample)
+    answer, wrong = _answer(exhibit, places[0], 0, sample)
     image = picture(exhibit.arrays["images"][0, sample])
-    return Tile(image, answer, as_heat(exhibit.arrays["maps"][found[0], 0, sample]), strong=wrong)
+    return Tile(image, answer, as_heat(exhibit.arrays["maps"][places[0], 0, sample]), strong=wrong)
 
 
 def _answer(exhibit: Exhibit, model: int, variant: int, sample: int) -> tuple[str, bool]:
@@ -141,7 +141,7 @@ def _answer(exhibit: Exhibit, model: int, variant: int, sample: int) -> tuple[st
 
 
 def _method(model: dict[str, Any]) -> str:
-    found = {
+    sentences = {
         "Grad-CAM": "Grad-CAM at the last feature maps, scaled up, each map to its largest value",
         "LRP": "Relevance by LRP (ε rule, z⁺ rule for convolutions, flat rule for the first), negative relevance as "
         "none, brightest from each map's 99th percentile. A regular grid in it is not the image's: 1×1 shortcuts of "
@@ -149,7 +149,7 @@ def _method(model: dict[str, Any]) -> str:
         "integrated gradients": "Integrated gradients from black, in place of LRP, which has no sound rules for this "
         "network; negative ones as none, brightest from each map's 99th percentile",
     }
-    return f"{found[model['method']]}."
+    return f"{sentences[model['method']]}."
 
 
 def _told(about: dict[str, Any]) -> str:

@@ -34,8 +34,8 @@ MOST_DEFENSES, MOST_PANELS = 12, 6
 HEIGHT = 2.1
 MOST_TICKS = 6
 TIMES = (
-    "Time: of preprocessing and prediction together, per image; the median over the cells, horizontal bars from the "
-    "first to the third quarter. Making the disturbed images is not part of it"
+    "Time: of preprocessing and prediction together, per image; making the perturbed images is not part of it. Marks: "
+    "the median over the cells; horizontal bars: from the first to the third quarter. Timed"
 )
 Pipeline = tuple[Group, Label, str, Label]
 """A network with what stands before it: (group, backbone, defense, treatment)."""
@@ -50,11 +50,13 @@ class Milliseconds(NamedTuple):
 
 
 class Times(NamedTuple):
-    """What pipelines take. device: that all of it was timed on, "" where unknown · elsewhere: cells timed on others."""
+    """How long pipelines take, all timed on one device."""
 
     of: Mapping[Pipeline, Milliseconds]
     device: str
+    """ "" where it is not recorded."""
     elsewhere: int
+    """Cells timed on other devices, which do not count."""
 
 
 @figures.register("cost")
@@ -69,10 +71,10 @@ class Cost:
 
     def draw(self, collection: Collection) -> Figure | None:
         """The figure, None when nothing was timed or there is no such page."""
-        found = self._network(collection)
-        if found is None:
+        timed = self._network(collection)
+        if timed is None:
             return None
-        network, times = found
+        network, times = timed
         styles = style.defense_style(record.defense for record in collection.cells)
         looks = treatment_looks(place.row[2] for place in network.places)
         looks = {label: look._replace(line="") for label, look in looks.items()}
@@ -91,12 +93,12 @@ class Cost:
 
     def caption(self, collection: Collection) -> str:
         """What is shown and from what; "" without a figure."""
-        found = self._network(collection)
-        if found is None:
+        timed = self._network(collection)
+        if timed is None:
             return ""
-        network, times = found
+        network, times = timed
         name = f", {times.device}" if times.elsewhere else ""  # the only device is named below
-        where = f"; all on one device{name}." if times.device else "; the device is not recorded."
+        where = f" on one device{name}." if times.device else " on a device that is not recorded."
         others = f"{times.elsewhere} cells timed on other devices do not count." if times.elsewhere else ""
         own = [f"{TIMES}{where}", others, *about_robustness(network.members), DOTS]
         return " ".join(filter(None, [*own, *about(collection.cells, network)]))
@@ -135,12 +137,12 @@ def _times(records: Sequence[Record], treatment: Callable[[Record], Label]) -> T
     timed = [(record, record.device, spent) for record in records if (spent := _milliseconds(record))]
     devices = Counter(device for _, device, _ in timed)
     usual = min(devices, key=lambda device: (-devices[device], device), default="")
-    found: dict[Pipeline, list[float]] = defaultdict(list)
+    milliseconds: dict[Pipeline, list[float]] = defaultdict(list)
     for record, device, spent in timed:
         if device == usual:
-            found[summary_group(record), backbone_label(record), record.defense, treatment(record)].append(spent)
+            milliseconds[summary_group(record), backbone_label(record), record.defense, treatment(record)].append(spent)
     quartiles = {
-        key: Milliseconds(*map(float, np.quantile(all_of, (0.25, 0.5, 0.75)))) for key, all_of in found.items()
+        key: Milliseconds(*map(float, np.quantile(all_of, (0.25, 0.5, 0.75)))) for key, all_of in milliseconds.items()
     }
     return Times(quartiles, usual, len(timed) - devices[usual])
 

@@ -41,19 +41,23 @@ DODGED = "Marks of one place stand a little apart, so that their bars show."
 
 
 class Curve(NamedTuple):
-    """A defense's line. treatment: without or with which preprocessing · points: estimates by place on the axis."""
+    """A defense's line."""
 
     defense: str
     treatment: Label
+    """Without or with which preprocessing."""
     points: Mapping[float, Estimate]
+    """By place on the axis."""
 
 
 class Axis(NamedTuple):
-    """The horizontal axis. ticks: text by place · log: whether distances on it are ratios."""
+    """The horizontal axis."""
 
     name: str
     ticks: Mapping[float, str]
+    """Texts by place."""
     log: bool = False
+    """Whether distances on it are ratios."""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -75,7 +79,7 @@ class Axis(NamedTuple):
         return math.log(high / low, self.step) if self.log else (high - low) / self.step
 
     def at(self, place: float) -> float:
-        """Where a place is drawn: as it is, but zero, which no logarithmic axis has, a step before the others."""
+        """Where a place is drawn; a logarithmic axis has no zero, which stands a step before the other ticks."""
         if place or not self.log:
             return float(place)
         return float(min(filter(None, self.ticks)) / self.step)
@@ -86,14 +90,14 @@ class Axis(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Panels that stand together. network: what they show, rows being (backbone, panel, treatment, place on the axis).
-
-    first, total: which of the network's panels are here.
-    """
+    """Panels that stand together."""
 
     network: Network
+    """What they show; its rows are (backbone, panel, treatment, place on the axis)."""
     first: int
+    """The number of its first panel among all of the network, from 1."""
     total: int
+    """How many panels the network has."""
 
     @property
     def panels(self) -> dict[Label, list[Curve]]:
@@ -102,10 +106,10 @@ class Page(NamedTuple):
         for place, estimate in self.network.places.items():
             _, panel, treatment, where = place.row
             points[panel, place.defense, treatment][where.order[0]] = estimate
-        found: dict[Label, list[Curve]] = defaultdict(list)
+        curves: dict[Label, list[Curve]] = defaultdict(list)
         for panel, defense, treatment in sorted(points, key=lambda key: (key[0], key[2], defense_order(key[1]))):
-            found[panel].append(Curve(defense, treatment, dict(sorted(points[panel, defense, treatment].items()))))
-        return found
+            curves[panel].append(Curve(defense, treatment, dict(sorted(points[panel, defense, treatment].items()))))
+        return curves
 
     @property
     def ticks(self) -> list[float]:
@@ -121,7 +125,7 @@ def pages(
     x: Callable[[Record], float],
     group: Callable[[Record], Group] = group_of,
 ) -> list[Page]:
-    """All pages made from the chosen cells: of one data set and network after the other, 12 panels a page."""
+    """All pages made from these records: of one data set and network after the other, 12 panels a page."""
     records, treatment = treatments(records)
     places = fill(
         records,
@@ -190,10 +194,10 @@ def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -
 
 def treatment_looks(labels: Iterable[Label]) -> dict[Label, Look]:
     """Without preprocessing dashed and open, with it solid and filled, with further kinds of it in other lines."""
-    found = sorted(set(labels))
-    with_it = [label for label in found if label.order != (0,)]
+    known = sorted(set(labels))
+    with_it = [label for label in known if label.order != (0,)]
     looks = {label: WITH[number % len(WITH)] for number, label in enumerate(with_it)}
-    return {label: looks.get(label, WITHOUT) for label in found}
+    return {label: looks.get(label, WITHOUT) for label in known}
 
 
 def treatment_entries(looks: Mapping[Label, Look]) -> list[style.LegendEntry]:

@@ -75,12 +75,12 @@ def _unattacked(cells: Cells, attacked: Sequence[Record]) -> dict[Record, Group]
     clean = {(_scored(record), record.n_images): record for record in sorted(cells.of_suite("clean"), key=_size)}
     largest = {network: record for (network, _), record in clean.items()}
     lines = {(_scored(record), _attack(record)): record for record in attacked}
-    found: dict[Record, Group] = {}
+    points: dict[Record, Group] = {}
     for (network, _), line in lines.items():
         record = clean.get((network, line.n_images), largest.get(network))
         if record is not None:
-            found[_at_zero(line, record)] = group_of(line)
-    return found
+            points[_at_zero(line, record)] = group_of(line)
+    return points
 
 
 def _at_zero(line: Record, clean: Record) -> Record:

@@ -136,8 +136,8 @@ def _spectrum(exhibit: Exhibit, name: str, epoch: int) -> Tile | None:
     spectra, models = exhibit.arrays["spectra"], exhibit.about["models"]
     low, high = spectra.min(), spectra.max()
     scaled = (spectra - low) / (high - low or 1.0)
-    found = [place for place, one in enumerate(models) if one["name"] == name and one["epoch"] == epoch]
-    return Tile(None, f"high/low = {high_to_low(spectra[found[0]]):.2f}", scaled[found[0]]) if found else None
+    places = [place for place, one in enumerate(models) if one["name"] == name and one["epoch"] == epoch]
+    return Tile(None, f"high/low = {high_to_low(spectra[places[0]]):.2f}", scaled[places[0]]) if places else None
 
 
 def _add_scale(figure: Figure, low: float, high: float) -> None:

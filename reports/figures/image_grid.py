@@ -28,15 +28,16 @@ LONG_NAME, LONG_ROW = 26, 17
 
 
 class Tile(NamedTuple):
-    """One picture. image: [H,W,3] or [H,W] in [0,1] · heat: [H,W] in [0,1], over the image or alone · note: below.
-
-    strong: whether the note stands out, as that of a wrong answer.
-    """
+    """One picture."""
 
     image: np.ndarray | None
+    """[H,W,3] or [H,W] in [0,1]."""
     note: str = ""
+    """The text below."""
     heat: np.ndarray | None = None
+    """[H,W] in [0,1], drawn over the image or alone."""
     strong: bool = False
+    """Whether the note stands out, as that of a wrong prediction."""
 
 
 def draw_grid(

@@ -103,8 +103,8 @@ def _filled(cells: Cells, kind: str, part: Sequence[_Scored]) -> dict[Place, Est
     panel = _panel_label(kind, [each.record for each in part])
 
     def row(record: Record) -> tuple[Label, ...]:
-        found = where[record.identity, record.defense]
-        return backbone_label(record), panel(record), found.treatment, Label((found.level,), "")
+        place = where[record.identity, record.defense]
+        return backbone_label(record), panel(record), place.treatment, Label((place.level,), "")
 
     return fill([each.record for each in part], row=row, combine=mean_accuracy, paper=lambda _: None)
 

@@ -69,7 +69,7 @@ class Masking:
 
     def _panels(self, cells: Cells) -> list[list[Record]]:
         """The cells of each panel of this page."""
-        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+        panels: dict[tuple[object, ...], list[Record]] = defaultdict(list)
         for record in cells.diagnostics():
             if record.preprocessed and record.epsilon and _kind(record):
                 network = (
@@ -78,9 +78,9 @@ class Masking:
                     defense_order(record.defense),
                     record.seed,
                 )
-                found[(*network, record.preprocess, record.epsilon_space)].append(record)
+                panels[(*network, record.preprocess, record.epsilon_space)].append(record)
         first = MOST_PANELS * (self.page - 1)
-        return [found[key] for key in sorted(found)[first : first + MOST_PANELS]] if self.page > 0 else []
+        return [panels[key] for key in sorted(panels)[first : first + MOST_PANELS]] if self.page > 0 else []
 
 
 def _title(record: Record) -> str:
@@ -89,12 +89,12 @@ def _title(record: Record) -> str:
 
 def _draw_panel(axes: Axes, members: Sequence[Record], axis: Axis) -> None:
     for number, (kind, (_, line)) in enumerate(KINDS.items()):
-        found = sorted(
+        records = sorted(
             (record for record in members if _kind(record) == kind), key=lambda record: record.epsilon or 0.0
         )
-        places = [dodged(record.epsilon or 0.0, number, len(KINDS), axis) for record in found]
-        if found:
-            style.series(axes, places, list(map(_estimate, found)), _style(kind), style.Look(line))
+        places = [dodged(record.epsilon or 0.0, number, len(KINDS), axis) for record in records]
+        if records:
+            style.series(axes, places, list(map(_estimate, records)), _style(kind), style.Look(line))
 
 
 def _estimate(record: Record) -> Estimate:

@@ -18,20 +18,19 @@ MOST_KINDS = 2
 
 
 class Network(NamedTuple):
-    """What was measured on one data set with one backbone, whatever the defense.
-
-    places: rows begin with the backbone · members: the cells of which they are made, of the defenses shown ·
-    left_out: the defenses for which there was no room.
-    """
+    """What was measured on one data set with one backbone, under any defense."""
 
     title: str
     places: Mapping[Place, Estimate]
+    """Their rows begin with the backbone."""
     members: tuple[Record, ...]
+    """The records they are made from."""
     left_out: tuple[str, ...]
+    """The defenses for which there is no room."""
 
     @property
     def defenses(self) -> list[str]:
-        """Those shown, in the tables' order."""
+        """The defenses drawn, in the tables' order."""
         return sorted({place.defense for place in self.places}, key=defense_order)
 
     def part(self, rows: Iterable[Label]) -> Network:
@@ -48,16 +47,16 @@ def by_network(
     group: Callable[[Record], Group] = group_of,
 ) -> list[Network]:
     """The networks in the tables' order, each with at most so many defenses."""
-    found: dict[tuple[Group, Label], dict[Place, Estimate]] = defaultdict(dict)
+    estimates: dict[tuple[Group, Label], dict[Place, Estimate]] = defaultdict(dict)
     for place, estimate in places.items():
-        found[place.group, place.row[0]][place] = estimate
+        estimates[place.group, place.row[0]][place] = estimate
     members: dict[tuple[Group, Label], list[Record]] = defaultdict(list)
     for record in records:
         members[group(record), backbone_label(record)].append(record)
-    named = group_names(of for of, _ in found)
+    named = group_names(of for of, _ in estimates)
     return [
-        _network(f"{named[of]}, {backbone.text}", found[of, backbone], members[of, backbone], most)
-        for of, backbone in sorted(found, key=lambda key: (group_order(key[0]), key[1]))
+        _network(f"{named[of]}, {backbone.text}", estimates[of, backbone], members[of, backbone], most)
+        for of, backbone in sorted(estimates, key=lambda key: (group_order(key[0]), key[1]))
     ]
 
 
@@ -75,7 +74,7 @@ def _network(title: str, places: Mapping[Place, Estimate], members: Iterable[Rec
 
 
 def treatments(records: Iterable[Record]) -> tuple[list[Record], Callable[[Record], Label]]:
-    """The cells that can be told apart in a figure, and their labels “without” and “with”.
+    """The records that can be told apart in a figure, and their labels “without” and “with”.
 
     Where a defense was scored with several preprocessors these are named, the two that most cells have; cells of
     such a defense with a third one are left out.

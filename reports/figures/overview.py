@@ -71,8 +71,8 @@ class Overview:
         return " ".join([*about_robustness(network.members), DOTS, *about(collection.cells, network)])
 
     def _network(self, collection: Collection) -> Network | None:
-        found = _networks(collection.cells)
-        return found[self.page - 1] if 1 <= self.page <= len(found) else None
+        networks = _networks(collection.cells)
+        return networks[self.page - 1] if 1 <= self.page <= len(networks) else None
 
 
 @functools.lru_cache(maxsize=1)

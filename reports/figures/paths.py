@@ -84,8 +84,8 @@ def _caption(exhibit: Exhibit) -> str:
     about = exhibit.about
     height, width = exhibit.arrays["images"].shape[-2:]
     return (
-        "Level: the share of neighbouring pixel pairs that may differ; below each image the iteration t at which its "
-        f"path reached the level and the number of edges in its support, of {about['all_edges']:,}. An image with too "
-        "few unequal neighbours for a level stands for itself there, with the level it has. "
+        "Level: the share of neighbouring pixel pairs that may differ. Below each image: the iteration t at which its "
+        f"path reached the level, and the number of edges in its support, of {about['all_edges']:,}. An image with too "
+        "few unequal neighbours for a level is shown unchanged, with the level it has. "
         f"ν = {about['nu']:g}, scheme {about['scheme']}, {height}×{width} pixels."
     )

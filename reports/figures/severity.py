@@ -57,13 +57,13 @@ class Severity:
 def _pages(cells: Cells) -> list[Page]:
     """All pages; kept, since every page and its caption ask for them."""
     records = [record for record in cells.of_suite("corruption") if record.severity is not None]
-    records += _undisturbed(cells, records)
+    records += _at_severity_0(cells, records)
     return pages(
         cells, records, panel=source_label(records, corruption_label), x=lambda record: float(record.severity or 0)
     )
 
 
-def _undisturbed(cells: Cells, corrupted: Sequence[Record]) -> Iterator[Record]:
+def _at_severity_0(cells: Cells, corrupted: Sequence[Record]) -> Iterator[Record]:
     """The clean cells as severity 0 of every line that is scored on the same images."""
     clean = {_network(record): record for record in cells.of_suite("clean")}
     lines = {(_network(record), record.suite, record.condition, record.source) for record in corrupted}

@@ -51,11 +51,13 @@ class Style(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What varies within a style. line: matplotlib's, "" for marks alone · alpha: opacity, 1 hides what is behind."""
+    """What varies within a style."""
 
     line: str = "-"
+    """Matplotlib's name of it; "" for marks alone."""
     fill: Literal["open", "full", "left", "bottom"] = "full"
     alpha: float = 1.0
+    """Opacity; 1 hides what is behind."""
 
 
 WITHOUT, WITH = Look("--", "open"), (Look("-", "full"), Look("-.", "left"), Look(":", "bottom"))

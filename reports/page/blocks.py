@@ -84,11 +84,11 @@ def _block(each: Scored, *, compared: bool) -> dict[str, Any]:
     count = outcomes.shape[1]
     right = [int(number) for number in outcomes.sum(axis=1)]
     intervals = [[round(100 * end, DECIMALS) for end in wilson(number, count)] for number in right]
-    found = {"seed": each.seed, "images": count, "entries": list(each.outcomes), "right": right, "spans": intervals}
+    block = {"seed": each.seed, "images": count, "entries": list(each.outcomes), "right": right, "spans": intervals}
     if not compared:
-        return found
+        return block
     pairs = only_first(outcomes)[np.triu_indices(len(outcomes), 1)]
-    return {**found, "only": " ".join(map(str, pairs))}
+    return {**block, "only": " ".join(map(str, pairs))}
 
 
 def _shown(condition: BlockCondition) -> dict[str, Any]:
@@ -99,18 +99,18 @@ def _shown(condition: BlockCondition) -> dict[str, Any]:
 
 def _scored(cells: Cells, entries: Entries) -> Iterator[Scored]:
     condition = _condition_of(list(cells))
-    found: dict[tuple[Any, ...], dict[int, np.ndarray]] = defaultdict(dict)
+    outcomes_of: dict[tuple[Any, ...], dict[int, np.ndarray]] = defaultdict(dict)
     for record in cells:
-        found[condition(record), _images(record, entries)][entries.number(record)] = record.correct()
-    for (condition_of, images), outcomes in found.items():
+        outcomes_of[condition(record), _images(record, entries)][entries.number(record)] = record.correct()
+    for (condition_of, images), outcomes in outcomes_of.items():
         yield Scored(condition_of, images[-1], dict(sorted(outcomes.items())))
 
 
 def _worst_cases(scores: Sequence[Record], entries: Entries) -> Iterator[Scored]:
     """Under all attacks of a threat model and radius; two that were under different ones, under those they share."""
     attacked = [record for record in scores if record.threat]
-    for key, found in _attacked(attacked, entries).items():
-        last = {entry: furthest(members) for entry, members in sorted(found.items())}
+    for key, by_entry in _attacked(attacked, entries).items():
+        last = {entry: furthest(members) for entry, members in sorted(by_entry.items())}
         by_attacks: dict[frozenset[Attack], list[int]] = defaultdict(list)
         for entry, members in last.items():
             by_attacks[frozenset(map(attack_name, members))].append(entry)
@@ -133,13 +133,13 @@ def _under_shared(worst: BlockCondition, attacks: Collection[Attack]) -> BlockCo
 
 def _attacked(attacked: Sequence[Record], entries: Entries) -> Mapping[tuple[Any, ...], Mapping[int, list[Record]]]:
     title, radius = group_title(attacked), radius_text(attacked)
-    found: dict[tuple[Any, ...], dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    by_entry: dict[tuple[Any, ...], dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in attacked:
         at = radius(record)
         order = (*suite_order(record), record.n_images, threat_label(record).order, *at.order, 0)
         worst = BlockCondition(order, title(record), WORST, None, record.threat, at.text, record.epsilon)
-        found[worst, _images(record, entries)][entries.number(record)].append(record)
-    return found
+        by_entry[worst, _images(record, entries)][entries.number(record)].append(record)
+    return by_entry
 
 
 def _images(record: Record, entries: Entries) -> tuple[Any, ...]:

@@ -17,20 +17,21 @@ from .measures import Measure, measures_of
 
 
 def board(cells: Cells, entries: Entries) -> dict[str, Any]:
-    """columns: the measures · scores: for all seeds (seed null) and each of several, by entry and column, the number.
+    """The leaderboard's columns, seeds and numbers.
 
-    A number is [value, low, high, std, seeds, images, conditions, expected conditions], in percent, std null for one
-    seed; percentages are rounded as tables show them, so that what looks equal is equal. Where smoothing changed
-    nothing, two more follow: of how many smoothed images it left how many as they were.
+    scores: for all seeds (seed null), and for each of several, the numbers by entry and column. A number is [value,
+    low, high, std, seeds, images, conditions, expected conditions]: percentages rounded as tables show them, so that
+    what looks equal is equal; std null for one seed. Where smoothing changed nothing, two more follow: how many
+    images it left as they were, and how many it smoothed.
     """
-    shown = cells.scores()
-    measures = measures_of(shown)
-    columns = sorted({measure for record in shown for measure in measures(record)})
+    records = cells.scores()
+    measures = measures_of(records)
+    columns = sorted({measure for record in records for measure in measures(record)})
     members: dict[tuple[int, Measure], list[Record]] = defaultdict(list)
-    for record in shown:
+    for record in records:
         for measure in measures(record):
             members[entries.number(record), measure].append(record)
-    seeds = sorted({record.seed for record in shown})
+    seeds = sorted({record.seed for record in records})
     return {
         "columns": [_column(measure) for measure in columns],
         "seeds": seeds,
@@ -58,15 +59,15 @@ def _values(
     seed: int | None,
 ) -> dict[int, dict[int, list[float | None]]]:
     """By entry and column, over one seed's cells or all."""
-    records = {key: [record for record in found if seed in (None, record.seed)] for key, found in members.items()}
-    records = {key: found for key, found in records.items() if found}
+    of_seed = {key: [record for record in every if seed in (None, record.seed)] for key, every in members.items()}
+    records = {key: some for key, some in of_seed.items() if some}
     contests = _contests(records, entries)
     place = {measure: number for number, measure in enumerate(columns)}
     values: dict[int, dict[int, list[float | None]]] = defaultdict(dict)
-    for (entry, measure), found in records.items():
+    for (entry, measure), some in records.items():
         combine = worst_case if measure.threat and measure.summary else mean_accuracy
-        estimate = combine(found, contests[_contest(entry, measure, entries)])
-        values[entry][place[measure]] = [*_numbers(estimate), *_unchanged(found)]
+        estimate = combine(some, contests[_contest(entry, measure, entries)])
+        values[entry][place[measure]] = [*_numbers(estimate), *_unchanged(some)]
     return values
 
 
@@ -75,14 +76,14 @@ def _contests(
 ) -> dict[Hashable, list[Record]]:
     """The cells of all entries of a contest, so that a mean over fewer conditions is seen to be one."""
     contests: dict[Hashable, list[Record]] = defaultdict(list)
-    for (entry, measure), found in records.items():
-        contests[_contest(entry, measure, entries)] += found
+    for (entry, measure), some in records.items():
+        contests[_contest(entry, measure, entries)] += some
     return contests
 
 
 def _contest(entry: int, measure: Measure, entries: Entries) -> Hashable:
-    found = entries.all[entry]
-    return found.dataset, found.backbone, bool(entries.preprocessings[found.preprocess]), measure
+    row = entries.all[entry]
+    return row.dataset, row.backbone, bool(entries.preprocessings[row.preprocess]), measure
 
 
 def _numbers(estimate: Estimate) -> list[float | None]:
@@ -91,6 +92,6 @@ def _numbers(estimate: Estimate) -> list[float | None]:
     return [*(None if percent is None else round(percent, DECIMALS) for percent in percents), *counts]
 
 
-def _unchanged(found: Sequence[Record]) -> Sequence[int]:
-    counted = unchanged(found)
+def _unchanged(records: Sequence[Record]) -> Sequence[int]:
+    counted = unchanged(records)
     return counted if counted.worth_saying else ()

@@ -25,14 +25,16 @@ TITLES = {
 
 
 class Measure(NamedTuple):
-    """A column. group: the columns that are opened together · summary: shown while the group is closed."""
+    """A column of the leaderboard."""
 
     order: tuple[Any, ...]
     group: str
+    """Columns of one group are opened together."""
     label: str
     detail: str = ""
     threat: str = ""
     summary: bool = False
+    """Whether it is shown while the group is closed."""
 
 
 def measures_of(records: Sequence[Record]) -> Callable[[Record], list[Measure]]:
@@ -104,7 +106,7 @@ def radius_text(records: Sequence[Record]) -> Callable[[Record], Label]:
 
 
 def attack_text(record: Record) -> str:
-    """The condition without its radius: the attack, its stage, and its way through the preprocessing."""
+    """The condition without its radius: the attack, its stage, and its surrogate gradient."""
     return record.condition.rpartition(" eps=")[0] or record.condition
 
 

@@ -20,7 +20,7 @@ def networks(collection: Collection, entries: Entries) -> dict[str, Any]:
     for record in collection.cells:
         members[*entries.entry(record)[:3], record.seed].append(record)
     known: dict[str, int] = {}
-    found = [
+    described = [
         {
             **dict(zip(("dataset", "backbone", "defense", "seed"), key, strict=True)),
             "recipe": _recipe(cells),
@@ -29,7 +29,7 @@ def networks(collection: Collection, entries: Entries) -> dict[str, Any]:
         }
         for key, cells in sorted(members.items())
     ]
-    return {"environments": [json.loads(text) for text in known], "networks": found}
+    return {"environments": [json.loads(text) for text in known], "networks": described}
 
 
 def masking(tables: Iterable[Table]) -> list[dict[str, Any]]:
@@ -71,11 +71,11 @@ def _environments(collection: Collection, cells: Sequence[Record], known: dict[s
 
 def _flags(cells: Sequence[Record]) -> list[list[Any]]:
     """[what was flagged, under which conditions]."""
-    found: dict[str, list[str]] = defaultdict(list)
+    conditions_of: dict[str, list[str]] = defaultdict(list)
     for record in cells:
         for flag in record.details.flags:
-            found[flag].append(_condition(record))
-    return [[flag, sorted(set(conditions))] for flag, conditions in sorted(found.items())]
+            conditions_of[flag].append(_condition(record))
+    return [[flag, sorted(set(conditions))] for flag, conditions in sorted(conditions_of.items())]
 
 
 def _condition(record: Record) -> str:

@@ -35,8 +35,9 @@ DIFFERENCES = {
     "radius": "a radius r that it does not state",
 }
 COMPARISON = (
-    "after it ours − the paper's, and ✓ where our interval covers the paper's number (whose own uncertainty is left "
-    "out), else ✗; in parentheses where settings differ (†), so that it neither confirms nor refutes the paper."
+    "behind it ours − the paper's. ✓: our interval covers the paper's number, ✗: it does not; the uncertainty of the "
+    "paper's number is left out. In parentheses where settings differ (†): there it neither confirms nor refutes the "
+    "paper."
 )
 UNSTATED = "The paper does not say whether it preprocessed here; its numbers stand in the rows without."
 
@@ -80,12 +81,12 @@ def paper_number(
 
 def clean_accuracies(family: str) -> dict[float, float]:
     """The paper's clean accuracy in percent by the level trained at (Tables 5 and 6); at level 1.0 Vanilla's."""
-    found = (
+    levels = (
         (re.fullmatch(r"sparsity=(\d\.\d)", str(condition)), accuracy)
         for (table, _, dataset, condition, _, _), accuracy in _numbers().items()
         if table in (5, 6) and dataset == family
     )
-    return {float(level[1]): accuracy for level, accuracy in found if level}
+    return {float(level[1]): accuracy for level, accuracy in levels if level}
 
 
 def explain(papers: Sequence[PaperNumber], note: str = "") -> list[str]:

@@ -12,23 +12,25 @@ from harness.metrics import Difference, bootstrap_difference, mcnemar, robust_co
 from harness.records.schema import Record
 
 from ..collect.labels import base_name
-from ..paper.claims import EPSILON, Comparison, Side
+from ..paper.comparisons import EPSILON, Comparison, Side
 from ..paper.numbers import papers_defense, papers_preprocessing
 from .estimates import RESAMPLING_SEED
 
 PAPERS_SPACE = "normalized"
 MCNEMAR, BOOTSTRAP = "McNemar", "bootstrap"
 Scored = Mapping[int, Mapping[Hashable, Mapping[Hashable, list[Record]]]]
-"""By seed, condition and attack: the cells, several where an attack took several ways through the preprocessing."""
+"""By seed, condition and attack: the records, several where an attack used several surrogate gradients."""
 
 
 class Measured(NamedTuple):
-    """A comparison's difference, as shares, which test its p-value is from, and the cells it is of."""
+    """A comparison's difference, as shares."""
 
     difference: Difference
     test: str
+    """Which test its p-value is from."""
     images: int
     used: tuple[Record, ...]
+    """The records it is computed from."""
 
 
 def measure(members: Sequence[Record], comparison: Comparison) -> Measured | None:
@@ -47,9 +49,9 @@ def measure(members: Sequence[Record], comparison: Comparison) -> Measured | Non
 
 
 def _of_side(members: Sequence[Record], side: Side) -> list[Record]:
-    """Its cells, those preprocessed in another way than the paper's left out."""
-    found = [record for record in members if _is_of(record, side)]
-    return [record for record in found if papers_preprocessing(record)] if side.preprocessed else found
+    """The records of a side; preprocessed ones only where the preprocessing is the paper's."""
+    records = [record for record in members if _is_of(record, side)]
+    return [record for record in records if papers_preprocessing(record)] if side.preprocessed else records
 
 
 def _is_of(record: Record, side: Side) -> bool:
@@ -72,31 +74,31 @@ def _pool(record: Record) -> tuple[bool, int, str, str]:
     return record.epsilon_space == PAPERS_SPACE, record.n_images, record.suite, record.epsilon_space
 
 
-def _scored(found: Sequence[Record]) -> Scored:
+def _scored(records: Sequence[Record]) -> Scored:
     scored: dict[int, dict[Hashable, dict[Hashable, list[Record]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    for record in found:
+    for record in records:
         condition = record.epsilon if record.threat else (record.condition, record.severity, record.source)
         scored[record.seed][condition][record.attack, record.stage].append(record)
     return scored
 
 
 Pairs = list[list[tuple[list[Record], list[Record]]]]
-"""By seed and condition, the cells of each side; several where an image must be right in all of them."""
+"""By seed and condition, the records of each side; several where an image must be right in all of them."""
 
 
 def _pairs(first: Scored, second: Scored) -> Pairs:
     pairs: Pairs = []
     for seed in sorted(first.keys() & second.keys()):
-        found = []
+        conditions = []
         for condition in sorted(first[seed].keys() & second[seed].keys(), key=str):
             sides = first[seed][condition], second[seed][condition]
             attacks = sides[0].keys() & sides[1].keys()
             if attacks:
-                found.append((_under(sides[0], attacks), _under(sides[1], attacks)))
-        if found:
-            pairs.append(found)
+                conditions.append((_under(sides[0], attacks), _under(sides[1], attacks)))
+        if conditions:
+            pairs.append(conditions)
     return pairs
 
 
@@ -109,13 +111,13 @@ def _tested(pairs: Pairs, claimed: tuple[float, float]) -> Measured:
     by_seed = [np.mean([a.astype(float) - b for a, b in seed], axis=0) for seed in outcomes]
     differences = np.mean(by_seed, axis=0)
     used = tuple(record for seed in pairs for sides in seed for side in sides for record in side)
-    found = bootstrap_difference(differences, np.random.default_rng(RESAMPLING_SEED), claimed=claimed)
+    difference = bootstrap_difference(differences, np.random.default_rng(RESAMPLING_SEED), claimed=claimed)
     if len(pairs) == 1 and len(pairs[0]) == 1 and 0.0 in claimed:
         exact = mcnemar(*outcomes[0][0]).p_value
-        return Measured(found._replace(p_value=exact), MCNEMAR, len(differences), used)
-    return Measured(found, BOOTSTRAP, len(differences), used)
+        return Measured(difference._replace(p_value=exact), MCNEMAR, len(differences), used)
+    return Measured(difference, BOOTSTRAP, len(differences), used)
 
 
 def _right(records: Sequence[Record]) -> np.ndarray:
-    """Which images are right in all of these cells."""
+    """Which images are right in all of these records."""
     return robust_correct([record.correct() for record in records])

@@ -1,4 +1,4 @@
-"""From the cells of one place in a table to its number: over conditions, then over seeds, with an interval."""
+"""From the records of one place in a table to its number: over conditions, then over seeds, with an interval."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def worst_case(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
 
 
 def _comparable_seeds(records: Sequence[Record]) -> list[list[Record]]:
-    """The cells of each seed, of those seeds only that have the conditions of the fullest one.
+    """The records of each seed, only of seeds that have all the conditions of the fullest one.
 
-    The table says where seeds are missing for that, see `Estimate.expected_seeds`.
+    The table says how many seeds are missing, see `Estimate.expected_seeds`.
     """
     by_seed: dict[int, dict[Hashable, Record]] = {}
     for record in records:
@@ -111,7 +111,7 @@ def _wider(first: Interval, second: Interval) -> Interval:
 def _estimate(
     shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Record]], counts: tuple[int, int]
 ) -> Estimate:
-    """shares: by seed · interval: over images · counts: how many conditions are in it, and how many should be."""
+    """In percent. shares: by seed; interval: over images; counts: conditions in it, and how many there should be."""
     mean, std = mean_and_std(shares)
     interval = interval if std is None else _wider(interval, student(shares))
     return Estimate(

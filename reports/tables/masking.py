@@ -1,4 +1,4 @@
-"""The masking checks: whether adaptive attacks found what there is, or a defense hides its gradient from them."""
+"""The table `masking`: checks of whether a defense only hides its gradient from adaptive attacks."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ NOTHING_LEFT = 0.05
 ZERO_GRADIENTS, GRADIENT_WINS = 0.01, 0.9
 """Share of images that may have no gradient at all, and that must lose more along it than at random."""
 CAPTION = (
-    "Checks on adaptive attacks (L∞) after Athalye et al. 2018 and Carlini et al. 2019. Comparisons at one ε are "
-    "paired: a check fails when the attack that should be stronger leaves significantly more images right "
-    f"(McNemar's test, p < {SIGNIFICANT}); more effort, when it leaves less than the interval of PGD-20 reaches down "
-    "to. A defense that fails hides its gradient from these attacks, and its adaptive accuracy is too high."
+    "Checks on adaptive attacks (L∞) after Athalye et al. 2018 and Carlini et al. 2019. Attacks are compared at one ε, "
+    "on the same images. A check fails when the attack that should be stronger leaves significantly more images right "
+    f"(McNemar's test, p < {SIGNIFICANT}). “More effort” fails when it leaves less accuracy than the lower end of "
+    "PGD-20's interval. A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high."
 )
 
 Check = Callable[[Sequence[Record]], Finding | None]
@@ -40,15 +40,15 @@ class MaskingChecks:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None when the suite was not run."""
-        found: dict[Place, list[Record]] = defaultdict(list)
+        networks: dict[Place, list[Record]] = defaultdict(list)
         records = [record for record in cells.diagnostics() if record.preprocessed]
         preprocess = preprocess_label(records)
         for record in records:
             row = (backbone_label(record), Label((record.seed,), str(record.seed)), preprocess(record))
-            found[Place(row, group_of(record), record.defense)].append(record)
+            networks[Place(row, group_of(record), record.defense)].append(record)
         places = {
             place._replace(row=(*place.row, Label((number,), title))): finding
-            for place, members in found.items()
+            for place, members in networks.items()
             for number, (title, check) in enumerate(CHECKS)
             if (finding := check(members)) is not None
         }
@@ -182,7 +182,7 @@ def _at_the_radius(members: Sequence[Record], attack: str) -> Record | None:
 
 
 def _measures(members: Sequence[Record]) -> Mapping[str, float]:
-    """What the attack that only measures a model found."""
+    """The numbers of the attack that only measures a model."""
     return next((record.details.measures for record in members if record.details.measures), {})
 
 

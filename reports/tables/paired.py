@@ -31,10 +31,10 @@ from .engine.layout import (
 BASELINE = "vanilla"
 SIGNIFICANT = 0.05
 CAPTION = (
-    "Difference in accuracy from vanilla of the same seed, in points, on the same images, without and with each "
+    "Difference in accuracy from vanilla of the same seed, in points, on the same images; without and with each "
     "defense's own preprocessing. p: McNemar's exact test, corrected for all comparisons of the table (Holm). "
-    f"A star marks p < {SIGNIFICANT}. a : b, images that only the defense, and only vanilla, got right. Robust: right "
-    "under every attack of that threat model that all defenses of the row were scored under."
+    f"A star marks p < {SIGNIFICANT}. a : b, images that only the defense, and only vanilla, got right. "
+    "Robust: right under every attack of that threat model that all defenses of the row were scored under."
 )
 
 
@@ -71,12 +71,12 @@ class PairedTests:
 
     def _compared(self, records: Sequence[Record]) -> dict[Place, _Comparison]:
         outcomes = _outcomes(records)
-        found: dict[Place, _Comparison] = {}
+        compared: dict[Place, _Comparison] = {}
         for place, correct in outcomes.items():
             other = outcomes.get(place._replace(defense=self.baseline))
             if place.defense != self.baseline and other is not None and other.shape == correct.shape:
-                found[place] = _Comparison(100 * float(correct.mean() - other.mean()), mcnemar(correct, other))
-        return found
+                compared[place] = _Comparison(100 * float(correct.mean() - other.mean()), mcnemar(correct, other))
+        return compared
 
 
 def _compared_records(cells: Cells) -> list[Record]:
@@ -103,7 +103,7 @@ def _outcomes(records: Sequence[Record]) -> dict[Place, np.ndarray]:
         row = (backbone_label(record), Label((record.seed,), str(record.seed)), sized, preprocess(record))
         members[Place(row, summary_group(record), record.defense)].append(record)
     attacks = _shared_attacks(members)
-    return {place: survived(found, attacks[place[:2]]) for place, found in members.items() if attacks[place[:2]]}
+    return {place: survived(here, attacks[place[:2]]) for place, here in members.items() if attacks[place[:2]]}
 
 
 def _measure(record: Record, epsilon: Callable[[Record], Label]) -> Label:
@@ -114,15 +114,15 @@ def _measure(record: Record, epsilon: Callable[[Record], Label]) -> Label:
 
 
 def survived(members: Sequence[Record], attacks: Collection[Attack]) -> np.ndarray:
-    """Which images were right under every one of these attacks, by whichever way it took: [N] bool."""
+    """Which images were right under every one of these attacks, by every surrogate gradient used: [N] bool."""
     return robust_correct([record.correct() for record in members if attack_name(record) in attacks])
 
 
 def _shared_attacks(members: Mapping[Place, Sequence[Record]]) -> dict[tuple[Any, ...], set[Attack]]:
     """The attacks that every defense of a row was scored under; only these make a fair comparison."""
     shared: dict[tuple[Any, ...], set[Attack]] = {}
-    for place, found in members.items():
-        these = {attack_name(record) for record in found}
+    for place, here in members.items():
+        these = {attack_name(record) for record in here}
         shared[place[:2]] = shared.get(place[:2], these) & these
     return shared
 

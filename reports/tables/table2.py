@@ -110,13 +110,13 @@ def about_attacks(records: Sequence[Record]) -> list[str]:
 
 
 def _gradients(records: Sequence[Record]) -> list[str]:
-    """How adaptive attacks get through what precedes the network."""
-    through = {
+    """The surrogate gradients of adaptive attacks, by preprocessor."""
+    gradients = {
         (_gradient_text(record), base_name(record.preprocess))
         for record in records
         if record.threat == "adaptive" and record.preprocessed and record.gradient
     }
-    return [f"Gradient of the preprocessing in adaptive attacks: {_listed(through)}."] if through else []
+    return [f"Gradient of the preprocessing in adaptive attacks: {_listed(gradients)}."] if gradients else []
 
 
 def _gradient_text(record: Record) -> str:
@@ -135,11 +135,14 @@ GRADIENTS = {
 }
 
 
-def _stages(shown: Sequence[Record]) -> list[str]:
-    if not any(record.stage for record in shown):
+def _stages(rows: Sequence[Record]) -> list[str]:
+    if not any(record.stage for record in rows):
         return []
-    before = "; “after …”, what was left by then" if any(not is_result(record) for record in shown) else ""
-    return [f"autoattack: what its last attack left, each taking on what the ones before it left{before}."]
+    unfinished = any(not is_result(record) for record in rows)
+    return [
+        "autoattack: what its last attack left. Each of its attacks goes on with the images that those before it left.",
+        *(["“after …”: what was left by then."] if unfinished else []),
+    ]
 
 
 def _sources(records: Sequence[Record]) -> list[str]:

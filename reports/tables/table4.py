@@ -51,14 +51,14 @@ class FrequencyParts:
         )
 
     def _labels(self, record: Record) -> tuple[Label, Label]:
-        found = _CONDITION.fullmatch(record.condition)
-        if found is None:
+        part = _CONDITION.fullmatch(record.condition)
+        if part is None:
             return Label((2, 0.0), ""), Label((2,), record.condition)
-        radius = float(found[2])
-        return Label((int(radius != self.radius), radius), found[2]), Label((int(found[1] == "low"),), found[1])
+        radius = float(part[2])
+        return Label((int(radius != self.radius), radius), part[2]), Label((int(part[1] == "low"),), part[1])
 
     def _paper(self, members: Sequence[Record]) -> PaperNumber | None:
-        found = _CONDITION.fullmatch(members[0].condition)
-        if found is None or float(found[2]) != self.radius:
+        part = _CONDITION.fullmatch(members[0].condition)
+        if part is None or float(part[2]) != self.radius:
             return None
-        return paper_number(members, Position((4,), found[1]), ["radius"])
+        return paper_number(members, Position((4,), part[1]), ["radius"])

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.record_samples import plan_cell
 
-from harness.records.database import Cell, Records
+from harness.records.database import Records
+from harness.records.schema import Details, PlannedCell
 from reports import build
 from reports.collect.collection import collect
 
@@ -34,15 +36,15 @@ def conditions() -> Iterator[dict[str, Any]]:
         yield {"suite": "adversarial", "condition": f"{attack} eps={radius}/255", "threat": threat, **ball}
 
 
-def synthetic_cells() -> Iterator[Cell]:
+def synthetic_cells() -> Iterator[PlannedCell]:
     """The cells of ever more seeds, all defenses and preprocessings in each."""
     for seed in itertools.count():
         for defense, shown, preprocess in itertools.product(DEFENSES, list(conditions()), ("none", "virolbi")):
             network = {"dataset": "cifar10", "family": "cifar10", "backbone": "resnet18", "defense": defense}
             more = {"seed": seed, "preprocess": preprocess, "preset": "paper", "epochs": 160, "train_images": 50_000}
-            every = {"severity": None, "threat": "", "epsilon": None, "weights": f"{defense}{seed}", "data": "d"}
+            every = {"weights": f"{defense}{seed}", "data": "d"}
             about = {**network, **more, **every, **shown}
-            yield Cell(spec=about, shown=about)
+            yield plan_cell(about, **about)
 
 
 def record(folder: Path, cells: int, images: int) -> None:
@@ -54,8 +56,8 @@ def record(folder: Path, cells: int, images: int) -> None:
         for cell in itertools.islice(synthetic_cells(), cells):
             wrong = random.random(images) < random.uniform(0.1, 0.7)
             predictions = np.where(wrong, random.integers(0, 10, images), labels)
-            about = {"defense": cell.shown["defense"], "seed": cell.shown["seed"], **trained}
-            given = {"environment": {"device": "a CPU"}, "seconds": 1.0, "details": {"trained": about}}
+            about = {"defense": cell.description.defense, "seed": cell.description.seed, **trained}
+            given = {"environment": {"device": "a CPU"}, "seconds": 1.0, "details": Details(trained=about)}
             records.add(cell, predictions, labels, indices, **given)
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from support.record_samples import plan_cell
 
 from harness.contracts.model import NormalizedModel
 from harness.evaluation.runner import predict
 from harness.models.backbones import resnet_mid
-from harness.records.database import Cell, Records
+from harness.records.database import Records
 from harness.suites.base import SuiteContext
 from harness.suites.clean import Clean
 from harness.types import Split
@@ -49,7 +50,7 @@ def harness_loop(model: torch.nn.Module, split: Split, folder: Path) -> np.ndarr
     images = suite.perturb(np.arange(len(split)), suite.conditions(context)[0], context, None)
     predictions = predict(model, images, 10, BATCH)
     with Records.open(folder, write=True) as records:
-        cell = Cell(spec={"cell": len(records)}, shown={})
+        cell = plan_cell({"cell": len(records)})
         records.add(cell, predictions, split.labels, split.indices, environment={}, seconds=0.0)
     return predictions
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import json
 import sys
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.record_samples import plan_cell
 
 from harness import __main__ as cli
 from harness import registry
-from harness.records.database import Cell, Records
+from harness.records.database import Records
 from harness.records.exhibits import Exhibit, save_exhibit
+from harness.records.schema import PlannedCell
+from reports import make
+from reports.figures import gallery
 
 LABELS = np.arange(20) % 4
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condition": "clean", "preprocess": "none"}
 Call = Callable[..., tuple[int, str, str]]
 
 
-def cell(defense: str, **shown: Any) -> Cell:
-    return Cell(spec={"defense": defense, **shown}, shown={**ABOUT, "defense": defense, "seed": 0, **shown})
+def cell(defense: str, **given: Any) -> PlannedCell:
+    return plan_cell({"defense": defense, **given}, defense=defense, **given)
 
 
 def record(folder: Path, *defenses: str, wrong: int = 5, **shown: Any) -> Path:
@@ -84,11 +85,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def file_names(figures: Sequence[Figure]) -> list[str]:
         return ["dots.png", "dots.md"] if figures else []
 
-    for name, functions in {"gallery": (draw, write, file_names), "page": (write_page,)}.items():
-        double = types.ModuleType(f"reports.{name}")
-        double.__spec__ = importlib.machinery.ModuleSpec(double.__name__, None)
-        double.__dict__.update({each.__name__: each for each in functions})
-        monkeypatch.setitem(sys.modules, double.__name__, double)
+    for function in (draw, write, file_names):
+        monkeypatch.setattr(gallery, function.__name__, function)
+    monkeypatch.setattr(make, "write_page", write_page)
     return asked
 
 
@@ -216,7 +215,7 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
         "conflict: vanilla (seed 0), cifar10, resnet18, clean, clean, severity 3, preprocess none: of 20 images right "
         "in run 15, other 13; 2 predicted differently; that of run, recorded first, counts."
     ) in said
-    contested = "Contested: 1 cell, of which runs recorded different predictions; those recorded first count."
+    contested = "Contested: runs recorded different predictions of 1 cell; those recorded first count."
     assert contested in (out / "tables" / "summary.md").read_text()
     assert not (run / "tables").exists()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.record_samples import plan_cell
 
 from harness import __main__ as cli
 from harness.cache import ArrayCache
@@ -18,17 +19,18 @@ from harness.errors import UserError
 from harness.evaluation.runner import run
 from harness.evaluation.watch import in_short, lines, look
 from harness.models import checkpoints
-from harness.records.database import Cell, Records, is_locked, locked
-from harness.records.plan import FILE_NAME, Plan, PlannedPiece, PlannedTraining, note_plan, read_plan
+from harness.records.connection import is_locked, locked
+from harness.records.database import Records
+from harness.records.plan import FILE_NAME, Plan, PlannedJob, PlannedTraining, note_plan, read_plan
 
 LABELS = np.arange(10)
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-CELLS = {name: Cell(spec={"name": name}, shown={"defense": name, "condition": "clean"}) for name in "abcd"}
+CELLS = {name: plan_cell({"name": name}, defense=name) for name in "abcd"}
 TRAININGS = (
     PlannedTraining("vanilla (seed 0)", "checkpoints/vanilla.pt", 4),
     PlannedTraining("blur (seed 0)", "checkpoints/blur.pt", 4),
 )
-PIECES = tuple(PlannedPiece(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
+JOBS = tuple(PlannedJob(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
 
 
 def add(folder: Path, name: str, wrong: int = 0) -> None:
@@ -48,7 +50,7 @@ def shown(folder: Path) -> list[str]:
 @pytest.fixture
 def scoring(tmp_path: Path) -> Iterator[Path]:
     """A run of four cells, two of them tried so far."""
-    note_plan(tmp_path, Plan(time.time() - 60, TRAININGS, PIECES))
+    note_plan(tmp_path, Plan(time.time() - 60, TRAININGS, JOBS))
     add(tmp_path, "a", wrong=3)
     fail(tmp_path, "b")
     with locked(tmp_path):
@@ -60,7 +62,7 @@ def test_a_running_job_shows_what_is_done_and_what_comes_next(scoring: Path) -> 
 
     assert told[:2] == [f"run: {scoring}", "state: running"]
     assert {"cells: 1 of 4", "failed: 1", "working on: clean (c)"} <= set(told)
-    assert {"last: a, clean: 70.0 % of 10", "failure: b, clean: no memory"} <= set(told)
+    assert {"last: a, clean, none: 70.0 % of 10", "failure: b, clean, none: no memory"} <= set(told)
 
 
 def test_the_time_left_follows_from_the_speed(scoring: Path) -> None:
@@ -73,14 +75,14 @@ def test_the_time_left_follows_from_the_speed(scoring: Path) -> None:
 
 def test_cells_outside_the_plan_do_not_count(tmp_path: Path) -> None:
     add(tmp_path, "d")
-    note_plan(tmp_path, Plan(time.time(), (), PIECES[:3]))
+    note_plan(tmp_path, Plan(time.time(), (), JOBS[:3]))
 
     assert (look(tmp_path).cells, look(tmp_path).planned) == (0, 3)
 
 
 def test_a_failure_of_an_earlier_run_is_tried_again_and_not_shown(tmp_path: Path) -> None:
     fail(tmp_path, "a")
-    note_plan(tmp_path, Plan(time.time() + 1, (), PIECES))
+    note_plan(tmp_path, Plan(time.time() + 1, (), JOBS))
 
     progress = look(tmp_path)
 
@@ -126,7 +128,7 @@ def test_a_speed_of_nothing_is_shown_only_after_something_was_scored(
 
     assert "speed: 0.0 cells a minute" in shown(scoring)
 
-    note_plan(scoring, Plan(now + 999, TRAININGS, PIECES))
+    note_plan(scoring, Plan(now + 999, TRAININGS, JOBS))
     assert not any(line.startswith("speed") for line in shown(scoring))
 
 
@@ -139,7 +141,7 @@ def test_without_a_terminal_every_change_is_a_line(
     changes = iter(
         [
             lambda: None,
-            lambda: note_plan(tmp_path, Plan(time.time() - 60, (), PIECES)),
+            lambda: note_plan(tmp_path, Plan(time.time() - 60, (), JOBS)),
             lambda: running.__exit__(None, None, None),
         ]
     )
@@ -159,7 +161,7 @@ def test_without_a_terminal_every_change_is_a_line(
 def test_on_a_terminal_there_is_a_bar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    note_plan(tmp_path, Plan(time.time(), (), PIECES))
+    note_plan(tmp_path, Plan(time.time(), (), JOBS))
     monkeypatch.setattr(sys, "argv", ["harness", "watch", str(tmp_path)])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 

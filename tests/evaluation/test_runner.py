@@ -196,7 +196,9 @@ class Preprocessed(Defense):
 
 def failures(folder: Path) -> list[tuple[str, str, str]]:
     with Records.open(folder) as records:
-        return [(shown["defense"], shown["condition"], reason) for shown, reason in records.failures()]
+        return [
+            (failed.description.defense, failed.description.condition, failed.reason) for failed in records.failures()
+        ]
 
 
 def test_a_model_that_breaks_fails_its_own_cells_only(small: RunConfig, cache: ArrayCache, register: Register) -> None:

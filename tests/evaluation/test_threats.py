@@ -345,7 +345,7 @@ def test_a_stage_without_the_one_before_fails_with_that_reason(small: RunConfig,
 
     assert run(chosen, cache) == Outcome(evaluated=0, skipped=0, failed=4)
     with Records.open(chosen.out) as records:
-        reasons = [failure.reason for failure in records.failures()]
+        reasons = [failed.reason for failed in records.failures()]
     assert sum("no paint" in reason for reason in reasons) == 2
     assert sum("the stage before it, staged white eps=8/255, was not scored" in reason for reason in reasons) == 2
 

@@ -9,23 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.record_samples import plan_cell
 
 from harness.errors import UserError
 from harness.records import reading
 from harness.records.database import FILE_NAME, Records
 from harness.records.exhibits import Exhibit, save_exhibit
-from harness.records.schema import SCHEMA_VERSION, Description, Details, PlannedCell, Record
+from harness.records.schema import SCHEMA_VERSION, Details, PlannedCell, Record
 from reports.collect.collection import Collection, NothingFinishedError, collect, run_names
 from reports.tables.engine.captions import provenance
 
 LABELS = np.array([0, 1, 2, 3])
-ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condition": "clean", "preprocess": "none"}
 TRAINING = {"recipe": {"epochs": 3}, "classes": ["a", "b"], "seed": 0}
 
 
 def cell(name: str = "vanilla", **given: Any) -> PlannedCell:
-    description = Description(**{**ABOUT, "defense": name, "seed": 0, **given})
-    return PlannedCell(spec={"name": name, **given}, description=description)
+    return plan_cell({"name": name, **given}, **{"defense": name, **given})
 
 
 def run(
@@ -380,6 +379,4 @@ def test_every_caption_says_how_many_cells_are_left_out(tmp_path: Path) -> None:
     first = network(tmp_path / "a", "old", "clean", "fog", "snow")
     cells = collect([first, network(tmp_path / "b", "new", "clean")]).cells
 
-    assert (
-        provenance(cells, list(cells))[-1] == "3 cells that later used ones of the same settings replaced are left out."
-    )
+    assert provenance(cells, list(cells))[-1] == "3 cells are left out, replaced by later ones of the same settings."

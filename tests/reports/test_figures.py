@@ -11,84 +11,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
-from support.record_samples import make_record
+from support.figure_samples import ODD, attacks, cell, collection, drawn, everything, is_mark, lines, noise
 
 from harness.errors import UserError
-from harness.records.exhibits import Exhibits
 from harness.records.schema import Details
 from harness.registry import figures as registered
-from reports import Cells, build
-from reports.collect.collection import Collection
+from reports import build
 from reports.figures import gallery, style
 from reports.paper.numbers import DEFENSES
-
-N = 100
-ODD = ("$x_<b>", "_hid&den$", "a$b$")
-TIMED = Details(seconds={"perturb": 9.0, "preprocess": 0.3, "predict": 0.1})
-
-
-def cell(accuracy=0.5, n_images=N, **given):
-    return {"accuracy": accuracy, "n_images": n_images, "details": TIMED, **given}
-
-
-def noise(accuracy=0.5, condition="gaussian_noise", **given):
-    return [
-        cell(
-            accuracy - 0.05 * severity,
-            suite="corruption",
-            condition=condition,
-            severity=severity,
-            source="generated",
-            **given,
-        )
-        for severity in range(1, 6)
-    ]
-
-
-def attacks(accuracy=0.5, names=("fgsm", "pgd"), suite="adversarial", radii=(4, 8), threat="adaptive", **given):
-    common = {"suite": suite, "epsilon_space": "pixel", "norm": "Linf", "threat": threat, **given}
-    return [
-        cell(accuracy - 0.01 * radius, condition=f"{name} {radius}", attack=name, epsilon=radius / 255, **common)
-        for name in names
-        for radius in radii
-    ]
-
-
-def collection(rows, device="a CPU"):
-    records = [recorded(number, **{"device": device, **row}) for number, row in enumerate(rows)]
-    return Collection(runs=("run",), cells=Cells(records), exhibits=Exhibits(), environments={})
-
-
-def recorded(number, *, accuracy, n_images, **given):
-    shuffled = np.random.default_rng(number).permutation(n_images) < round(accuracy * n_images)
-    return make_record(f"{number:05d}", shuffled, **given)
-
-
-def everything(defenses=("vanilla", "virolbi_fixed", "virolbi_fixed:level=0.4"), **given):
-    rows = []
-    for place, defense in enumerate(defenses):
-        for preprocess in ("none", "virolbi"):
-            here = {"defense": defense, "preprocess": preprocess, **given}
-            rows += [cell(0.8 - 0.05 * place, **here), *noise(0.7 - 0.05 * place, **here)]
-        rows += attacks(0.3, **here) + attacks(0.4, suite="masking", **here)
-    return rows
-
-
-def drawn(rows, name):
-    (made,) = gallery.draw(collection(rows), [name])
-    return made
-
-
-def lines(axes):
-    """The values of every line of points, by colour and whether its marks are filled."""
-    marked = [line for line in axes.get_lines() if _is_mark(line)]
-    keys = [(to_hex(line.get_color()), line.get_markerfacecolor() != "white") for line in marked]
-    return {key: np.asarray(line.get_ydata(), float).round(6).tolist() for key, line in zip(keys, marked, strict=True)}
-
-
-def _is_mark(line):
-    return line.get_marker() not in ("None", "", None)
 
 
 def texts(figure):
@@ -143,7 +73,7 @@ def test_the_overview_shows_what_the_summary_says():
 
     figures = [each.figure for each in gallery.draw(made, ["overview"])]
 
-    points = [float(line.get_xdata()[0]) for figure in figures for line in figure.axes[0].get_lines() if _is_mark(line)]
+    points = [float(line.get_xdata()[0]) for figure in figures for line in figure.axes[0].get_lines() if is_mark(line)]
     assert sorted(points) == pytest.approx(values)
 
 
@@ -186,7 +116,7 @@ def test_one_level_is_no_curve():
 def test_cost_is_the_time_of_preprocessing_and_prediction_per_image():
     (axes,) = drawn([cell(0.8), *([cell(0.2, defense="pni", details=Details())])], "cost").figure.axes
 
-    assert [float(line.get_xdata()[0]) for line in axes.get_lines() if _is_mark(line)] == [pytest.approx(4.0)]
+    assert [float(line.get_xdata()[0]) for line in axes.get_lines() if is_mark(line)] == [pytest.approx(4.0)]
     assert axes.get_xscale() == "log"
 
 
@@ -208,7 +138,7 @@ def test_a_mean_over_fewer_conditions_is_faint():
 
     (axes,) = drawn(rows, "overview").figure.axes
 
-    assert sorted(line.get_alpha() for line in axes.get_lines() if _is_mark(line)) == [style.FAINTNESS, 1.0]
+    assert sorted(line.get_alpha() for line in axes.get_lines() if is_mark(line)) == [style.FAINTNESS, 1.0]
     assert "Faint marks" in drawn(rows, "overview").caption
 
 
@@ -329,9 +259,9 @@ def test_neighbouring_defenses_differ_in_marker_and_colour():
 
 WRITE = """
 import sys
-sys.path[:0] = ["tests", "tests/reports"]
+sys.path.insert(0, "tests")
 from pathlib import Path
-from test_figures import collection, everything
+from support.figure_samples import collection, everything
 from reports.figures import gallery
 gallery.write(gallery.draw(collection(everything())), Path(sys.argv[1]))
 """

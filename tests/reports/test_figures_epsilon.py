@@ -3,10 +3,9 @@
 import math
 
 import pytest
+from support.figure_samples import attacks, cell, drawn, lines
 
 from reports.figures.curves import Axis, dodged
-
-from .test_figures import attacks, cell, drawn, lines
 
 
 @pytest.mark.parametrize("ticks", [(8, 16), (1, 2, 4, 8, 16, 32), (1, 4, 200)])

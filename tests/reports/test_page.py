@@ -3,11 +3,10 @@ import hashlib
 import json
 import re
 import time
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from support.page_samples import ENVIRONMENT, EVIL, RECIPE, Recorder, failed, large, sample, scores
+from support.page_samples import ENVIRONMENT, EVIL, RECIPE, Reader, Recorder, data_of, failed, large, sample, scores
 
 from harness.errors import UserError
 from harness.metrics import mcnemar, robust_correct, wilson
@@ -19,28 +18,6 @@ from reports.page.build import script_json
 from reports.statistics.estimates import mean_accuracy
 
 MEGABYTE = 1_000_000
-
-
-class Reader(HTMLParser):
-    """What a browser would find: every tag with its attributes, and the text of scripts and styles."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.raw = [], {}
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        if self.cdata_elem:
-            tag, attributes = self.tags[-1]
-            key = attributes.get("id", tag)
-            self.raw[key] = self.raw.get(key, "") + data
-
-
-def data_of(page):
-    return json.loads(Reader(page).raw["data"])
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """What the leaderboard's columns are called."""
 
-from support.page_samples import Recorder
+from support.page_samples import Recorder, data_of
 
 from reports.page import build_page
-
-from .test_page import data_of
 
 
 def test_a_suites_parameters_are_said_only_where_it_was_run_with_several():

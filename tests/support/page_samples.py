@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -121,3 +123,27 @@ def scores(data: dict, seed: int | None = None) -> Iterator[tuple[tuple[str, str
         key = tuple(known[place] for known, place in zip(names, data["entries"][int(entry)], strict=True))
         for column, numbers in values.items():
             yield key, data["columns"][int(column)], numbers
+
+
+class Reader(HTMLParser):
+    """What a browser finds: every tag with its attributes, and the text of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.raw: dict[str, str] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem:
+            tag, attributes = self.tags[-1]
+            key = attributes.get("id", tag)
+            self.raw[key] = self.raw.get(key, "") + data
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """What the page's script works on."""
+    return json.loads(Reader(page).raw["data"])

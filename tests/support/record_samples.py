@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.records.schema import Record
+from harness.records.schema import Description, PlannedCell, Record
 from harness.registry import Registry, attacks, defenses, preprocessors
 
 CLEAN = {
@@ -24,6 +24,14 @@ CLEAN = {
     "seconds": 1.0,
     "recorded_at": "2026-01-01T00:00:00+00:00",
 }
+
+
+def plan_cell(spec: dict[str, Any], **given: Any) -> PlannedCell:
+    """A cell to be evaluated; what is not given is that of an undefended network on clean images."""
+    about = {
+        name: CLEAN[name] for name in ("dataset", "backbone", "defense", "seed", "suite", "condition", "preprocess")
+    }
+    return PlannedCell(spec=spec, description=Description(**{**about, **given}))
 
 
 def make_record(identity: str, correct: np.ndarray, **given: Any) -> Record:

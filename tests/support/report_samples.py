@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.records.schema import Details
 from reports import Cells, build
 
 from .record_samples import make_record
@@ -62,6 +63,28 @@ def full_recording(defenses=("vanilla", "blur", "virolbi_fixed"), **given):
             for radius in (4, 6, 16):
                 for part in ("low", "high"):
                     recording.add(0.5, suite="frequency", condition=f"{part} r={radius}", **common)
+    return recording
+
+
+MASKING = {"suite": "masking", "threat": "adaptive", "preprocess": "virolbi", "epsilon_space": "pixel"}
+HONEST = {
+    ("fgsm", 1): 0.6, ("fgsm", 8): 0.3, ("fgsm", 128): 0.1,
+    ("pgd", 1): 0.55, ("pgd", 8): 0.1, ("pgd", 128): 0.0,
+    ("square:queries=1000", 8): 0.2, ("apgd", 8): 0.09, ("pgd:steps=100,restarts=5", 8): 0.09, ("landscape", 8): 0.3,
+}  # fmt: skip
+
+
+def masking(changes=None, measures=(0.0, 0.02, 0.97), transfer=0.5, **given) -> Recording:
+    """A recording of the suite in which everything holds, but for the changes."""
+    recording = Recording()
+    for (attack, epsilon), accuracy in {**HONEST, **(changes or {})}.items():
+        names = ("zero_gradients", "zero_components", "gradient_wins")
+        measured = dict(zip(names, measures, strict=True)) if attack == "landscape" else {}
+        details = Details(measures=measured)
+        recording.attack(accuracy, attack, epsilon, **{**MASKING, "details": details, **given})
+    recording.attack(transfer, "pgd", 8, **{**MASKING, "threat": "transfer", **given})
+    for identity, correct in recording.outcomes.items():  # the same images are the hard ones for all
+        recording.outcomes[identity] = np.arange(N) < correct.sum()
     return recording
 
 

@@ -1,4 +1,4 @@
-"""What a table is, whatever it is shown as: labelled rows, columns by data set and defense, one estimate a place."""
+"""What a table is: labelled rows, columns by data set and defense, one entry a place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from ...statistics.estimates import Estimate
 
 DECIMALS = 1
-"""Digits shown behind the point; what looks equal in a table is equal in the contest for the best."""
+"""Digits behind the point. Numbers that are equal to so many digits tie for the best."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

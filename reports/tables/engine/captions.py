@@ -1,4 +1,4 @@
-"""What a caption must say about every table: how to read a number, and from what it was made."""
+"""What the captions of all tables say: how to read a number, and what the table was made from."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ...statistics.unchanged_images import Unchanged, unchanged
 from .layout import Places
 
 DATA = (
-    "“data …”: other images under the same name and so not comparable; what follows begins the digest that exported "
-    "cells have as `data`."
+    "“data …”: other images under the same name, which are not comparable. The digits are the first of the digest that "
+    "exported cells have as `data`."
 )
 OVER_SEEDS = (
-    "Accuracy in percent with its 95 % interval, over seeds mean ± standard deviation; the interval there, in the CSV "
-    "file and in the page's tooltips, is at each end the wider of Student's t over the seeds' means and of resampled "
-    "images."
+    "Accuracy in percent with its 95 % interval; over seeds, mean ± standard deviation. The interval over seeds is in "
+    "the CSV file and in the page's tooltips. Each of its ends is the wider of two: Student's t over the seeds' means, "
+    "and resampled images."
 )
 MOST_CONDITIONS = 6
 """That a caption lists; it counts the rest."""
@@ -36,7 +36,7 @@ _NAMES: tuple[Callable[[Record], str], ...] = (
 
 
 def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_note: str = "") -> list[str]:
-    """The sentences shared by all tables made from the chosen cells; `paper_note` where the paper's numbers are."""
+    """The sentences of every table of accuracies; `paper_note` is said where the paper's numbers stand."""
     estimates = [entry for entry in places.values() if isinstance(entry, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
@@ -45,9 +45,13 @@ def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_not
         *explain([estimate.paper for estimate in estimates if estimate.paper is not None], paper_note),
     ]
     if any(not estimate.complete for estimate in estimates):
-        sentences.append("(k/m): recorded for k of the row's m conditions only, and out of the contest for the best.")
+        sentences.append(
+            "(k/m): only k of the row's m conditions are recorded; such a number is never marked as the best."
+        )
     if any(estimate.seeds < estimate.expected_seeds for estimate in estimates):
-        sentences.append("(k seeds): over those k of the table's seeds that have all the conditions recorded here.")
+        sentences.append(
+            "(k seeds): a mean over k of the table's seeds, those that have all the conditions recorded here."
+        )
     return sentences
 
 
@@ -67,7 +71,7 @@ def numbers_text(numbers: Iterable[int]) -> str:
 
 
 def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
-    """From what a table was made: what is missing, images, training, seeds, hardware, preprocessing, its failures."""
+    """What a table was made from: missing cells, images, training, seeds, hardware, preprocessing, conflicts."""
     return [
         *_unfinished(cells.unfinished),
         *_images(records),
@@ -93,7 +97,7 @@ def corrupted_by(records: Sequence[Record]) -> list[str]:
 
 
 def _unfinished(runs: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Which runs are not through, so that a worst case may become worse yet."""
+    """Which runs have not finished: a worst case over their attacks may still fall."""
     parts = [f"{done:,} of {planned:,} planned cells of {run}" for run, (done, planned) in runs.items()]
     return [f"Incomplete: {'; '.join(parts)}."] if parts else []
 
@@ -119,16 +123,19 @@ def _training(records: Sequence[Record]) -> str:
     return "; ".join(part for preset in sorted(by_preset) for part in _told_apart(by_preset[preset]))
 
 
-def _told_apart(cells: Sequence[Record]) -> list[str]:
-    """One text for all, or each with as few of the networks' names as tell for which ones it holds."""
+def _told_apart(records: Sequence[Record]) -> list[str]:
+    """How these networks were trained: one text, or several, each with the names of its networks.
+
+    The names are as few of `_NAMES` as tell networks of different texts apart.
+    """
     for count in range(len(_NAMES) + 1):
         for names in itertools.combinations(_NAMES, count):
-            found: dict[tuple[str, ...], set[str]] = defaultdict(set)
-            for record in cells:
-                found[tuple(show(record) for show in names)].add(_training_text(record))
-            if all(len(texts) == 1 for texts in found.values()):
-                return _grouped({" ".join(key): min(texts) for key, texts in found.items()})
-    return sorted({_training_text(record) for record in cells})
+            texts: dict[tuple[str, ...], set[str]] = defaultdict(set)
+            for record in records:
+                texts[tuple(name(record) for name in names)].add(_training_text(record))
+            if all(len(alike) == 1 for alike in texts.values()):
+                return _grouped({" ".join(key): min(alike) for key, alike in texts.items()})
+    return sorted({_training_text(record) for record in records})
 
 
 def _grouped(texts: Mapping[str, str]) -> list[str]:
@@ -163,19 +170,15 @@ def _seeds(cells: Cells, records: Sequence[Record]) -> list[str]:
 
 
 def _contested(count: int) -> list[str]:
-    """How many of a table's cells runs contradict each other in."""
-    if not count:
-        return []
-    which = "1 cell, of which runs recorded" if count == 1 else f"{count:,} cells, of which runs recorded"
-    return [f"Contested: {which} different predictions; those recorded first count."]
+    """How many of a table's cells runs recorded with different predictions."""
+    cells = "1 cell" if count == 1 else f"{count:,} cells"
+    return [f"Contested: runs recorded different predictions of {cells}; those recorded first count."] if count else []
 
 
 def _left_out(superseded: int) -> list[str]:
     """How many cells of the records, whatever the table, are in no table."""
-    if not superseded:
-        return []
-    which = "1 cell that a later used one" if superseded == 1 else f"{superseded:,} cells that later used ones"
-    return [f"{which} of the same settings replaced {'is' if superseded == 1 else 'are'} left out."]
+    cells = "1 cell is" if superseded == 1 else f"{superseded:,} cells are"
+    return [f"{cells} left out, replaced by later ones of the same settings."] if superseded else []
 
 
 def _preprocessing(records: Sequence[Record]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Puts estimates where they belong: which row and column, in which order, under which label, and who is best."""
+"""The rows and columns of a table: where a record belongs, in which order and under which label; the best marked."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from .base import DECIMALS, Column, Finding, Row, Table
 THREATS = ("bare", "transfer", "adaptive")
 DIGEST_DIGITS = 6
 """How much of a digest is shown where data sets of one name hold different images."""
-
-
-BOLD = "Bold: the highest of its row and data set; whether it leads significantly, `paired` says."
+BOLD = "Bold: the highest of its row and data set. The table `paired` says whether it leads significantly."
 
 
 class Label(NamedTuple):

@@ -56,7 +56,7 @@ def test_seeds_give_mean_and_sample_deviation(recording):
     half = 4.302653 * 100 * statistics.stdev(accuracies) / 3**0.5  # Student's t of two degrees, from a printed table
     assert (estimate.low, estimate.high) == pytest.approx((estimate.value - half, estimate.value + half))
     assert f'title="95 % interval {estimate.low:.1f} to {estimate.high:.1f}">± 6.6' in to_html(table)
-    assert "is at each end the wider of Student's t over the seeds' means" in " ".join(table.caption)
+    assert "the wider of two: Student's t over the seeds' means" in " ".join(table.caption)
     assert "Seeds 0–2." in " ".join(table.caption)
 
 

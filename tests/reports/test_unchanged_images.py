@@ -1,11 +1,9 @@
 import pytest
-from support.page_samples import Recorder, scores
+from support.page_samples import Recorder, data_of, scores
 
 from harness.records.schema import Details
 from reports import build
 from reports.page import build_page
-
-from .test_page import data_of
 
 SENTENCE = "Smoothing returned 400 of 400 images unchanged under scale=1/2, scale=1/4 (level unreachable)."
 

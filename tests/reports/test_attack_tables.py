@@ -5,37 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from support.report_samples import N, Recording, estimates, labels
+from support.report_samples import N, Recording, estimates, labels, masking
 
 from harness.errors import UserError
 from harness.metrics import holm, mean_corruption_error
-from harness.records.schema import Details
 from harness.registry import tables
 from reports.formats.latex import to_latex
 from reports.formats.render import to_csv, to_markdown
-from reports.tables.corruption_error import ALEXNET
 from reports.tables.engine.base import Finding
-
-MASKING = {"suite": "masking", "threat": "adaptive", "preprocess": "virolbi", "epsilon_space": "pixel"}
-HONEST = {
-    ("fgsm", 1): 0.6, ("fgsm", 8): 0.3, ("fgsm", 128): 0.1,
-    ("pgd", 1): 0.55, ("pgd", 8): 0.1, ("pgd", 128): 0.0,
-    ("square:queries=1000", 8): 0.2, ("apgd", 8): 0.09, ("pgd:steps=100,restarts=5", 8): 0.09, ("landscape", 8): 0.3,
-}  # fmt: skip
-
-
-def masking(changes=None, measures=(0.0, 0.02, 0.97), transfer=0.5, **given) -> Recording:
-    """A recording of the suite in which everything holds, but for the changes."""
-    recording = Recording()
-    for (attack, epsilon), accuracy in {**HONEST, **(changes or {})}.items():
-        names = ("zero_gradients", "zero_components", "gradient_wins")
-        measured = dict(zip(names, measures, strict=True)) if attack == "landscape" else {}
-        details = Details(measures=measured)
-        recording.attack(accuracy, attack, epsilon, **{**MASKING, "details": details, **given})
-    recording.attack(transfer, "pgd", 8, **{**MASKING, "threat": "transfer", **given})
-    for identity, correct in recording.outcomes.items():  # the same images are the hard ones for all
-        recording.outcomes[identity] = np.arange(N) < correct.sum()
-    return recording
+from reports.tables.mce import ALEXNET
 
 
 def verdicts(recording: Recording) -> dict[str, Finding]:
@@ -144,7 +122,7 @@ def test_ways_stages_and_sources_are_told_apart():
     assert "Transferred from: blur for vanilla." in caption
     assert "the last iterations differentiated (via unrolled) for virolbi" in caption
     assert "BPDA through the frozen partition for virolbi" in caption
-    assert "each taking on what the ones before it left" in caption
+    assert "goes on with the images that those before it left" in caption
     assert estimates(table, "autoattack")[0].value == 10.0
 
 

@@ -59,17 +59,17 @@ class CorruptionError:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None without corruptions or a baseline for them."""
-        found: dict[tuple[Any, ...], dict[tuple[str, int], Record]] = defaultdict(dict)
+        networks: dict[tuple[Any, ...], dict[tuple[str, int], Record]] = defaultdict(dict)
         records = cells.of_suite("corruption")
         preprocess = preprocess_label(records)
         for record in records:
             place = (backbone_label(record), record.seed, preprocess(record), group_of(record), record.defense)
-            found[place][record.condition.partition(" ")[0], record.severity or 0] = record
+            networks[place][record.condition.partition(" ")[0], record.severity or 0] = record
         places: dict[Place, Finding] = {}
-        for (backbone, seed, kind, group, defense), members in found.items():
+        for (backbone, seed, kind, group, defense), members in networks.items():
             row = (backbone, Label((seed,), str(seed)), kind)
             outcomes = {key: record.correct() for key, record in members.items()}
-            plain = found.get((backbone, seed, WITHOUT, group, "vanilla"), {})
+            plain = networks.get((backbone, seed, WITHOUT, group, "vanilla"), {})
             baseline = {key: plain[key].correct() for key in members if key in plain}
             if baseline.keys() == outcomes.keys():
                 places[Place((*row, Label((0,), "vanilla")), group, defense)] = _relative(outcomes, baseline)
@@ -94,7 +94,7 @@ def _is_official_imagenet_c(members: Sequence[Record]) -> bool:
     return (
         all(record.family == "imagenet" and record.source == "official" for record in members)
         and severities.keys() == ALEXNET.keys()
-        and all(found == SEVERITIES for found in severities.values())
+        and all(each == SEVERITIES for each in severities.values())
     )
 
 
@@ -128,9 +128,9 @@ def _relative(outcomes: Outcomes, baseline: Outcomes | None) -> Finding:
 
 def _errors(outcomes: Outcomes, draws: np.ndarray) -> dict[str, np.ndarray]:
     """By corruption, the error under each drawing of the images [R,N]: [R], the mean over severities."""
-    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    wrong: dict[str, list[np.ndarray]] = defaultdict(list)
     for (name, _), correct in outcomes.items():
-        found[name].append(~correct)
-    mistakes = np.stack([np.sum(parts, axis=0, dtype=np.float32) for parts in found.values()])
+        wrong[name].append(~correct)
+    mistakes = np.stack([np.sum(parts, axis=0, dtype=np.float32) for parts in wrong.values()])
     counts = (draws @ mistakes.T).astype(np.float64) / draws.shape[1]
-    return {name: counts[:, place] / len(parts) for place, (name, parts) in enumerate(found.items())}
+    return {name: counts[:, place] / len(parts) for place, (name, parts) in enumerate(wrong.items())}

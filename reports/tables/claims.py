@@ -1,4 +1,4 @@
-"""The paper's claims, each with the evidence found, a verdict and the paired test behind it."""
+"""The table `claims`: each of the paper's claims with a verdict, its evidence and the paired test behind it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from harness.metrics import holm
 from harness.records.schema import Record
 from harness.registry import tables
 
-from ..collect.cells import Cells, Group, group_of
+from ..collect.cells import Cells, Group
 from ..collect.labels import base_name
-from ..paper.claims import CLAIMS, Claim, Comparison
+from ..paper.comparisons import CLAIMS, Claim, Comparison
 from ..statistics.claim_differences import Measured, measure
 from .engine.base import Finding, Table
 from .engine.captions import corrupted_by, epsilon_spaces, provenance
-from .engine.layout import Label, Place, assemble
+from .engine.layout import Label, Place, assemble, summary_group
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 HOLDS_SO_FAR = "holds where run"
 SIGNIFICANT = 0.05
 CAPTION = (
-    "Differences in accuracy on the same images, in points, with the 95 % interval from resampling images (averaged "
-    "over conditions and seeds, whose own spread it leaves out). A comparison holds where the whole interval lies on "
-    "the claimed side and does not where none of it does, if the p-value, corrected for all comparisons of its claim "
-    f"(Holm), is under {SIGNIFICANT} too; else it is undecided at this n. A claim holds when all its comparisons do, "
-    "and does not when one does not. McNemar: exact test of one condition; bootstrap: paired over images, of a mean, "
-    "p by its normal approximation. Noise: Gaussian, shot and impulse, all severities run. Low-frequency: r = 6. "
-    "Robust: right under every attack at ε = 8/255 that both sides were scored under; “without” is under bare "
-    "attacks. The paper's defenses only (ν = 1); claims 3 to 6 without preprocessing."
+    "Differences in accuracy on the same images, in points, means over conditions and seeds. Brackets: 95 % interval "
+    "from resampling images, without the spread between seeds. "
+    f"Holds: p < {SIGNIFICANT} and the whole interval on the claimed side. "
+    f"Does not hold: p < {SIGNIFICANT} and the whole interval on the other side. Undecided at this n: all else. "
+    "p: corrected for all comparisons of the claim (Holm). "
+    "A claim holds when all its comparisons do, and does not when one does not. "
+    "McNemar: exact test of one condition and seed. "
+    "Bootstrap: of a mean, paired over images, p by its normal approximation. "
+    "Noise: Gaussian, shot and impulse, all severities run. Low-frequency: r = 6. "
+    "Robust: right under every attack at ε = 8/255 that both sides were scored under; “without” is under bare attacks. "
+    "The paper's defenses only (ν = 1); claims 3 to 6 without preprocessing."
 )
 
 
 class Networks(NamedTuple):
-    """Those that may be compared: of one data set and training, whatever the number of test images."""
+    """A column: networks of one data set, training and backbone, on any number of test images."""
 
     group: Group
     backbone: str
@@ -51,11 +54,11 @@ class Claims:
         """The table, None when nothing was run that bears on a claim."""
         columns = _columns(cells)
         measured = {
-            (column, comparison): found
+            (column, comparison): difference
             for column, members in columns.items()
             for claim in CLAIMS
             for comparison in claim.comparisons
-            if (found := measure(members, comparison)) is not None
+            if (difference := measure(members, comparison)) is not None
         }
         if not measured:
             return None
@@ -66,19 +69,19 @@ class Claims:
             _places(columns, results),
             name="claims",
             title="The paper's claims",
-            caption=[CAPTION, *_about(records), *provenance(cells, records)],
+            caption=[CAPTION, *_data_sentences(records), *provenance(cells, records)],
             row_header=("claim", "comparison"),
             column_header=("dataset", "backbone"),
         )
 
 
 def _columns(cells: Cells) -> dict[Networks, list[Record]]:
-    found: dict[Networks, list[Record]] = defaultdict(list)
+    columns: dict[Networks, list[Record]] = defaultdict(list)
     suites = {comparison.first.suite for claim in CLAIMS for comparison in claim.comparisons}
     for record in cells:
         if base_name(record.suite) in suites:
-            found[Networks(group_of(record)._replace(images=0, variant=""), record.backbone)].append(record)
-    return found
+            columns[Networks(summary_group(record), record.backbone)].append(record)
+    return columns
 
 
 def _judged(measured: Mapping[tuple[Networks, Comparison], Measured]) -> Results:
@@ -120,22 +123,22 @@ def _places(columns: Mapping[Networks, Sequence[Record]], results: Results) -> d
     for number, claim in enumerate(CLAIMS):
         label = Label((number,), claim.text)
         for column in columns:
-            found = {c: results[column, c] for c in claim.comparisons if (column, c) in results}
-            places[Place((label, Label((0,), "verdict")), *column)] = _summed_up(claim, found)
+            judged = {c: results[column, c] for c in claim.comparisons if (column, c) in results}
+            places[Place((label, Label((0,), "verdict")), *column)] = _summed_up(claim, judged)
             for order, comparison in enumerate(claim.comparisons, 1):
-                if comparison in found:
-                    places[Place((label, Label((order,), comparison.text)), *column)] = found[comparison]
+                if comparison in judged:
+                    places[Place((label, Label((order,), comparison.text)), *column)] = judged[comparison]
     return places
 
 
-def _summed_up(claim: Claim, found: Mapping[Comparison, Finding]) -> Finding:
+def _summed_up(claim: Claim, judged: Mapping[Comparison, Finding]) -> Finding:
     """The claim's verdict from those of its comparisons."""
-    if not found:
+    if not judged:
         return Finding(verdict=NOT_RUN, evidence=f"needs {claim.needs}")
-    counts = Counter(finding.verdict for finding in found.values())
-    missing = [comparison for comparison in claim.comparisons if comparison not in found]
+    counts = Counter(finding.verdict for finding in judged.values())
+    missing = [comparison for comparison in claim.comparisons if comparison not in judged]
     parts = [f"{verdict} {counts[verdict]}" for verdict in (HOLDS, FAILS, UNDECIDED) if counts[verdict]]
-    evidence = ", ".join([*parts, *_missing(missing, found)])
+    evidence = ", ".join([*parts, *_missing(missing, judged)])
     if counts[FAILS]:
         return Finding(verdict=FAILS, evidence=evidence)
     if counts[UNDECIDED]:
@@ -143,9 +146,9 @@ def _summed_up(claim: Claim, found: Mapping[Comparison, Finding]) -> Finding:
     return Finding(verdict=HOLDS_SO_FAR if missing else HOLDS, evidence=evidence)
 
 
-def _missing(missing: Sequence[Comparison], found: Iterable[Comparison]) -> list[str]:
+def _missing(missing: Sequence[Comparison], judged: Iterable[Comparison]) -> list[str]:
     """How many comparisons were not run, and for want of which defenses."""
-    lacking = sorted(_defenses(missing) - _defenses(found))
+    lacking = sorted(_defenses(missing) - _defenses(judged))
     if not missing:
         return []
     return [f"{NOT_RUN} {len(missing)} ({', '.join(lacking)})" if lacking else f"{NOT_RUN} {len(missing)}"]
@@ -155,6 +158,6 @@ def _defenses(comparisons: Iterable[Comparison]) -> set[str]:
     return {side.defense for comparison in comparisons for side in (comparison.first, comparison.second)}
 
 
-def _about(records: Sequence[Record]) -> list[str]:
+def _data_sentences(records: Sequence[Record]) -> list[str]:
     attacked = any(record.threat for record in records)
     return [*corrupted_by(records), *([f"ε in {epsilon_spaces(records)} space."] if attacked else [])]

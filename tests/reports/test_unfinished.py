@@ -7,20 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.record_samples import plan_cell
 
 from harness import __main__ as cli
 from harness.records.database import Records
 from harness.records.plan import Plan, PlannedJob, note_plan
-from harness.records.schema import Description, PlannedCell
 from reports.collect.collection import collect
 from reports.tables.engine.captions import provenance
 
 LABELS = np.arange(4)
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condition": "clean", "preprocess": "none"}
-CELLS = {
-    name: PlannedCell(spec={"name": name}, description=Description(**ABOUT, defense=name, seed=0)) for name in "abc"
-}
+CELLS = {name: plan_cell({"name": name}, defense=name) for name in "abc"}
 
 
 def run(folder: Path, done: str, planned: str | None = "abc", failed: str = "") -> Path:

@@ -12,7 +12,7 @@ from support.report_samples import N, Recording
 from harness.errors import UserError
 from harness.metrics import bootstrap_difference, holm, wilson
 from harness.registry import tables
-from reports.paper.claims import CLAIMS, MODELS, NOISE
+from reports.paper.comparisons import CLAIMS, MODELS, NOISE
 from reports.tables.engine.base import Finding
 
 FIRST, THIRD, FOURTH, FIFTH, SIXTH = (CLAIMS[place].text for place in (0, 2, 3, 4, 5))

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from support.report_samples import full_recording
+from support.table_samples import DEFENSES, NASTY, number, single, table
 
 from reports import build
 from reports.formats.latex import MOST_COLUMNS, to_latex
 from reports.formats.render import to_csv
-
-from .test_reports_shown import DEFENSES, NASTY, number, single, table
 
 needs_pdflatex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 ALL = (*DEFENSES[:5], "virolbi_iterative")

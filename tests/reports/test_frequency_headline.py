@@ -1,12 +1,10 @@
 """How the frequency suite is summed up: by its parts at the headline's radius, never by a mean over both."""
 
 import pytest
-from support.page_samples import Recorder, scores
+from support.page_samples import Recorder, data_of, scores
 
 from reports import build
 from reports.page import build_page
-
-from .test_page import data_of
 
 
 def recorded(*radii):

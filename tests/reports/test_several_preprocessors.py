@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.report_samples import N, Recording
-
-from .test_reports_attacks import masking
+from support.report_samples import N, Recording, masking
 
 BEHIND = ("none", "blur", "virolbi")
 

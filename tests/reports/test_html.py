@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+from support.table_samples import NASTY, number, single, table
+
 from reports.formats.html import to_html, to_page
 from reports.paper.numbers import PaperNumber
 from reports.tables.engine.base import Column, Finding, Row, Table
-
-from .test_reports_shown import NASTY, number, single, table
 
 MARKUP = "\"><script>alert(1)</script>'&"
 
