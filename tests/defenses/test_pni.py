@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from defenses._adversarial import held_still, pgd
+from defenses._adversarial import frozen, pgd
 from defenses.pni import EPSILON, PNI, NoiseSource, WeightNoise, add_noise, noise_enabled, noise_sources, seed_noise
 from harness.errors import UserError
 from harness.types import Batch, Recipe, TrainingState
@@ -320,7 +320,7 @@ def test_the_attack_leaves_the_model_as_it_was():
     model[0].bias.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    with held_still(model):
+    with frozen(model):
         assert not any(module.training for module in model.modules())
         pgd(model, batch.images, batch.labels, epsilon=0.1, step=0.05, steps=2, generator=torch.Generator())
 
@@ -333,7 +333,7 @@ def test_the_attack_leaves_the_model_as_it_was():
 def test_a_failed_attack_still_restores_the_model():
     model = small_network().train()
 
-    with pytest.raises(ZeroDivisionError), held_still(model):
+    with pytest.raises(ZeroDivisionError), frozen(model):
         _ = 1 / 0
 
     assert all(module.training for module in model.modules())
