@@ -34,14 +34,11 @@ def ascent(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, shar
     copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
     loss = functional.cross_entropy(functional_call(model, copies, images), labels)
     gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-    return {
-        name: share * _direction(weight.detach(), PROXY_RATE * gradient)
-        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-    }
-
-
-def _direction(weight: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-    return weight.norm() / (delta.norm() + 1e-20) * delta
+    moves = {}
+    for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+        delta = PROXY_RATE * gradient
+        moves[name] = share * (weight.detach().norm() / (delta.norm() + 1e-20) * delta)
+    return moves
 
 
 @defenses.register("awp")

@@ -200,7 +200,9 @@ def bootstrap_difference(
     if resamples < 1 or not claimed[0] < claimed[1]:
         raise UserError(f"expected resamples ≥ 1 and rising bounds, got {resamples} and {claimed}.")
     tail = (1 - _checked(confidence)) / 2
-    n, mean = len(_differences(differences)), float(np.mean(differences))
+    if differences.ndim != 1 or not len(differences) or not (np.abs(differences) <= 1).all():
+        raise UserError(f"expected differences in [−1,1] for at least one image, got shape {differences.shape}.")
+    n, mean = len(differences), float(np.mean(differences))
     # Images with the same difference are interchangeable, see `bootstrap_mean`.
     kinds, counts = np.unique(np.round(differences, 12), return_counts=True)
     unseen = wilson(0, n, confidence).high
@@ -239,12 +241,6 @@ def _outcomes(correct: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     if len(lengths) > 1:
         raise UserError(f"expected outcomes for the same images, got {' and '.join(map(str, lengths))} of them.")
     return np.stack(arrays)
-
-
-def _differences(values: np.ndarray) -> np.ndarray:
-    if values.ndim != 1 or not len(values) or not (np.abs(values) <= 1).all():
-        raise UserError(f"expected differences in [−1,1] for at least one image, got shape {values.shape}.")
-    return values
 
 
 def _checked(confidence: float) -> float:

@@ -191,8 +191,8 @@ def _label(name: str, arguments: Mapping[str, Any], settable: Mapping[str, inspe
     }
     # The label must name the same thing again, and only a positional text, which stands first, may hold a comma.
     positional = [text for text in texts.values() if "," in text]
-    shown = positional + [f"{key}={text}" for key, text in texts.items() if "," not in text]
-    return f"{name}:{','.join(shown)}" if shown else name
+    parts = positional + [f"{key}={text}" for key, text in texts.items() if "," not in text]
+    return f"{name}:{','.join(parts)}" if parts else name
 
 
 def show_value(value: Any) -> str:

@@ -53,7 +53,7 @@ def test_every_peer_takes_gray_colour_and_nothing(name: str, shape: tuple[int, .
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_every_peer_leaves_its_input_alone_and_answers_the_same_again(name: str):
+def test_every_peer_leaves_its_input_alone_and_gives_the_same_again(name: str):
     images = pictures(2, 3, 16, 16, noise=0.1)
     before, peer = images.clone(), create(name)
 

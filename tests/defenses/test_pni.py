@@ -103,7 +103,7 @@ def test_one_forward_pass_draws_once():
     assert torch.equal(source.like(original), noise_sources(layer)[0].like(original))  # nothing else was drawn
 
 
-def test_the_same_seed_gives_the_same_answers_and_two_passes_differ():
+def test_the_same_seed_gives_the_same_logits_and_two_passes_differ():
     model, images = add_noise(small_network(), 0.25).eval(), random_images()
 
     seed_noise(model, 5)
@@ -263,9 +263,9 @@ def test_the_loss_is_half_clean_half_adversarial_with_the_true_labels():
             model, wrong.images, guessed, epsilon=0.031, step=0.01, steps=7, generator=training_state(0, 1).generator
         )
         losses = [functional.cross_entropy(model(x), wrong.labels) for x in (wrong.images, adversarial)]
-        found = PNI().loss(model, wrong, training_state(0, 1))
+        loss = PNI().loss(model, wrong, training_state(0, 1))
 
-    torch.testing.assert_close(found, sum(losses) / 2)
+    torch.testing.assert_close(loss, sum(losses) / 2)
 
 
 def test_training_lowers_the_loss_and_moves_alpha():
