@@ -18,7 +18,7 @@ from ._decode import Picture, decode_all, resize_and_crop
 SEVERITIES = 5
 CIFAR_FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 _SAMPLED = 16
-"""Images of one severity that go into its fingerprint: the size of the file tells nothing."""
+"""Images of one severity that go into its fingerprint; the size of the file is the same for all."""
 
 
 class CifarC:
