@@ -1,4 +1,4 @@
-"""The harness's data sets, one file each. This is not Hugging Face's `datasets`."""
+"""The harness's data sets, one file each; not Hugging Face's `datasets`."""
 
 from typing import NoReturn
 

@@ -1,4 +1,4 @@
-"""Picture files to arrays, by Pillow."""
+"""Decodes picture files to arrays, by Pillow."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from PIL import Image, UnidentifiedImageError
 from harness.errors import UserError
 
 DECODER = 1
-"""Raised when a change here changes pixels; part of every key and digest of decoded images."""
+"""Raised when a change of this file changes pixels; part of every key and digest of decoded images."""
 BLOCK = 256
-"""Pictures decoded at a time where they are large."""
+"""How many large pictures are decoded at a time."""
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for files that are missing, cut short or malformed."""
 
 
 class Picture(NamedTuple):
-    """An encoded picture and where it came from, for messages."""
+    """An encoded picture."""
 
     source: bytes | Path
     place: str
+    """Where it came from, for error texts."""
 
 
 def read_size(picture: Picture) -> tuple[int, int]:
-    """(height, width), from the header alone. Raises: UserError when it is no picture."""
+    """(height, width), read from the header only. Raises: UserError when it is no picture."""
     with _opened(picture) as image:
         return image.height, image.width
 
@@ -47,7 +48,7 @@ def decode_all(
 
 
 def resize_and_crop(resize: int, size: int) -> Callable[[Image.Image], Image.Image]:
-    """The shorter side to `resize` (bilinear, antialiased), then the central square, rounded as torchvision does."""
+    """Brings the shorter side to `resize` (bilinear, antialiased) and crops the central square, as torchvision does."""
 
     def change(image: Image.Image) -> Image.Image:
         width, height = (resize * side // min(image.size) for side in image.size)

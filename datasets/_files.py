@@ -1,4 +1,4 @@
-"""What data sets that come as files share: lists of names, digests of content, normalisation by family."""
+"""Shared by the data sets that come as files: lists of names, digests of content, normalisation by family."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ._normalization import CIFAR10_MEAN, CIFAR10_STD, CIFAR100_MEAN, CIFAR100_S
 
 DATA = Path(__file__).parent / "data"
 _SETTLED_SECONDS = 2.0
-"""A file changed more recently than this may change again within the clock's resolution, so nothing is remembered."""
+"""A file that changed this recently may change again within the clock's resolution: its digest is not kept."""
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The names in a text file, one a line; empty lines and lines that begin with # are left out.
+    """The names in a text file, one a line, without empty lines and lines that begin with #.
 
     Raises: UserError when the file is missing, not text, names nothing or names something twice.
     """
@@ -59,7 +59,7 @@ CIFAR100 = Family("cifar100", read_names(DATA / "cifar100.txt"), CIFAR100_MEAN, 
 
 
 def cifar_family(classes: tuple[str, ...], side: tuple[int, int]) -> Family | None:
-    """The CIFAR data set that has these classes in this order, if the images have its size."""
+    """The CIFAR data set with these classes in this order and images of this size; None for neither."""
     # Hugging Face's copy of CIFAR-100 calls the crab "cra".
     spelled = tuple("crab" if name == "cra" else name for name in classes)
     return next((known for known in (CIFAR10, CIFAR100) if side == (32, 32) and spelled == known.classes), None)
@@ -68,8 +68,8 @@ def cifar_family(classes: tuple[str, ...], side: tuple[int, int]) -> Family | No
 def content_digest(files: Sequence[Path], root: Path, cache: ArrayCache) -> str:
     """SHA-256 over the bytes of `files` and their names relative to `root`, in the order given.
 
-    Large folders are not read again while no file's size, inode or time of change (ctime, which programs
-    cannot set back) differs from when they were.
+    The digest is kept, and the files are read again only when the size, inode or time of change of one of them differs.
+    (A program cannot set back the time of change, ctime.)
     """
     names = [file.relative_to(root).as_posix() for file in files]
     stats = [_stat(file) for file in files]

@@ -1,6 +1,6 @@
 """The published corrupted test sets, where the user has them: CIFAR-10-C, CIFAR-100-C, ImageNet-C.
 
-Each is asked twice: for a fingerprint when a run is planned, which decodes nothing, and for images when it scores.
+A run asks for fingerprints when it is planned, which decodes nothing, and for images when it evaluates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ._decode import Picture, decode_all, resize_and_crop
 SEVERITIES = 5
 CIFAR_FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 _SAMPLED = 16
-"""Images of one severity that its fingerprint is taken over, where all files are of one size."""
+"""Images of one severity that go into its fingerprint; the size of the file is the same for all."""
 
 
 class CifarC:
@@ -32,11 +32,11 @@ class CifarC:
         self.labels = labels
 
     def fits(self) -> bool:
-        """Whether the images are in the order of `labels`: copies of CIFAR are sometimes shuffled."""
+        """Whether the images are in the order of `labels`; copies of CIFAR are sometimes shuffled."""
         return (self.folder / "labels.npy").is_file() and self._labels_agree()
 
     def fingerprint(self, corruption: str, severity: int) -> str | None:
-        """A digest of some images spread over the severity's rows; None without a file of this corruption.
+        """A digest of 16 images spread over the severity's rows; None without a file of this corruption.
 
         Raises: UserError when the file does not hold five times N images, or its labels are not the split's.
         """
@@ -55,7 +55,7 @@ class CifarC:
         return digest.hexdigest()
 
     def images(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
-        """The images [B,3,32,32] uint8 at these places. Raises: UserError when the file cannot be used."""
+        """The images [B,3,32,32] uint8 at these positions. Raises: UserError when the file cannot be used."""
         _check_severity(severity)
         return self._rows(self._path(corruption), severity)[indices]
 
@@ -72,16 +72,17 @@ class CifarC:
         path = self.folder / "labels.npy"
         if not path.is_file():
             raise UserError(f"{path} is missing; expected it beside the corrupted images, as in the published archive.")
-        found, count = _mapped(path, None), len(self.labels)
-        whole = found.shape in {(count,), (SEVERITIES * count,)}
-        return whole and bool((found.reshape(-1, count) == self.labels).all())
+        labels, count = _mapped(path, None), len(self.labels)
+        whole = labels.shape in {(count,), (SEVERITIES * count,)}
+        return whole and bool((labels.reshape(-1, count) == self.labels).all())
 
 
 class ImageNetC:
     """ImageNet-C for a test split: `folder/corruption/severity/NAME.JPEG` for every name.
 
-    names: "n01440764/ILSVRC2012_val_00000293", say, in the order of the split. The published pictures are 224×224
-    and kept as they are at that size.
+    The published pictures are 224×224, and at that size stay as they are.
+
+    names: in the order of the split, such as "n01440764/ILSVRC2012_val_00000293"
     """
 
     def __init__(self, folder: Path, names: Sequence[str], size: int) -> None:
@@ -106,7 +107,7 @@ class ImageNetC:
         return hashlib.sha256("".join(f"{name}\0{size}\n" for name, size in sizes.items()).encode()).hexdigest()
 
     def images(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
-        """The pictures at these places, decoded: [B,3,size,size] uint8. Raises: UserError naming a broken one."""
+        """The pictures at these positions, decoded: [B,3,size,size] uint8. Raises: UserError naming a broken one."""
         _check_severity(severity)
         files = [self.folder / corruption / str(severity) / f"{self.names[index]}.JPEG" for index in indices]
         change = resize_and_crop(self.size, self.size)
@@ -114,7 +115,7 @@ class ImageNetC:
 
 
 def _size(file: Path) -> int | None:
-    """Bytes; None where there is no file."""
+    """The file's size in bytes; None where there is no file."""
     try:
         return file.stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""`cifar10` and `cifar100`, read by torchvision, with the official corrupted test sets where they are present."""
+"""`cifar10` and `cifar100`, read by torchvision, with the official corrupted test sets where the user has them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ._official import CIFAR_FOLDERS, CifarC
 
 
 class _Cifar(Dataset):
-    _known: ClassVar[Family]
+    _published: ClassVar[Family]
     _torchvision: ClassVar[str]
     _folder: ClassVar[str]
 
     def __init__(self, *, download: bool = False, data_root: Path) -> None:
         self.download = download
         self.data_root = data_root
-        self.name = self.family = self._known.name
-        self.classes, self.mean, self.std = self._known.classes, self._known.mean, self._known.std
+        self.name = self.family = self._published.name
+        self.classes, self.mean, self.std = self._published.classes, self._published.mean, self._published.std
         if not download and not (data_root / self._folder).is_dir():
             raise UserError(
                 f"{self.name} expects its files in {data_root / self._folder}, which does not exist. "
@@ -57,7 +57,7 @@ class _Cifar(Dataset):
 
     @property
     def _cifar_c(self) -> CifarC:
-        return CifarC(self.data_root / CIFAR_FOLDERS[self._known.name], self.test().labels)
+        return CifarC(self.data_root / CIFAR_FOLDERS[self._published.name], self.test().labels)
 
     def _read(self, split: SplitName) -> Any:
         from torchvision import datasets as vision  # takes seconds to import
@@ -65,7 +65,7 @@ class _Cifar(Dataset):
         reader = getattr(vision, self._torchvision)
         try:
             with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-                # the published pickles hold types as NumPy 1 wrote them
+                # The published pickles hold NumPy 1's types.
                 warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
                 return reader(str(self.data_root), train=split == "train", download=self.download)
         except (RuntimeError, OSError) as error:
@@ -85,11 +85,11 @@ class _Cifar(Dataset):
 class Cifar10(_Cifar):
     """CIFAR-10 (Krizhevsky 2009): 50,000/10,000 images, 32×32, ten classes."""
 
-    _known, _torchvision, _folder = CIFAR10, "CIFAR10", "cifar-10-batches-py"
+    _published, _torchvision, _folder = CIFAR10, "CIFAR10", "cifar-10-batches-py"
 
 
 @datasets.register("cifar100")
 class Cifar100(_Cifar):
     """CIFAR-100 (Krizhevsky 2009): 50,000/10,000 images, 32×32, a hundred classes."""
 
-    _known, _torchvision, _folder = CIFAR100, "CIFAR100", "cifar-100-python"
+    _published, _torchvision, _folder = CIFAR100, "CIFAR100", "cifar-100-python"

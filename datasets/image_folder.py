@@ -1,4 +1,4 @@
-"""`imagefolder:DIR`, pictures in one folder per class, with ImageNet-C where it is present."""
+"""`imagefolder:DIR`, pictures in one folder per class, with ImageNet-C where the user has it."""
 
 from __future__ import annotations
 
@@ -56,11 +56,12 @@ class ImageFolder(Dataset):
         data_root: Path,
         cache: ArrayCache,
     ) -> None:
-        """Find the class folders; pictures are decoded when a split is asked for, and kept in `cache`.
+        """Find the class folders; pictures are decoded when a split is loaded, and kept in `cache`.
 
-        name: what tables show, by default the folder's name. resize: the shorter side before the central
-        size×size is cropped. classes: a file naming the class folders to use, one a line, or one of the lists
-        shipped, "imagenet100-kaggle" and "imagenet100-cmc".
+        name: what tables show, by default the folder's name
+        resize: what the shorter side becomes before the central size×size is cropped
+        classes: a file that lists the class folders to use, one a line, or "imagenet100-kaggle" or "imagenet100-cmc",
+        two lists that come with the harness
         Raises: UserError when a folder is missing or empty, or the list names absent ones.
         """
         if not 1 <= size <= resize:
@@ -72,11 +73,12 @@ class ImageFolder(Dataset):
         self.data_root = data_root
         self.cache = cache
         self.name = name or Path(folder).resolve().name
-        found: dict[SplitName, dict[str, Path]] = {split: _class_folders(Path(folder), split) for split in _ROOTS}
-        self.classes = _chosen(classes, found["train"])
-        _check_classes(self.classes, found, everything=classes is None, folder=Path(folder))
+        self._folders: dict[SplitName, dict[str, Path]] = {
+            split: _class_folders(Path(folder), split) for split in _ROOTS
+        }
+        self.classes = _class_names(classes, self._folders["train"])
+        _check_classes(self.classes, self._folders, everything=classes is None, folder=Path(folder))
         self.family = self._family()
-        self._found = found
 
     def load(self, split: SplitName) -> Split:
         """Pictures by class, then by file name. Raises: UserError naming a file that cannot be decoded."""
@@ -117,7 +119,7 @@ class ImageFolder(Dataset):
 
     @cached_property
     def _listings(self) -> dict[SplitName, _Listing]:
-        return {split: _Listing(folders, self.classes) for split, folders in self._found.items()}
+        return {split: _Listing(folders, self.classes) for split, folders in self._folders.items()}
 
     def _family(self) -> str | None:
         if any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS):
@@ -129,19 +131,19 @@ class ImageFolder(Dataset):
 
 
 def _class_folders(folder: Path, split: SplitName) -> dict[str, Path]:
-    """Class folders of a split by name, from the first layout that has any."""
+    """The class folders of a split by name, from the first layout that has any."""
     if not folder.is_dir():
         raise UserError(f"expected a folder of pictures; {str(folder)!r} is no folder.")
     for pattern in _ROOTS[split]:
         roots = [root for root in sorted(folder.glob(pattern)) if root.is_dir()]
-        found = {place.name: place for root in roots for place in _visible(root) if place.is_dir()}
-        if found:
-            return found
+        folders = {place.name: place for root in roots for place in _visible(root) if place.is_dir()}
+        if folders:
+            return folders
     layouts = " or ".join(f"{pattern}/CLASS/" for pattern in _ROOTS[split])
     raise UserError(f"{folder} has no {split} split: expected folders {layouts} with pictures in them.")
 
 
-def _chosen(classes: str | None, folders: dict[str, Path]) -> tuple[str, ...]:
+def _class_names(classes: str | None, folders: dict[str, Path]) -> tuple[str, ...]:
     if classes is None:
         return tuple(sorted(folders))
     if classes in SHIPPED_LISTS:
@@ -152,9 +154,10 @@ def _chosen(classes: str | None, folders: dict[str, Path]) -> tuple[str, ...]:
 
 
 def _check_classes(
-    classes: tuple[str, ...], found: dict[SplitName, dict[str, Path]], *, everything: bool, folder: Path
+    classes: tuple[str, ...], by_split: dict[SplitName, dict[str, Path]], *, everything: bool, folder: Path
 ) -> None:
-    for split, folders in found.items():
+    """Raises: UserError where a split lacks a class or, if `everything` is used, has one more."""
+    for split, folders in by_split.items():
         absent = [name for name in classes if name not in folders]
         surplus = sorted(folders.keys() - set(classes)) if everything else []
         if absent or surplus:
@@ -171,5 +174,5 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden entries (archives from a Mac hold a ._NAME beside each file)."""
+    """A folder's entries, sorted, without hidden ones: archives from a Mac hold a ._NAME beside each file."""
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

@@ -30,7 +30,7 @@ _PATTERNS: dict[SplitName, tuple[str, ...]] = {
     "test": ("test-*.parquet", "validation-*.parquet"),
 }
 _SAMPLE = 512
-"""Training images from which the normalisation of small images of an unknown kind is computed."""
+"""Training images from which the normalisation of small images other than CIFAR's is computed."""
 
 
 @datasets.register("parquet")
@@ -40,10 +40,11 @@ class Parquet(Dataset):
     def __init__(
         self, *, folder: str, name: str | None = None, size: int | None = None, data_root: Path, cache: ArrayCache
     ) -> None:
-        """Look at the files' schemas; images are decoded when a split is asked for, and kept in `cache`.
+        """Read the files' schemas; images are decoded when a split is loaded, and kept in `cache`.
 
-        name: what tables show, by default the folder's name. size: bring images to size×size by resizing the
-        shorter side and cropping the centre; needed where they differ in size.
+        name: what tables show, by default the folder's name
+        size: brings images to size×size by resizing the shorter side and cropping the centre; needed where they differ
+        in size
         Raises: UserError when the folder is missing or not in this layout.
         """
         if size is not None and size < 1:
@@ -74,15 +75,15 @@ class Parquet(Dataset):
 
     def official(self, corruption: str, severity: int) -> str | None:
         """A fingerprint of CIFAR-10-C's or CIFAR-100-C's images, if these are CIFAR's in their official order."""
-        held = self._cifar_c
-        return held.fingerprint(corruption, severity) if held is not None and held.fits() else None
+        cifar_c = self._cifar_c
+        return cifar_c.fingerprint(corruption, severity) if cifar_c is not None and cifar_c.fits() else None
 
     def corrupted(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
         """These test images as CIFAR-10-C or CIFAR-100-C under the data root has them, [B,3,32,32] uint8."""
-        held = self._cifar_c
-        if held is None:
+        cifar_c = self._cifar_c
+        if cifar_c is None:
             return super().corrupted(corruption, severity, indices)
-        return held.images(corruption, severity, indices)
+        return cifar_c.images(corruption, severity, indices)
 
     @property
     def _cifar_c(self) -> CifarC | None:
@@ -97,19 +98,19 @@ class Parquet(Dataset):
         return read_size(next(self._shards["train"].pictures(range(1))))
 
     def _describe(self) -> None:
-        known = cifar_family(self.classes, self._side)
-        if known is not None:
-            self.family, self.mean, self.std = known.name, known.mean, known.std
+        cifar = cifar_family(self.classes, self._side)
+        if cifar is not None:
+            self.family, self.mean, self.std = cifar.name, cifar.mean, cifar.std
         elif max(self._side) > SMALL_IMAGE:
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         else:
-            self.mean, self.std = self._measured()
+            self.mean, self.std = self._measured_normalization()
 
-    def _measured(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def _measured_normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         shards = self._shards["train"]
         rows = range(0, len(shards), max(1, len(shards) // _SAMPLE))
         images = self._decode(shards.pictures(rows)) / 255
-        spread = np.maximum(images.std((0, 2, 3)), 1 / 255)  # a constant channel must not divide by zero
+        spread = np.maximum(images.std((0, 2, 3)), 1 / 255)  # a constant channel would lead to a division by 0
         return tuple(images.mean((0, 2, 3)).tolist()), tuple(spread.tolist())
 
     def _decode(self, pictures: Iterator[Picture]) -> np.ndarray:
@@ -117,12 +118,16 @@ class Parquet(Dataset):
 
 
 class _Group(NamedTuple):
-    """A row group: the file it is in, its number there, its first row there and over all files."""
+    """A row group of a Parquet file."""
 
     file: int
+    """The position of its file among the split's."""
     number: int
+    """Its own position in the file."""
     in_file: int
+    """Its first row, counted in the file."""
     first: int
+    """Its first row, counted over all files."""
     rows: int
 
 
@@ -137,7 +142,7 @@ class _Shards:
             if _columns(reader.schema_arrow, file) != (self.image_column, self.label_column):
                 raise UserError(f"{file} has other columns than {files[0]}.")
         self._groups = list(self._list_groups())
-        self._held: tuple[_Group, list[Any]] | None = None
+        self._last_group: tuple[_Group, list[Any]] | None = None
         if not len(self):
             raise UserError(f"{files[0]} holds no rows; expected images and labels.")
 
@@ -176,12 +181,12 @@ class _Shards:
         return Picture(data, place)
 
     def _encoded(self, group: _Group) -> list[Any]:
-        if self._held is None or self._held[0] != group:
+        if self._last_group is None or self._last_group[0] != group:
             with _reading(self.files[group.file]):
                 table = self._readers[group.file].read_row_group(group.number, columns=[self.image_column])
                 column = table.column(0).combine_chunks()
-                self._held = group, column.field("bytes").to_pylist()
-        return self._held[1]
+                self._last_group = group, column.field("bytes").to_pylist()
+        return self._last_group[1]
 
     def _labels_of(self, reader: parquet.ParquetFile, file: Path) -> np.ndarray:
         with _reading(file):

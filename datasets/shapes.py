@@ -1,4 +1,4 @@
-"""`shapes`: ten outlines generated from a seed; nothing but the large-scale outline tells the class."""
+"""`shapes`: ten outlines generated from a seed; only the large-scale outline tells the class."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from harness.types import Preset, Split
 SIDE = 32
 PER_CLASS = {"train": 400, "test": 100}
 AREA = 150.0
-"""Pixels an outline covers at scale 1: the same for all classes, so that no colour statistic tells them apart."""
+"""Pixels that an outline covers at scale 1; the same for all classes, so that no colour statistic tells the class."""
 SCALE = (0.8, 1.15)
 SHIFT = 2.0
-"""Pixels by which the centroid may lie off the centre, either way; no object reaches the image's outermost pixels."""
+"""The largest shift of the centroid either way, in pixels; no object reaches the image's outermost pixels."""
 TURN = math.radians(10)
-"""The largest rotation either way; a diamond is a square turned by 45 degrees."""
+"""The largest rotation either way, small since a diamond is a square turned by 45 degrees."""
 COLOUR = (0.2, 0.8)
 CONTRAST = 0.3
 """The smallest distance between the colours of an object and its background, over the three channels."""
@@ -57,7 +57,7 @@ class Shapes(Dataset):
         return "resnet_small"
 
     def load(self, split: SplitName) -> Split:
-        """4,000 training or 1,000 test images, every class equally often; the splits are drawn independently."""
+        """4,000 training or 1,000 test images, as many of each class; the two splits are drawn independently."""
         stream = {"train": 0, "test": 1}[split]
         rng = np.random.default_rng([self.seed, stream])
         labels = rng.permutation(np.repeat(np.arange(len(OUTLINES)), PER_CLASS[split]))
@@ -68,7 +68,7 @@ class Shapes(Dataset):
 
 
 def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Images [N,3,32,32] uint8. The labels decide the coverage alone; all other draws are made without them."""
+    """Images [N,3,32,32] uint8. Labels decide the coverage only; all random draws are made without them."""
     poses, colours = _Poses.draw(len(labels), rng), _two_colours(len(labels), rng)
     background, foreground = (colour + _texture(len(labels), rng) for colour in colours)
     coverage = np.empty((len(labels), 1, SIDE, SIDE), np.float32)
@@ -80,12 +80,15 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class _Poses(NamedTuple):
-    """Where each object lies: centroid in pixels from the image's centre, turn in radians, size in pixels; [N]."""
+    """Where each object lies; each field is [N]."""
 
     x: np.ndarray
+    """Of the centroid, in pixels from the image's centre; `y` likewise."""
     y: np.ndarray
     turn: np.ndarray
+    """In radians."""
     size: np.ndarray
+    """The square root of the area, in pixels."""
 
     @classmethod
     def draw(cls, n: int, rng: np.random.Generator) -> _Poses:
@@ -106,7 +109,7 @@ def _coverage(outline: Outline, poses: _Poses) -> np.ndarray:
 
 
 def _two_colours(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Colours [2,N,3,1,1] of background and object; the two are exchangeable and at least `CONTRAST` apart."""
+    """Colours [2,N,3,1,1] of background and object, exchangeable and at least `CONTRAST` apart."""
     colours = rng.uniform(*COLOUR, (2, n, 3))
     while (close := np.square(colours[0] - colours[1]).sum(axis=1) < CONTRAST**2).any():
         colours[:, close] = rng.uniform(*COLOUR, (2, int(close.sum()), 3))
@@ -131,8 +134,8 @@ def _texture(n: int, rng: np.random.Generator) -> np.ndarray:
 
 def _shading(n: int, rng: np.random.Generator) -> np.ndarray:
     """A brightness ramp over the whole image, [N,1,32,32]."""
-    slope_x, slope_y = rng.uniform(-SHADING, SHADING, (2, n)) / (SIDE / 2)
-    return (_per_image(slope_x) * _PIXELS + _per_image(slope_y) * _PIXELS[:, None])[:, None]
+    ramp_x, ramp_y = rng.uniform(-SHADING, SHADING, (2, n)) / (SIDE / 2)
+    return (_per_image(ramp_x) * _PIXELS + _per_image(ramp_y) * _PIXELS[:, None])[:, None]
 
 
 def _per_image(values: np.ndarray) -> np.ndarray:

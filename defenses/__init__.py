@@ -1,1 +1,1 @@
-"""Defenses, one file each; `base.py` says what one is."""
+"""Defenses, one file each; harness/contracts/defense.py says what one is."""

@@ -1,4 +1,4 @@
-"""What adversarial training recipes share: projected gradient descent, a model held still while it runs, schedules."""
+"""Shared by adversarial trainings: projected gradient descent, a model frozen while it runs, schedules."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Start = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
 
 
 def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy added over the batch, so that an image's gradient does not shrink with the batch's size."""
+    """Cross-entropy summed over the batch, so that an image's gradient does not depend on the size of the batch."""
     return functional.cross_entropy(logits, labels, reduction="sum")
 
 
 def summed_divergence(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
-    """KL(p‖softmax(logits)) added over the batch; logits, probabilities: [B,classes]."""
+    """KL(p‖softmax(logits)) summed over the batch; logits, probabilities p: [B,classes]."""
     return functional.kl_div(logits.float().log_softmax(1), probabilities, reduction="sum")
 
 
@@ -34,7 +34,7 @@ def uniform_start(images: torch.Tensor, epsilon: float, generator: torch.Generat
 
 
 def close_start(images: torch.Tensor, epsilon: float, generator: torch.Generator) -> torch.Tensor:
-    """Offsets 0.001·N(0,1), whatever the ball: where a divergence from the image itself has a slope (TRADES)."""
+    """Offsets 0.001·N(0,1) in any ball (TRADES); at the image itself a divergence from it has no gradient."""
     return 0.001 * torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
 
 
@@ -55,8 +55,12 @@ def pgd(
     Source: A. Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018: a start
     drawn from the ball, then `steps` moves of `step` along the gradient's sign, each projected back.
 
-    images: [B,C,H,W] in [0,1] · labels: whatever `loss` compares logits with · epsilon, step: in units of the images ·
-    generator: on the images' device. The model is used in the mode it is in; no parameter's gradient is touched.
+    The model stays in its mode, and its parameters' gradients stay as they are.
+
+    images: [B,C,H,W] in [0,1]
+    labels: whatever `loss` compares logits with
+    epsilon, step: in units of the images
+    generator: on the images' device
     """
     adversarial = (images + start(images, epsilon, generator)).clamp(0, 1)
     for _ in range(steps):
@@ -68,15 +72,17 @@ def pgd(
 
 
 @contextmanager
-def held_still(model: nn.Module, *, evaluation: bool = True) -> Iterator[None]:
-    """Evaluation mode, and no gradient for the parameters; both are put back as they were, module by module.
+def frozen(model: nn.Module, *, evaluation: bool = True) -> Iterator[None]:
+    """Within the block the model is in evaluation mode and its parameters need no gradient.
 
-    Recipes that craft examples on a copy of the model in evaluation mode get the same arithmetic without the copy:
-    nothing is learned meanwhile, and batch norm uses its running statistics and leaves them. With `evaluation` false
-    the modes stay as they are, for recipes that craft in training mode: batch norm then uses each batch's statistics
-    and counts them in.
-    Parameters that need no gradient also stay out of autocast's cache, which would hand the training pass weights
-    cut off from their graph.
+    Afterwards both are as before, module by module. Papers that craft examples on a copy of the model in evaluation
+    mode get the same arithmetic without the copy: batch norm uses its running statistics and does not change them.
+
+    The parameters also stay out of autocast's cache, which would otherwise give the training pass weights that are cut
+    off from their graph.
+
+    evaluation: false leaves the modes as they are, for papers that craft in training mode: batch norm then normalises
+    by each batch, and its running statistics count the batch
     """
     modes = [(module, module.training) for module in model.modules()]
     needs = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
@@ -94,7 +100,7 @@ def held_still(model: nn.Module, *, evaluation: bool = True) -> Iterator[None]:
 
 
 def check_attack(defense: str, *, epsilon: float, step: float, steps: int) -> None:
-    """Raises: UserError, in the defense's name, for a training attack that cannot be."""
+    """Raises: UserError, naming the defense, for parameters of a training attack that are out of range."""
     if not 0 < epsilon <= 1:
         raise UserError(f"{defense}: epsilon must be above 0 and at most 1, such as 0.0314 (8/255), got {epsilon:g}.")
     if not 0 < step <= 1:
@@ -108,9 +114,10 @@ def stepped_recipe(
 ) -> Recipe:
     """A published schedule that divides the learning rate by ten after `milestones` of its `epochs`.
 
-    `paper`: as published, batches of 128 and momentum 0.9 without Nesterov's look ahead; the learning rate is the
-    base's, which for residual networks is the published 0.1. `quick`: the base with the published weight decay, since a
-    few epochs of adversarial training go best with one rise and fall of the learning rate (Wong, Rice & Kolter 2020).
+    preset `paper`: as published, batches of 128 and momentum 0.9 without Nesterov's look-ahead; the learning rate is
+    the base's, which for residual networks is the published 0.1
+    preset `quick`: the base with the published weight decay; its one rise and fall of the learning rate suits a few
+    epochs of adversarial training best (Wong, Rice & Kolter 2020)
     """
     quick = dataclasses.replace(base, weight_decay=weight_decay)
     if preset == "quick":

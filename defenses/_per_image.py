@@ -1,4 +1,4 @@
-"""Libraries that know one picture at a time, applied to a batch of tensors."""
+"""Applies a library's function of one picture to a batch of tensors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 
 def each_picture(images: torch.Tensor, change: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
-    """Every image changed by itself, clipped to [0,1]: [B,C,H,W] as given, without a gradient.
+    """`change` of every image, clipped to [0,1]: shape, type and device as given, without a gradient.
 
-    change: takes [H,W,C], float32 in [0,1], and returns the like; a single channel's axis may be missing
+    images: [B,C,H,W]
+    change: from and to [H,W,C] float32 in [0,1]; the result may lack the axis of a single channel
     """
     pictures = np.ascontiguousarray(images.detach().permute(0, 2, 3, 1).cpu().numpy(), np.float32)
     changed = np.empty_like(pictures)

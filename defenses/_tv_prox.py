@@ -17,7 +17,7 @@ import torch
 from numba import njit
 
 SMALLEST_JUMP = 1e-5
-"""Neighbours closer than this belong to one constant run in the derivative: rounding, not an edge, parts them."""
+"""A smaller difference of neighbours is rounding, not an edge: the derivative counts them as one constant run."""
 WORTH_A_THREAD = 2**15
 """Pixels below which handing work to other threads costs more than it saves."""
 
@@ -32,9 +32,11 @@ class ProxGradients(NamedTuple):
 def prox_rows(planes: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """argmin_y ½‖y−x‖² + λ Σ|y_{i+1}−y_i| for every row x of `planes`.
 
-    planes: [P,R,L], P planes of R rows, float32 or float64, any strides · strength: λ ≥ 0 of each plane, [P], of
-    the same type; a larger λ leaves fewer, longer constant runs. Exact up to rounding, in time linear in the
-    number of pixels. Source: N. A. Johnson, "A dynamic programming algorithm for the fused lasso and
+    Exact up to rounding, in time linear in the number of pixels.
+
+    planes: [P,R,L], P planes of R rows, float32 or float64, any strides
+    strength: λ ≥ 0 of each plane, [P], of the same type; a larger λ leaves fewer, longer constant runs
+    Source: N. A. Johnson, "A dynamic programming algorithm for the fused lasso and
     L0-segmentation", JCGS 22(2), 2013.
     """
     out = np.empty_like(planes)
@@ -48,9 +50,9 @@ def prox_rows_backward(output: np.ndarray, gradient: np.ndarray) -> ProxGradient
     A run S of equal values is y_S = mean_S(x) + λ(s_right − s_left)/|S|, s the signs of the jumps that bound it (0
     at a border), so the input's gradient is the run's mean of the incoming one, and λ's adds it up over the jumps.
     """
-    found = ProxGradients(np.empty_like(output), np.zeros(len(output), output.dtype))
-    _in_threads(_backward_planes, output, gradient, found.planes, found.strength)
-    return found
+    gradients = ProxGradients(np.empty_like(output), np.zeros(len(output), output.dtype))
+    _in_threads(_backward_planes, output, gradient, gradients.planes, gradients.strength)
+    return gradients
 
 
 def _in_threads(kernel: Callable[..., None], *arrays: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Adversarial training: every batch is replaced by adversarial examples of the network as it stands."""
+"""Adversarial training: every batch is replaced by adversarial examples of the network being trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.contracts.defense import Defense
 from harness.registry import defenses
 from harness.types import Batch, Preset, Recipe, TrainingState
 
-from ._adversarial import check_attack, held_still, pgd, stepped_recipe
+from ._adversarial import check_attack, frozen, pgd, stepped_recipe
 
 
 @defenses.register("adversarial_training")
@@ -23,8 +23,9 @@ class AdversarialTraining(Defense):
     The examples are crafted in training mode, as the code of both papers does: batch norm normalises them by their own
     batch, and its running statistics see them.
 
-    epsilon: radius of the ℓ∞ ball in units of [0,1]; a larger one costs more clean accuracy · step: of one move ·
-    steps: how many; more make stronger examples, each at the cost of a forward and a backward pass
+    epsilon: radius of the ℓ∞ ball on images in [0,1]; a larger one costs more clean accuracy
+    step: length of one move
+    steps: how many moves; more make stronger examples, each for a forward and a backward pass
     """
 
     epsilon: float = 8 / 255
@@ -44,7 +45,7 @@ class AdversarialTraining(Defense):
 
     def craft(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
         """Adversarial examples of the batch, [B,C,H,W] in [0,1], in the mode that the model is in."""
-        with held_still(model, evaluation=False):
+        with frozen(model, evaluation=False):
             return pgd(
                 model,
                 batch.images,

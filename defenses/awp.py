@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation: adversarial training whose weights, too, are moved against it at every step."""
+"""Adversarial weight perturbation: adversarial training that also perturbs the weights at every step."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ PROXY_RATE = 0.01
 
 
 def ascent(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, share: float) -> dict[str, torch.Tensor]:
-    """Where each weight tensor moves to raise the loss on `images`: share·d with d = ‖w‖/(‖Δ‖+1e-20)·Δ, by name.
+    """The move of each weight tensor that raises the loss on `images`: share·‖w‖/(‖Δ‖+1e-20)·Δ, by name.
 
     Δ is one plain gradient step up the loss. Weight tensors are the trained parameters of more than one dimension.
-    The model is left as it is: batch norm counts this pass in copies of its statistics.
+    The model does not change: batch norm counts this pass in copies of its statistics.
 
-    images: [B,C,H,W] in [0,1] · labels: [B] · share: length of the move relative to the weights'
+    images: [B,C,H,W] in [0,1]
+    labels: [B]
+    share: length of the move relative to the weights'
     """
     weights = {name: p for name, p in model.named_parameters() if p.ndim > 1 and p.requires_grad}
     copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
     loss = functional.cross_entropy(functional_call(model, copies, images), labels)
-    slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-    return {
-        name: share * _direction(weight.detach(), PROXY_RATE * slope)
-        for (name, weight), slope in zip(weights.items(), slopes, strict=True)
-    }
-
-
-def _direction(weight: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-    return weight.norm() / (delta.norm() + 1e-20) * delta
+    gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+    moves = {}
+    for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+        delta = PROXY_RATE * gradient
+        moves[name] = share * (weight.detach().norm() / (delta.norm() + 1e-20) * delta)
+    return moves
 
 
 @defenses.register("awp")
@@ -49,8 +48,8 @@ class AWP(AdversarialTraining):
 
     Recipe and training attack are those of `adversarial_training`.
 
-    gamma: length of the weights' perturbation relative to the weights; larger flattens the loss more and
-    fits the training images less
+    gamma: length of the weights' perturbation relative to the weights; larger flattens the loss more and fits the
+    training images less
     """
 
     gamma: float = 0.01
@@ -63,9 +62,9 @@ class AWP(AdversarialTraining):
     def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
         """Cross-entropy on adversarial examples, at the perturbed weights w + v.
 
-        The gradient at w + v becomes that of w, and the optimizer steps from w: w ← (w+v) − η∇L(w+v) − v, without
-        the model ever holding w + v. (Stepping from w + v, as the published code does, lets weight decay act on v
-        also: a relative difference of lr·decay·gamma, 5e-7 a step.)
+        The optimizer steps from w by the gradient at w + v: w ← (w+v) − η∇L(w+v) − v. The model's own weights stay w.
+        (The published code steps from w + v, so that weight decay acts on v too: a relative difference of
+        lr·decay·gamma, 5e-7 a step.)
         """
         adversarial = self.craft(model, batch, state)
         moves = ascent(model, adversarial, batch.labels, share=self.gamma)

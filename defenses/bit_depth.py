@@ -1,4 +1,4 @@
-"""Fewer grey levels in the test image, so that a perturbation smaller than their distance is mostly rounded away."""
+"""Fewer grey levels in the test image, which round away most perturbations smaller than their distance."""
 
 from __future__ import annotations
 

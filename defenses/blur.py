@@ -1,4 +1,4 @@
-"""Gaussian blur, in training and at test time: the smoothing that knows nothing of edges."""
+"""Gaussian blur in training and at test time: smoothing that does not keep edges."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from harness.types import SMALL_IMAGE, Batch, TrainingState
 class GaussianBlur(Preprocessor):
     """Gaussian blur with one fixed σ and reflecting borders.
 
-    sigma: in pixels; larger removes more detail, up to what the kernel can hold · kernel: odd width in pixels;
-    None takes 3 for images of at most 64 pixels a side and 7 for larger ones.
+    sigma: in pixels; larger removes more detail, up to a plain average over the kernel
+    kernel: odd width in pixels; None takes 3 for images of at most 64 pixels a side and 7 for larger ones
 
     >>> GaussianBlur(sigma=2.0)(torch.ones(1, 3, 32, 32)).shape
     torch.Size([1, 3, 32, 32])
@@ -37,9 +37,9 @@ class GaussianBlur(Preprocessor):
         return f"sigma={self.sigma}, kernel={self.kernel}"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The blurred images [B,C,H,W]; in their own precision, whatever autocast says.
+        """The blurred images [B,C,H,W], computed in their own precision even under autocast.
 
-        Raises: UserError when the kernel reaches beyond what an image can reflect.
+        Raises: UserError when the kernel is too wide for the images to be reflected.
         """
         from torchvision.transforms.functional import gaussian_blur
 
@@ -73,7 +73,5 @@ class Blur(Defense):
 
     def preprocess(self, default: str) -> str:
         """This defense's own blur, instead of the run's ViRoLBI."""
-        chosen = [f"sigma={self.sigma!r}"]
-        if self.kernel is not None:
-            chosen.append(f"kernel={self.kernel}")
-        return preprocessors.canonical(f"blur:{','.join(chosen)}")
+        kernel = "" if self.kernel is None else f",kernel={self.kernel}"
+        return preprocessors.canonical(f"blur:sigma={self.sigma!r}{kernel}")

@@ -1,4 +1,4 @@
-"""JPEG compression of the test image, which drops what the eye misses and part of a small perturbation with it."""
+"""JPEG compression of the test image, which drops fine detail and part of a small perturbation with it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class JPEG(Preprocessor):
         return f"quality={self.quality}"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The images [B,C,H,W] as they come back from JPEG files. Raises: UserError for other than 1 or 3 channels."""
+        """The images [B,C,H,W] decoded from JPEG files. Raises: UserError for other than 1 or 3 channels."""
         if images.shape[1] not in (1, 3):
             raise UserError(f"jpeg: images must have 1 or 3 channels, got {images.shape[1]}.")
         return bpda_identity(images, each_picture(images, self._compressed))

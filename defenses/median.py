@@ -1,4 +1,4 @@
-"""Median filtering of the test image, which takes single outlying pixels away and keeps edges."""
+"""Median filtering of the test image, which removes single outlying pixels and keeps edges."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Median(Preprocessor):
         return f"kernel={self.kernel}"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The filtered images [B,C,H,W]. Raises: UserError when the window reaches beyond what an image can reflect."""
+        """The filtered images [B,C,H,W]. Raises: UserError when the window is too wide for the images."""
         count, channels, height, width = images.shape
         reach = self.kernel // 2
         if reach >= min(height, width):
             raise UserError(f"median: a kernel of {self.kernel} pixels is too wide for images of {height}×{width}.")
         padded = functional.pad(images, (reach,) * 4, mode="reflect")
         windows = functional.unfold(padded, self.kernel).view(count, channels, self.kernel**2, height, width)
-        # Stable, so that of equal pixels the same one always gets the gradient, on every device.
+        # Stable: among equal pixels the same one gets the gradient on every device.
         return windows.sort(dim=2, stable=True).values[:, :, self.kernel**2 // 2]
 
 

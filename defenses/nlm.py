@@ -1,4 +1,4 @@
-"""Non-local means on the test image: every pixel averaged with those whose surroundings look alike."""
+"""Non-local means on the test image: each pixel is averaged with those whose surroundings are similar."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ._per_image import each_picture
 class NonLocalMeans(Preprocessor):
     """Non-local means (Buades, Coll & Morel 2005; as a defense Xu, Evans & Qi 2018) by scikit-image's fast algorithm.
 
-    h: how unlike patches may be and still count; a larger one removes more · patch_size: width of the patches compared,
-    in pixels · patch_distance: how far away a patch may lie, in pixels
+    h: how different patches may be and still count; a larger one removes more
+    patch_size: width in pixels of the patches that are compared
+    patch_distance: the largest distance in pixels to a patch
     """
 
     surrogates = ("bpda",)
@@ -38,7 +39,7 @@ class NonLocalMeans(Preprocessor):
         return f"h={self.h}, patch_size={self.patch_size}, patch_distance={self.patch_distance}"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The denoised images [B,C,H,W]; channels are weighted together."""
+        """The denoised images [B,C,H,W]; the channels of a pixel share their weights."""
         return bpda_identity(images, each_picture(images, self._denoised))
 
     def _denoised(self, picture: np.ndarray) -> np.ndarray:
@@ -65,5 +66,5 @@ class NonLocalMeansDefense(Defense):
 
     def preprocess(self, default: str) -> str:
         """Non-local means instead of the run's ViRoLBI."""
-        chosen = f"h={self.h!r},patch_size={self.patch_size},patch_distance={self.patch_distance}"
-        return preprocessors.canonical(f"nlm:{chosen}")
+        parameters = f"h={self.h!r},patch_size={self.patch_size},patch_distance={self.patch_distance}"
+        return preprocessors.canonical(f"nlm:{parameters}")

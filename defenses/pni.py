@@ -1,4 +1,4 @@
-"""Parametric noise injection: Gaussian noise on every weight, its scale learned by adversarial training."""
+"""Parametric noise injection: Gaussian noise on every weight, whose scale adversarial training learns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.registry import defenses
 from harness.types import Batch, Preset, Recipe, TrainingState
 
-from ._adversarial import held_still, pgd
+from ._adversarial import frozen, pgd
 
 EPSILON, STEP, STEPS = 0.031, 0.01, 7
 """The published training attack, in pixels of [0,1]."""
@@ -28,10 +28,10 @@ WEIGHT_DECAY = 3e-4
 
 
 class NoiseSource:
-    """Where a model's weight noise comes from: one stream per device, and the switch that turns it off.
+    """The source of a model's weight noise: a random stream for each device, and a switch that turns the noise off.
 
-    All noisy layers of a model share one. It is no part of the state dict; a copy or a pickle of the model goes on
-    from where the stream stood, independently.
+    All noisy layers of a model share one. It is not in the state dict. A copy or a pickle of the model continues from
+    the same state, independently.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -40,7 +40,7 @@ class NoiseSource:
         self._streams: dict[torch.device, torch.Generator] = {}
 
     def seed(self, seed: int) -> None:
-        """Start the noise again, from this seed, on every device."""
+        """Restart the noise from this seed, on every device."""
         self._seed = seed
         for stream in self._streams.values():
             stream.manual_seed(seed)
@@ -67,10 +67,11 @@ class NoiseSource:
 
 
 class WeightNoise(nn.Module):
-    """w + α·η, η ~ N(0, std(w)²) drawn anew at each call; gradients reach w and α, not η or std(w).
+    """w + α·η with a new draw η ~ N(0, std(w)²) at each call; gradients reach w and α, not η or std(w).
 
-    alpha: α at first; one number per layer, trained without weight decay. std is the unbiased one over the whole
-    tensor.
+    std is the unbiased one of the whole tensor.
+
+    alpha: the initial α; one number per layer, trained without weight decay
     """
 
     def __init__(self, alpha: float, source: NoiseSource) -> None:
@@ -90,9 +91,9 @@ class WeightNoise(nn.Module):
 def add_noise(model: nn.Module, alpha: float) -> nn.Module:
     """Put noise on the weight of every convolution and linear layer, in place; biases and norms stay as they are.
 
-    The layers keep their class and compute as before: `weight` now draws when it is read, once in each forward
-    pass. What was the parameter `weight` is `parametrizations.weight.original`, beside
-    `parametrizations.weight.0.alpha`. A weight of a single number has no standard deviation and stays as it is.
+    The layers keep their class. Reading `weight`, once in each forward pass, draws noise. The parameter itself becomes
+    `parametrizations.weight.original`, beside `parametrizations.weight.0.alpha`. A weight of a single number has no
+    standard deviation and stays as it is.
     """
     source = NoiseSource()
     for layer in list(model.modules()):
@@ -103,12 +104,12 @@ def add_noise(model: nn.Module, alpha: float) -> nn.Module:
 
 def noise_sources(model: nn.Module) -> list[NoiseSource]:
     """The noise sources of a model, each once, in the order of its layers."""
-    found = (module.source for module in model.modules() if isinstance(module, WeightNoise))
-    return list({id(source): source for source in found}.values())
+    sources = (module.source for module in model.modules() if isinstance(module, WeightNoise))
+    return list({id(source): source for source in sources}.values())
 
 
 def seed_noise(model: nn.Module, seed: int) -> None:
-    """Start the noise of a model again: after the same seed the same forward passes draw the same noise."""
+    """Restart the noise of a model: after the same seed the same forward passes draw the same noise."""
     for source in noise_sources(model):
         source.seed(seed)
 
@@ -130,8 +131,9 @@ def noise_enabled(model: nn.Module, enabled: bool) -> Iterator[None]:
 class PNI(Defense):
     """Parametric noise injection on the weights, with adversarial training (He, Rakin & Fan, CVPR 2019).
 
-    alpha: the noise's scale at first, in standard deviations of the layer's weights; it is then learned, one number
-    per layer. The noise stays on at evaluation.
+    The noise stays on at evaluation.
+
+    alpha: the noise's initial scale, in standard deviations of a layer's weights; then learned, one number per layer
     """
 
     stochastic = True
@@ -144,7 +146,7 @@ class PNI(Defense):
     def recipe(self, base: Recipe, preset: Preset) -> Recipe:
         """`paper`: the published schedule, with Nesterov momentum; `quick`: the base with the published weight decay.
 
-        The five clean epochs of 160 come to none of the 12 of `quick`, which is adversarial from the start.
+        The paper trains on clean images for 5 of 160 epochs, which comes to none of the 12 of `quick`.
         """
         if preset == "quick":
             return dataclasses.replace(base, weight_decay=WEIGHT_DECAY)
@@ -163,7 +165,7 @@ class PNI(Defense):
         return add_noise(model, self.alpha)
 
     def reseed(self, model: nn.Module, seed: int) -> None:
-        """Start the weight noise anew."""
+        """Restart the weight noise."""
         seed_noise(model, seed)
 
     def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
@@ -179,6 +181,6 @@ class PNI(Defense):
 
 
 def _craft(model: nn.Module, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    with held_still(model):
-        guessed = model(images).argmax(1)
-        return pgd(model, images, guessed, epsilon=EPSILON, step=STEP, steps=STEPS, generator=generator)
+    with frozen(model):
+        predicted = model(images).argmax(1)
+        return pgd(model, images, predicted, epsilon=EPSILON, step=STEP, steps=STEPS, generator=generator)

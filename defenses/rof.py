@@ -1,4 +1,4 @@
-"""Total-variation denoising of the test image: the smoothing whose inverse scale space ViRoLBI follows."""
+"""Total-variation denoising of the test image, whose inverse scale space is what ViRoLBI computes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._per_image import each_picture
 class ROF(Preprocessor):
     """Total-variation denoising (Rudin, Osher & Fatemi 1992) by scikit-image, each channel by itself.
 
-    weight: of the total variation, whose isotropic form is used; a larger one removes more
+    weight: of the isotropic total variation; a larger one removes more
     """
 
     surrogates = ("bpda",)

@@ -1,4 +1,4 @@
-"""Self-adaptive training: TRADES whose targets move from the labels towards what the network itself predicts."""
+"""Self-adaptive training: TRADES whose targets move from the labels towards the network's own predictions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from harness.errors import UserError
 from harness.registry import defenses
 from harness.types import Batch, Preset, Recipe, TrainingState
 
-from ._adversarial import check_attack, close_start, held_still, pgd, stepped_recipe, summed_divergence
+from ._adversarial import check_attack, close_start, frozen, pgd, stepped_recipe, summed_divergence
 
 TARGETS = "targets"
-"""The training memory's name for the soft targets [N,classes]; a row of zeros is an image not met yet."""
+"""The training memory's name for the soft targets [N,classes]; an image not trained on yet has a row of zeros."""
 
 
 @defenses.register("sat")
 @dataclasses.dataclass(kw_only=True)
 class SelfAdaptiveTraining(Defense):
-    """Self-adaptive training on TRADES: targets follow the model late on (Huang, Zhang & Zhang, NeurIPS 2020).
+    """Self-adaptive training on TRADES: late targets follow the model (Huang, Zhang & Zhang, NeurIPS 2020).
 
-    epsilon, step, steps: of the training attack, in units of [0,1] · beta: weight of the divergence between clean and
-    adversarial answers; larger trades clean for robust accuracy · start: share of the epochs after which targets move ·
-    momentum: share of a target that stays at each move
+    epsilon, step, steps: of the training attack, on images in [0,1]
+    beta: weight of the divergence between clean and adversarial predictions; larger trades clean for robust accuracy
+    start: share of the epochs after which targets move
+    momentum: share of a target that each move keeps
     """
 
     epsilon: float = 0.031
@@ -56,8 +57,8 @@ class SelfAdaptiveTraining(Defense):
         return self._clean_loss(clean, batch, state) + self.beta * divergence
 
     def _craft(self, model: nn.Module, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Images whose answers are far from the clean ones', in evaluation mode."""
-        with held_still(model):
+        """Images whose predictions are far from the clean images', in evaluation mode."""
+        with frozen(model):
             return pgd(
                 model,
                 images,
@@ -79,7 +80,7 @@ class SelfAdaptiveTraining(Defense):
         return (weights / weights.mean() * losses).mean()
 
     def _moved_targets(self, predicted: torch.Tensor, batch: Batch, memory: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The batch's targets [B,classes] after one move towards `predicted`; they are remembered."""
+        """The batch's targets [B,classes] after one move towards `predicted`; the memory keeps them."""
         table = _table(memory, batch.indices, predicted)
         before = table[batch.indices]
         labels = functional.one_hot(batch.labels, predicted.shape[1]).to(before)
@@ -90,7 +91,7 @@ class SelfAdaptiveTraining(Defense):
 
 
 def _table(memory: dict[str, torch.Tensor], indices: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """All targets remembered, [N,classes], with rows of zeros up to the largest index asked for."""
+    """The targets in memory, [N,classes], with rows of zeros up to the largest of `indices`."""
     table = memory.get(TARGETS, like[:0])
     missing = int(indices.max()) + 1 - len(table)
     if missing > 0:

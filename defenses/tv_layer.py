@@ -24,9 +24,11 @@ def tv_prox(images: torch.Tensor, strength: torch.Tensor, *, sweeps: int = 4) ->
     Approaches argmin_Y ½‖Y−X‖² + λ(Σ|Y_{i,j+1}−Y_{i,j}| + Σ|Y_{i+1,j}−Y_{i,j}|) as `sweeps` grows; the gradient by
     both arguments is exact for the number of sweeps taken.
 
-    images: [B,C,H,W] of any device; the work is done on the CPU, in float64 for float64 images and float32 for
-    others, and the result comes back in the images' type · strength: λ, one number or one per channel [C]; larger
-    removes more. Source: R. A. Yeh, Y.-T. Hu, Z. Ren, A. G. Schwing, "Total Variation Optimization Layers for
+    Computed on the CPU, in float64 for float64 images and in float32 for others.
+
+    images: [B,C,H,W] on any device; the result has their type and device
+    strength: λ, one number or one per channel [C]; larger removes more
+    Source: R. A. Yeh, Y.-T. Hu, Z. Ren, A. G. Schwing, "Total Variation Optimization Layers for
     Computer Vision", CVPR 2022.
 
     >>> tv_prox(torch.rand(2, 3, 8, 8), torch.tensor(0.1)).shape
@@ -54,7 +56,8 @@ def _dykstra(planes: torch.Tensor, strengths: torch.Tensor, sweeps: int) -> torc
 def tv_prox_rows(planes: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
     """argmin_y ½‖y−x‖² + λΣ|y_{i+1}−y_i| of every row, exactly, with the exact gradient by both arguments.
 
-    planes: [P,R,L] float32 or float64 on the CPU · strengths: λ ≥ 0 of each plane, [P], of the same type.
+    planes: [P,R,L] float32 or float64 on the CPU
+    strengths: λ ≥ 0 of each plane, [P], of the same type
     """
     return _ProxRows.apply(planes, strengths)
 
@@ -76,16 +79,17 @@ class _ProxRows(torch.autograd.Function):
         from ._tv_prox import prox_rows_backward
 
         (output,) = ctx.saved_tensors
-        found = prox_rows_backward(output.numpy(), gradient.numpy())
-        return torch.from_numpy(found.planes), torch.from_numpy(found.strength)
+        gradients = prox_rows_backward(output.numpy(), gradient.numpy())
+        return torch.from_numpy(gradients.planes), torch.from_numpy(gradients.strength)
 
 
 class TVLayer2d(nn.Module):
     """Total-variation smoothing (`mode="smooth"`: TV(x)) or its reverse (`"sharp"`: 2x − TV(x), not clipped).
 
-    sweeps: of Dykstra's algorithm; more come nearer to the minimiser · initial_lambda: λ > 0 at first, in units of
-    the images; larger removes more · channels: how many λ there are, 1 for one that all channels share · learned:
-    whether λ = softplus(raw_lambda) is trained; it gets no weight decay, which would pull λ towards softplus(0).
+    sweeps: of Dykstra's algorithm; more come nearer to the minimiser
+    initial_lambda: the initial λ > 0, in units of the images; larger removes more
+    channels: how many λ there are, 1 for one that all channels share
+    learned: whether λ = softplus(raw_lambda) is trained, without weight decay, which would pull λ towards softplus(0)
     """
 
     raw_lambda: torch.Tensor
@@ -130,8 +134,10 @@ class TVLayer2d(nn.Module):
 class TVLayerDefense(Defense):
     """A total-variation layer in front of the network, its strength learned (Yeh et al., CVPR 2022).
 
-    Where the layer sits in a classifier is this project's decision: on the [0,1] image, before normalisation.
-    The parameters are those of `TVLayer2d`; per_channel gives every input channel a λ of its own.
+    This project puts the layer on the [0,1] image, before normalisation.
+
+    per_channel: whether every input channel has a λ of its own
+    The other parameters are those of `TVLayer2d`.
     """
 
     def __init__(
@@ -172,7 +178,7 @@ def _check(mode: str, sweeps: int, initial_lambda: float) -> None:
 
 
 def _input_channels(model: nn.Module) -> int:
-    """Channels of the images a network takes, told by its first convolution."""
+    """How many channels a network takes, read from its first convolution."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels

@@ -24,10 +24,10 @@ from harness.progress import say, track
 Fill = Callable[[slice], np.ndarray]
 PATIENCE = 5.0
 """Seconds to wait for another process before saying so."""
-_PIECE = 2**22
-"""Bytes read at a time, so that checking an array of any size takes no memory."""
+_CHUNK = 2**22
+"""Bytes read at a time, so that checking an array of any size takes little memory."""
 _sound: dict[Path, tuple[int, ...]] = {}
-"""The files this process has read through and found undamaged, with inode, size and time of change."""
+"""Files that this process has checked and found undamaged: inode, size and time of change by path."""
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
@@ -57,10 +57,10 @@ class ArrayCache:
     ) -> np.ndarray:
         """The array for `key`, read-only and memory-mapped; missing rows are computed by `fill(rows)`.
 
-        An interrupted computation goes on with the blocks that are missing. The finished file appears under its name
-        in one step. A process that opens it for the first time reads it through and compares it with the checksums
-        that were noted when it was computed. Blocks that differ, here or in a file to go on with, are computed again,
-        which is said. While another process computes the same array, this one waits for it and says so.
+        An interrupted computation continues with the blocks that are missing. The finished file appears under its
+        name in one step. The first time a process opens a file, finished or partial, it compares every block with the
+        checksum noted when the block was computed. It computes damaged blocks again, and says so. While another
+        process computes the same array, this one waits, and says so.
 
         Raises: UserError when the folder cannot be written, or has no room for the array.
         """
@@ -74,7 +74,7 @@ class ArrayCache:
     def _compute(self, target: _Target, kind: str, fill: Fill, block: int) -> None:
         with _writing(target):
             self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()  # a lock would wait for ever where none can be made
+            tempfile.TemporaryFile(dir=self.folder).close()  # in a read-only folder the lock would wait for ever
         lock = _locked(target, kind)
         try:
             if not _is_sound(target):  # another process may have computed it meanwhile
@@ -92,7 +92,7 @@ def default_cache() -> ArrayCache:
 
 @dataclasses.dataclass(frozen=True)
 class _Target:
-    """An array that is wanted: what it must be, and where it lies."""
+    """The array asked for: what it must be, and where it lies."""
 
     path: Path
     shape: tuple[int, ...]
@@ -100,12 +100,12 @@ class _Target:
 
     @property
     def partial(self) -> Path:
-        """Where it lies until it is whole."""
+        """The file until all blocks are computed."""
         return self.path.with_suffix(".partial.npy")
 
     @property
     def sums(self) -> Path:
-        """Where its checksums lie, partial or whole: so a single renaming finishes it."""
+        """The file of checksums, for the partial and the finished array alike: one renaming finishes both."""
         return self.path.with_suffix(".sums")
 
     @property
@@ -115,49 +115,50 @@ class _Target:
     def offset_in(self, file: Path) -> int | None:
         """Where the rows begin in a file of this shape, type and size; None for any other file."""
         try:
-            found = np.lib.format.open_memmap(file, mode="r")
+            array = np.lib.format.open_memmap(file, mode="r")
         except Exception:  # NumPy raises many kinds for a damaged header
             return None
-        fits = found.shape == self.shape and found.dtype == self.dtype and found.flags.c_contiguous
-        return found.offset if fits else None
+        fits = array.shape == self.shape and array.dtype == self.dtype and array.flags.c_contiguous
+        return array.offset if fits else None
 
 
 class _Sums:
-    """The checksums (CRC-32) of the blocks of an array; a line of JSON about it, then a line for every block.
+    """The checksums (CRC-32) of an array's blocks.
 
-    A line is added after its block is written, so that a kill in between leaves a block without a line.
+    On disk: a line of JSON with the array's shape, type and block size, then a line for each block. A block's line is
+    added after the block is written, so that a kill in between leaves a block without a line.
     """
 
-    def __init__(self, target: _Target, block: int, found: Mapping[int, int]) -> None:
-        self.target, self.block, self.found = target, block, dict(found)
+    def __init__(self, target: _Target, block: int, checksums: Mapping[int, int]) -> None:
+        self.target, self.block, self.checksums = target, block, dict(checksums)
 
     @classmethod
     def start(cls, target: _Target, block: int) -> _Sums:
-        """Those of an array of which nothing is there, in place of any others."""
-        about = {"shape": target.shape, "dtype": target.dtype.str, "block": block}
+        """An empty list for an array without any block; it replaces the file on disk."""
+        header = {"shape": target.shape, "dtype": target.dtype.str, "block": block}
         temporary = target.sums.with_name(f"{target.sums.name}.tmp")
-        temporary.write_text(json.dumps(about))
+        temporary.write_text(json.dumps(header))
         os.replace(temporary, target.sums)
         return cls(target, block, {})
 
     @classmethod
     def read(cls, target: _Target) -> _Sums | None:
-        """Those on disk; None where there are none, or none of such an array."""
+        """The checksums on disk; None where there is no file, or one of another array."""
         try:
             first, *lines = target.sums.read_text().splitlines()
-            about = json.loads(first)
-            fits = about["shape"] == list(target.shape) and about["dtype"] == target.dtype.str
-            block = about["block"]
+            header = json.loads(first)
+            fits = header["shape"] == list(target.shape) and header["dtype"] == target.dtype.str
+            block = header["block"]
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return cls(target, block, dict(_pairs(lines))) if fits and type(block) is int and block > 0 else None
 
     def add(self, index: int, rows: np.ndarray) -> None:
-        """Note a block's checksum; the latest counts."""
-        self.found[index] = zlib.crc32(rows.data)
+        """Note a block's checksum; of several lines for a block the last counts."""
+        self.checksums[index] = zlib.crc32(rows.data)
         with self.target.sums.open("a") as stream:
-            # The line end comes first, so that a line which a kill cut short spoils no other.
-            stream.write(f"\n{index} {self.found[index]}")
+            # The line end comes first: a line that a kill cut short then spoils no other.
+            stream.write(f"\n{index} {self.checksums[index]}")
 
     def __len__(self) -> int:
         return -(-self.target.shape[0] // self.block)
@@ -168,23 +169,23 @@ class _Sums:
 
     def missing(self) -> list[int]:
         """The blocks without a checksum."""
-        return [index for index in range(len(self)) if index not in self.found]
+        return [index for index in range(len(self)) if index not in self.checksums]
 
     def damaged(self, file: Path, offset: int) -> list[int]:
-        """The blocks whose bytes in the file, where the rows begin at `offset`, have another checksum."""
+        """The blocks whose bytes differ from their checksum; the file's rows begin at `offset`."""
         kind = self.target.path.name.rpartition("-")[0]
-        known = [index for index in range(len(self)) if index in self.found]
+        known = [index for index in range(len(self)) if index in self.checksums]
         with file.open("rb", buffering=0) as stream:
-            found = {index: self._sum_of(stream, offset, index) for index in track(known, f"checking {kind}")}
-        return [index for index, crc in found.items() if crc != self.found[index]]
+            read = {index: self._read_checksum(stream, offset, index) for index in track(known, f"checking {kind}")}
+        return [index for index, crc in read.items() if crc != self.checksums[index]]
 
-    def _sum_of(self, stream: BinaryIO, offset: int, index: int) -> int:
+    def _read_checksum(self, stream: BinaryIO, offset: int, index: int) -> int:
         """The checksum of a block's bytes in a file."""
         rows, row_bytes = self.rows(index), self.target.row_bytes
         stream.seek(offset + rows.start * row_bytes)
         left, crc = (rows.stop - rows.start) * row_bytes, 0
-        while left and (piece := stream.read(min(left, _PIECE))):
-            left, crc = left - len(piece), zlib.crc32(piece, crc)
+        while left and (chunk := stream.read(min(left, _CHUNK))):
+            left, crc = left - len(chunk), zlib.crc32(chunk, crc)
         return crc
 
 
@@ -196,7 +197,7 @@ def _pairs(lines: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def _is_sound(target: _Target) -> bool:
-    """Whether the finished file is there and agrees with its checksums; read through once in a process."""
+    """Whether the finished file is there and agrees with its checksums; a process compares them once."""
     offset = target.offset_in(target.path)
     if offset is None:
         return False
@@ -211,7 +212,7 @@ def _is_sound(target: _Target) -> bool:
 
 
 def _locked(target: _Target, kind: str) -> BaseFileLock:
-    """The array's lock, taken; it is free as soon as the process that holds it ends, however it ends."""
+    """The array's lock, acquired. The system frees it when the process that holds it ends, however it ends."""
     lock = FileLock(f"{target.path}.lock")
     with _writing(target):
         try:
@@ -224,7 +225,7 @@ def _locked(target: _Target, kind: str) -> BaseFileLock:
 
 def _build(target: _Target, kind: str, fill: Fill, block: int) -> None:
     with _writing(target):
-        sums, offset = _taken_up(target, kind) or _begun(target, block)
+        sums, offset = _resume(target, kind) or _start(target, block)
     for index in track(sums.missing(), kind):
         rows = sums.rows(index)
         values = _checked(fill(rows), (rows.stop - rows.start, *target.shape[1:]), target.dtype, kind)
@@ -238,8 +239,10 @@ def _build(target: _Target, kind: str, fill: Fill, block: int) -> None:
 
 
 def _checked(values: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, kind: str) -> np.ndarray:
-    """The rows that were computed, contiguous. Raises: HarnessError where they are not of the array's shape and type:
-    a broadcast or a cast would put wrong numbers on disk without a word.
+    """The computed rows, contiguous.
+
+    Raises: HarnessError where their shape or type is not the array's: a silent broadcast or cast would put wrong
+    numbers on disk.
     """
     if values.shape != shape or values.dtype != dtype:
         raise HarnessError(
@@ -249,8 +252,8 @@ def _checked(values: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, kind: 
     return np.ascontiguousarray(values)
 
 
-def _taken_up(target: _Target, kind: str) -> tuple[_Sums, int] | None:
-    """What is there of the array, without its damaged blocks, and where the rows begin; None where nothing is of use.
+def _resume(target: _Target, kind: str) -> tuple[_Sums, int] | None:
+    """The checksums of the array's undamaged blocks on disk, and where its rows begin; None without a usable file.
 
     A finished file that is damaged becomes a partial one again.
     """
@@ -266,28 +269,28 @@ def _taken_up(target: _Target, kind: str) -> tuple[_Sums, int] | None:
     if damaged:
         say(f"{kind}: {len(damaged)} of {len(sums)} blocks on disk are damaged; they are computed again")
     for index in damaged:
-        del sums.found[index]
+        del sums.checksums[index]
     _reserve(target.partial)
     return sums, offset
 
 
-def _begun(target: _Target, block: int) -> tuple[_Sums, int]:
-    """An array of which nothing is there, and where its rows begin."""
-    sums = _Sums.start(target, block)  # or old ones would vouch for the rows of the new, empty file
+def _start(target: _Target, block: int) -> tuple[_Sums, int]:
+    """An empty partial file without checksums, and where its rows begin."""
+    sums = _Sums.start(target, block)  # first: old checksums would vouch for the rows of the new, empty file
     out = np.lib.format.open_memmap(target.partial, mode="w+", dtype=target.dtype, shape=target.shape)
     try:
         _reserve(target.partial)
     except OSError:
-        target.partial.unlink(missing_ok=True)  # gives back what was taken before the disk was full
+        target.partial.unlink(missing_ok=True)  # frees what was reserved before the disk was full
         raise
     return sums, out.offset
 
 
 def _rename(source: Path, destination: Path) -> None:
-    """Put a file in the place of another. Raises: UserError where either is in use: Windows keeps what is mapped."""
+    """Put a file in the place of another. Raises: UserError where one is in use: Windows keeps mapped files."""
     try:
         os.replace(source, destination)
-    except PermissionError as error:  # not the folder: a file has been made there just before
+    except PermissionError as error:  # not the folder's: a file was made there just before
         raise UserError(
             f"{source} cannot be renamed to {destination.name} ({error.strerror or error}): one of them is in use, by "
             "this process or another, or is somebody else's. End what uses it, or set VIROLBI_CACHE to another folder."
@@ -295,20 +298,20 @@ def _rename(source: Path, destination: Path) -> None:
 
 
 def _reserve(file: Path) -> None:
-    """Take the whole file's place on disk: better no room now than after hours of computing."""
+    """Reserve the whole file's room on disk: a full disk shows now rather than after hours of computing."""
     if not hasattr(os, "posix_fallocate"):  # macOS and Windows have no such call
         return
     with file.open("r+b") as stream:
         try:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot promise room
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot reserve room
                 raise
 
 
 @contextlib.contextmanager
 def _writing(target: _Target) -> Iterator[None]:
-    """Turn what can go wrong with the folder into one line."""
+    """Turn the errors of the folder into a UserError of one line."""
     try:
         yield
     except OSError as error:

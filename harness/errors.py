@@ -1,4 +1,4 @@
-"""What can go wrong, and whose fault it is: the exit code follows from the type."""
+"""The errors that end a command; the exit code follows from the type."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """Anything the harness reports in one line instead of a traceback (exit code 1)."""
+    """An error reported in one line instead of a traceback (exit code 1)."""
 
     exit_code = 1
 
 
 class UserError(HarnessError):
-    """A mistake in what the user gave; the text says what was expected, what came, what to do (exit code 2)."""
+    """A mistake in the user's input; the text says what was expected, what it got and what to do (exit code 2)."""
 
     exit_code = 2
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name nobody registered: near names first, then all of them."""
+    """The error for an unknown name; it lists near names first, then all of them."""
     names = sorted(known)
     return UserError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}.")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The known names near to this one, as a sentence with a space before it; "" where none is near."""
+    """The known names near this one, as a sentence after a space; "" where none is near."""
     near = difflib.get_close_matches(name, list(known), n=3)
     return f" Did you mean {' or '.join(near)}?" if near else ""

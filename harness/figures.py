@@ -1,4 +1,4 @@
-"""Figures on disk: as PNG, PDF and SVG, the same figure giving the same bytes, each file whole or not at all."""
+"""Writes figures as PNG, PDF and SVG: the same figure gives the same bytes, and each file is whole or absent."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 DPI = 160
 SETTINGS: dict[Any, Any] = {
-    "pdf.fonttype": 42,  # letters as letters: to be searched, selected and read out
-    "svg.fonttype": "none",  # the same, and a third of the size; a viewer without the font takes a narrower one
-    "svg.hashsalt": "virolbi",  # names of parts that do not change from one writing to the next
+    "pdf.fonttype": 42,  # text as text, which can be searched, selected and read aloud
+    "svg.fonttype": "none",  # the same, at a third of the size; a viewer without the font takes a narrower one
+    "svg.hashsalt": "virolbi",  # fixed names of the SVG's parts
 }
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.png, .pdf and .svg; returns their paths. Raises: OSError when they cannot be written.
 
-    The figure's layout is settled by it: what is added to the figure later makes no room for itself.
+    The layout is fixed from then on: nothing makes room for what is added to the figure later.
     """
     written = []
     with usual_settings():
-        _settle(figure)
+        _fix_layout(figure)
         for ending, print_to in _printers(figure).items():
             path = stem.with_name(stem.name + ending)
             with replacing(path) as temporary:
@@ -38,9 +38,9 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def _printers(figure: Figure) -> dict[str, Callable[[Path], Any]]:
-    """By file ending, what writes the figure, without saying when or by what.
+    """By file ending, the function that writes the figure to a path, without a date or a program's name.
 
-    They are called by themselves because `Figure.savefig` draws everything twice for each file.
+    `Figure.savefig` would draw everything twice for each file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -57,19 +57,19 @@ def _printers(figure: Figure) -> dict[str, Callable[[Path], Any]]:
 
 @contextmanager
 def usual_settings() -> Iterator[None]:
-    """Matplotlib as it is delivered, whatever the user's own settings are: they would change the bytes."""
+    """Matplotlib's own defaults: a user's settings would change the bytes."""
     from matplotlib import rc_context, rcdefaults, rcParams
 
     with rc_context(), warnings.catch_warnings():
-        # a defense may be named in letters that the font lacks: they are drawn as boxes, and nobody can help it
+        # A defense's name may hold letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         rcdefaults()
         rcParams.update(SETTINGS)
         yield
 
 
-def _settle(figure: Figure) -> None:
-    """Lay the figure out once rather than for every file."""
+def _fix_layout(figure: Figure) -> None:
+    """Lay the figure out once instead of for every file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Files that appear under their names whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write what takes the place of `path` when all of it is there; after an error `path` is as it was."""
+    """A temporary path to write to; it replaces `path` at the end of the block, but not after an error."""
     temporary = path.with_name(f".{path.name}.tmp")
     yield temporary
     os.replace(temporary, path)

@@ -1,6 +1,6 @@
-"""What is computed from per-image outcomes: accuracies, intervals, the worst case over attacks, paired tests.
+"""Statistics of per-image outcomes: accuracies, intervals, the worst case over attacks, paired tests.
 
-Shares are in [0,1] throughout; percent is a matter of showing them.
+Shares are in [0,1] throughout; tables turn them into percent.
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ class Interval(NamedTuple):
 
 
 class MeanStd(NamedTuple):
-    """The mean over repetitions and their sample standard deviation, None where there is only one."""
+    """The mean over repetitions and their sample standard deviation, None for a single repetition."""
 
     mean: float
     std: float | None
 
 
 class PairedTest(NamedTuple):
-    """McNemar's test: b images only the first got right, c only the second; two-sided exact p-value."""
+    """McNemar's test of two classifiers on the same images."""
 
     b: int
+    """Images that only the first got right."""
     c: int
+    """Images that only the second got right."""
     p_value: float
+    """Two-sided and exact."""
 
 
 class Difference(NamedTuple):
-    """A mean difference between two accuracies on the same images, its interval, and the p-value of a test."""
+    """A mean difference between two accuracies on the same images, its interval, and its p-value."""
 
     mean: float
     low: float
@@ -52,7 +55,7 @@ def accuracy(correct: np.ndarray) -> float:
 
 
 def wilson(n_correct: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a share (Wilson 1927); it stays in [0,1] and has a width at 0 and at 1.
+    """Wilson's score interval of a share (Wilson 1927); it stays in [0,1] and has a width even at 0 and 1.
 
     A larger `confidence` widens it. Raises: UserError for n = 0, or counts and levels out of range.
 
@@ -65,21 +68,21 @@ def wilson(n_correct: int, n: int, confidence: float = 0.95) -> Interval:
     share = n_correct / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # At the ends the exact bound is 0 or 1, which the formula only reaches up to rounding.
+    # The bound is exactly 0 or 1 there, which the formula reaches only up to rounding.
     return Interval(0.0 if n_correct == 0 else centre - half, 1.0 if n_correct == n else centre + half)
 
 
 def robust_correct(correct: Sequence[np.ndarray]) -> np.ndarray:
-    """The worst case of each image over several attacks: right only where every attack left it right.
+    """Whether each image stays correct under every attack, its worst case: [N] bool.
 
-    correct: one [N] bool array an attack, images in the same order. Returns [N] bool.
+    correct: one [N] bool array an attack, images in the same order.
     Raises: UserError for no attacks, no images, or attacks over different numbers of images.
     """
     return np.asarray(_outcomes(correct).all(axis=0))
 
 
 def mean_and_std(values: Sequence[float]) -> MeanStd:
-    """Mean and sample standard deviation (n − 1) over repetitions, seeds for example. Raises: UserError for none."""
+    """Mean and sample standard deviation (n − 1) over repetitions such as seeds. Raises: UserError for none."""
     if not values:
         raise UserError("expected at least one value to average, got none.")
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -87,14 +90,14 @@ def mean_and_std(values: Sequence[float]) -> MeanStd:
 
 
 def student(shares: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Student's interval of the mean over repetitions, trainings for example, cut off at 0 and 1 (n − 1 degrees).
+    """Student's interval (n − 1 degrees of freedom) of the mean over repetitions such as trainings, within [0,1].
 
     A larger `confidence` widens it. Raises: UserError for fewer than two, or a level out of range.
 
     >>> [round(end, 3) for end in student([0.4, 0.5, 0.6])]
     [0.252, 0.748]
     """
-    from scipy.special import stdtrit  # scipy.stats has it by another name, but loads for seconds
+    from scipy.special import stdtrit  # scipy.stats, which has it too, loads for seconds
 
     mean, std = mean_and_std(shares)
     if std is None:
@@ -108,7 +111,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> PairedTest:
 
     correct_a, correct_b: [N] bool, images in the same order. Raises: UserError for no images or unequal lengths.
     """
-    from scipy.special import bdtr  # scipy.stats has a function for it, but loads for seconds
+    from scipy.special import bdtr  # scipy.stats, which has the test, loads for seconds
 
     first, second = _outcomes([correct_a, correct_b])
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
@@ -132,14 +135,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def mean_corruption_error(errors: Mapping[str, float], baseline: Mapping[str, float]) -> float:
     """The error relative to a baseline's, averaged over corruptions (mCE, Hendrycks & Dietterich 2019).
 
-    errors, baseline: by corruption, each the mean over its severities; shares or percent alike. 1.0 is the baseline.
-    Raises: UserError for other corruptions than the baseline's, none, or one without any error.
+    1.0 is the baseline. errors, baseline: by corruption, each the mean over its severities; shares or percent.
+    Raises: UserError for other corruptions than the baseline's, none, or one where the baseline makes no error.
     """
     if not errors or errors.keys() != baseline.keys():
         raise UserError(f"expected errors of the corruptions {sorted(baseline)}, got those of {sorted(errors)}.")
     perfect = sorted(name for name, error in baseline.items() if error <= 0)
     if perfect:
-        raise UserError(f"the baseline makes no error on {', '.join(perfect)}, so that nothing is relative to it.")
+        raise UserError(f"the baseline makes no error on {', '.join(perfect)}, so that no error is relative to it.")
     return float(np.mean([errors[name] / baseline[name] for name in errors]))
 
 
@@ -152,11 +155,12 @@ def bootstrap_mean(
 ) -> Interval:
     """Percentile interval of the mean accuracy over conditions, by resampling images (Efron 1979).
 
-    The same images are scored under every condition, so an image is drawn with all its outcomes: conditions are
-    not independent and pooling their counts would make the interval too narrow. Where every outcome is the same
-    there is no spread to resample, and Wilson's interval for N images is returned.
+    An image is drawn with all its outcomes: conditions share images and are not independent, so that pooling their
+    counts would make the interval too narrow. Where all outcomes are the same, resampling shows no spread, and
+    Wilson's interval for N images is returned.
 
-    correct: [conditions, N] bool, or as many [N] arrays · a larger `resamples` steadies the ends.
+    correct: [conditions, N] bool, or as many [N] arrays
+    resamples: a larger number steadies the ends
     Raises: UserError for no conditions, no images, unequal lengths, or options out of range.
     """
     if resamples < 1:
@@ -166,7 +170,7 @@ def bootstrap_mean(
     conditions, n = outcomes.shape
     if outcomes.all() or not outcomes.any():
         return wilson(n if outcomes.all() else 0, n, confidence)
-    # Images with equally many right answers are interchangeable: drawing how many of each kind is drawing images.
+    # Images with equally many correct outcomes are interchangeable: drawing images is drawing how many of each kind.
     kinds = np.bincount(outcomes.sum(axis=0), minlength=conditions + 1)
     draws = generator.multinomial(n, kinds / n, size=resamples)
     means = draws @ np.arange(conditions + 1) / (n * conditions)
@@ -184,19 +188,21 @@ def bootstrap_difference(
 ) -> Difference:
     """The mean difference between two classifiers on the same images, with a paired bootstrap over images.
 
-    The interval is of percentiles, from resampling images with all that they were scored under, as `bootstrap_mean`
-    does; where every image has the same difference it reaches to either side as far as Wilson's for a share never
-    seen. The p-value is two-sided, against the mean lying across the nearer bound of `claimed`, by the normal
-    approximation (a paired z-test).
+    The interval holds percentiles over resampled images, each drawn with all its conditions, as in `bootstrap_mean`.
+    Where every image has the same difference, it reaches to either side as far as Wilson's interval of a share of 0.
+    The p-value is two-sided, by a paired z-test; its null hypothesis puts the mean at the nearer bound of `claimed`.
 
-    differences: [N], for each image the share of conditions that the first got right less the second's, in [−1,1] ·
-    claimed: between which bounds the mean is claimed to lie · a larger `resamples` steadies the interval's ends.
-    Raises: UserError for no images, differences that are none, bounds in the wrong order, or options out of range.
+    differences: [N] in [−1,1], for each image the first's share of correct conditions less the second's
+    claimed: the bounds between which the mean is claimed to lie
+    resamples: a larger number steadies the ends of the interval
+    Raises: UserError for no images, differences out of range, bounds in the wrong order, or options out of range.
     """
     if resamples < 1 or not claimed[0] < claimed[1]:
         raise UserError(f"expected resamples ≥ 1 and rising bounds, got {resamples} and {claimed}.")
     tail = (1 - _checked(confidence)) / 2
-    n, mean = len(_differences(differences)), float(np.mean(differences))
+    if differences.ndim != 1 or not len(differences) or not (np.abs(differences) <= 1).all():
+        raise UserError(f"expected differences in [−1,1] for at least one image, got shape {differences.shape}.")
+    n, mean = len(differences), float(np.mean(differences))
     # Images with the same difference are interchangeable, see `bootstrap_mean`.
     kinds, counts = np.unique(np.round(differences, 12), return_counts=True)
     unseen = wilson(0, n, confidence).high
@@ -211,7 +217,7 @@ def bootstrap_difference(
 
 
 def show_epsilon(epsilon: float) -> str:
-    """A radius as the field writes it: 8/255 where it is one of these, else a decimal.
+    """A radius as the field writes it: a multiple of 1/255 as 8/255, any other as a decimal.
 
     >>> show_epsilon(8 / 255), show_epsilon(0.5), show_epsilon(1e-9)
     ('8/255', '0.5', '1e-09')
@@ -222,7 +228,7 @@ def show_epsilon(epsilon: float) -> str:
 
 
 def _outcomes(correct: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """Stack [N] bool arrays to [K,N], refusing what would silently give a number."""
+    """[N] bool arrays stacked to [K,N]. Raises: UserError for what NumPy would average without complaint."""
     arrays = [np.asarray(part) for part in correct]
     if not arrays:
         raise UserError("expected the outcomes of at least one condition, got none.")
@@ -235,12 +241,6 @@ def _outcomes(correct: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     if len(lengths) > 1:
         raise UserError(f"expected outcomes for the same images, got {' and '.join(map(str, lengths))} of them.")
     return np.stack(arrays)
-
-
-def _differences(values: np.ndarray) -> np.ndarray:
-    if values.ndim != 1 or not len(values) or not (np.abs(values) <= 1).all():
-        raise UserError(f"expected differences in [−1,1] for at least one image, got shape {values.shape}.")
-    return values
 
 
 def _checked(confidence: float) -> float:

@@ -1,7 +1,7 @@
-"""Finds the packages whose modules register things: `harness`, `defenses`, `datasets` and `reports`, where they lie.
+"""Imports the packages whose modules register things: `harness`, `defenses`, `datasets` and `reports`.
 
-`datasets` is also the name of Hugging Face's library. Ours is imported under a private name, `harness_datasets`, where
-that one comes first on `sys.path`, and always where the harness was installed from a wheel, in which it has that name.
+`datasets` is also the name of Hugging Face's library. In a wheel ours is called `harness_datasets`. In a checkout it is
+imported under that name where Hugging Face's comes first on `sys.path`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def load_modules(pattern: str) -> list[ModuleType]:
-    """Import the module that `pattern` names, or of a package every public module directly inside it, in order.
+    """Import the module that `pattern` names; of a package, every public module directly inside it, sorted by name.
 
-    A `*` stands for every package at its place: "defenses.*.commands". Those that lack what follows are passed over.
+    A `*` stands for every package at that level that has what follows: "defenses.*.commands".
     """
     modules = []
-    for found in _matching(pattern):
-        modules += [importlib.import_module(f"{found.__name__}.{name}") for name in _inside(found)] or [found]
+    for match in _matching(pattern):
+        modules += [importlib.import_module(f"{match.__name__}.{name}") for name in _inside(match)] or [match]
     return modules
 
 
@@ -43,21 +43,21 @@ def _folder(name: str) -> Path:
 def _matching(pattern: str) -> list[ModuleType]:
     """The packages and modules that a pattern names."""
     top, *rest = pattern.split(".")
-    found = [_top(top)]
+    matches = [_top(top)]
     for part in rest:
-        wanted = [(parent, name) for parent in found for name in _inside(parent, packages=part == "*")]
-        found = [importlib.import_module(f"{up.__name__}.{name}") for up, name in wanted if part in ("*", name)]
-    return found
+        inside = [(parent, name) for parent in matches for name in _inside(parent, packages=part == "*")]
+        matches = [importlib.import_module(f"{up.__name__}.{name}") for up, name in inside if part in ("*", name)]
+    return matches
 
 
 def _inside(package: ModuleType, *, packages: bool = False) -> Iterator[str]:
-    """The public modules directly inside a package, sorted by name; its packages alone where these are asked for."""
+    """The names of the public modules directly inside a package, sorted; with `packages`, of its packages only."""
     inside = sorted(pkgutil.iter_modules(getattr(package, "__path__", [])), key=lambda module: module.name)
     return (module.name for module in inside if not module.name.startswith("_") and (module.ispkg or not packages))
 
 
 def _top(name: str) -> ModuleType:
-    """Our package of this name, whoever else's comes first on the path."""
+    """Our package of this name, even where another one comes first on the path."""
     folder = _folder(name)
     own = folder / "__init__.py"
     if _resolves_to(folder.name, own):
@@ -68,7 +68,7 @@ def _top(name: str) -> ModuleType:
 
 
 def _resolves_to(top: str, own: Path) -> bool:
-    """Whether a plain `import top` gives, or would give, our package."""
+    """Whether `import top` gives our package."""
     loaded = sys.modules.get(top)
     if loaded is not None:
         origin = getattr(loaded, "__file__", None)

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars in a terminal, a line now and then in a log."""
+"""Progress on standard error: bars in a terminal, a line every 30 seconds in a log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Column
 
 Item = TypeVar("Item")
 LOG_SECONDS = 30.0
-"""Between two lines of progress where standard error is not a terminal."""
+"""Seconds between two lines of progress where standard error is not a terminal."""
 console = Console(stderr=True)
 _active: list[Progress] = []
 
@@ -25,9 +25,10 @@ def track(
     total: int | None = None,
     name: Callable[[Item], str] | None = None,
 ) -> Iterator[Item]:
-    """Iterate while a bar labelled `what` shows how far it is; bars nest, and vanish when done.
+    """Iterate over `items` while a bar labelled `what` shows the progress; bars nest, and vanish at the end.
 
-    name: what an item is called while it is worked on.
+    total: how many items there are, where `items` does not say
+    name: what the label calls the item being worked on
     """
     count = total if total is not None else len(items) if isinstance(items, Sequence) else None
     if not sys.stderr.isatty():
@@ -52,7 +53,7 @@ def track(
 
 
 def say(text: str) -> None:
-    """One line for a person, on standard error, so that standard output stays machine-readable."""
+    """Print a line for a person to standard error; standard output stays machine-readable."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -66,7 +67,7 @@ def _logged(items: Iterable[Item], what: str, count: int | None, name: Callable[
 
 
 def _new_bar(console: Console = console) -> Progress:
-    """The label takes what the other columns leave, and is cut there."""
+    """A bar whose label takes the room that the other columns leave, and is cut off there."""
     return Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
         BarColumn(bar_width=20),

@@ -1,6 +1,6 @@
-"""Registries: who is called what, and how a name with parameters becomes an object.
+"""Registries: what each name stands for, and how a name with parameters becomes an object.
 
-A thing registers itself by decorator; its module is found by discovery, an entry point or `--plugin`:
+A thing registers itself by decorator. Its module is found by discovery, an entry point or `--plugin`:
 
     from harness.registry import defenses
 
@@ -32,16 +32,19 @@ ENTRY_POINT_PREFIX = "virolbi_harness"
 
 
 class Entry(NamedTuple):
-    """One registered thing and where it was registered; internal: no user's to ask for, so that nothing offers it."""
+    """One registered thing."""
 
     name: str
     factory: Callable[..., Any]
+    """The class or function that makes it."""
     place: str
+    """Where it was registered, as file:line."""
     internal: bool = False
+    """Whether it is for the harness's own use: lists and error texts do not offer it."""
 
     @property
     def doc(self) -> str:
-        """Its own docstring, none that it inherits."""
+        """Its own docstring; an inherited one does not count."""
         factory = self.factory.func if isinstance(self.factory, functools.partial) else self.factory
         return inspect.cleandoc(factory.__doc__ or "")
 
@@ -52,10 +55,10 @@ class Entry(NamedTuple):
 
 
 class Registry:
-    """Names of one kind of thing; modules of `packages` are imported the first time a name is asked for."""
+    """The names of one kind of thing; the first question for a name imports the modules of `packages`."""
 
     def __init__(self, kind: str, plural: str, *packages: str, provided: tuple[str, ...] = ()) -> None:
-        """`packages`: as for `load_modules` · `provided`: what the harness itself gives, which no name may set."""
+        """`packages`: patterns as for `load_modules`; `provided`: parameters that the harness sets and no user may."""
         self.kind = kind
         self.plural = plural
         self.packages = packages
@@ -68,9 +71,9 @@ class Registry:
         return f"Registry({self.kind!r}, {self.plural!r}, *{self.packages!r}, provided={self.provided!r})"
 
     def register(self, name: str, *, internal: bool = False) -> Callable[[Factory], Factory]:
-        """Decorator: `name` now stands for this class or function, called with keyword arguments.
+        """Decorator: `name` now stands for this class or function, which is called with keyword arguments.
 
-        Raises: UserError when the name is taken by something registered elsewhere; both places are named.
+        Raises: UserError, with both places, when the name was registered elsewhere before.
         """
 
         def decorate(factory: Factory) -> Factory:
@@ -87,7 +90,7 @@ class Registry:
         return decorate
 
     def base_class(self, base: Base) -> Base:
-        """Decorator: what a registered factory makes must be of this class."""
+        """Decorator: every registered factory must make objects of this class."""
         self.base = base
         return base
 
@@ -114,23 +117,23 @@ class Registry:
         return sorted(self._entries)
 
     def offered(self) -> list[Entry]:
-        """What a user may ask for, by name."""
+        """The entries that a user may ask for, sorted by name."""
         return [entry for entry in self if not entry.internal]
 
     def __iter__(self) -> Iterator[Entry]:
         return iter([self._entries[name] for name in self.names()])
 
     def entry(self, name: str) -> Entry:
-        """The entry of a bare name. Raises: UserError with near names and all names when there is none."""
+        """The entry of a name without parameters. Raises: UserError with near names and all names."""
         self._discover()
         if name not in self._entries:
             raise unknown_name(self.kind, name, [entry.name for entry in self.offered()])
         return self._entries[name]
 
     def canonical(self, text: str, **defaults: Any) -> str:
-        """The one spelling of `text`: parameters in signature order, those at their default left out.
+        """The one spelling of `text`: parameters in signature order, without those at their default.
 
-        `defaults` are run-wide values for parameters the thing has and the text leaves open.
+        defaults: the run's values for parameters that the thing has and the text leaves open
         """
         spec = Spec.parse(text)
         return bind(self.kind, spec, self.entry(spec.name).factory, self.provided, defaults).label
@@ -144,12 +147,13 @@ class Registry:
         return {name: given.get(name, parameter.default) for name, parameter in settable.items()}
 
     def create(self, text: str, **context: Any) -> Any:
-        """Build the thing `text` names, `"virolbi_fixed:nu=16,level=0.5"` for example.
+        """Make the thing that `text` names, such as `"virolbi_fixed:nu=16,level=0.5"`.
 
-        `context` holds what the harness provides (data_root and the like): a factory gets those of them that
-        it has keyword parameters for. The object's label is stored as `.label` where it takes attributes.
-        Raises: UserError for an unknown name, an unknown parameter, a value of the wrong type, and a thing that is
-        not of the kind's base class.
+        Its label is stored as `.label` where it takes attributes.
+
+        context: what the harness provides, such as `data_root`; a factory gets what it has parameters for
+        Raises: UserError for an unknown name, an unknown parameter, a value of the wrong type, or a thing that is not
+        of the kind's base class.
         """
         spec = Spec.parse(text)
         factory = self.entry(spec.name).factory
@@ -158,7 +162,7 @@ class Registry:
         made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
         self._check(spec.name, made)
         if not isinstance(made, type):
-            with contextlib.suppress(AttributeError):  # a tuple, say, or something frozen
+            with contextlib.suppress(AttributeError):  # a tuple or a frozen object
                 made.label = bound.label
         return made
 
@@ -172,9 +176,9 @@ class Registry:
             )
 
     def fingerprint(self, text: str) -> str:
-        """Which code stands behind a name: its declared `version`, and for code from outside a digest of its file.
+        """The version of the code behind a name: its declared `version`, for a plugin with a digest of its file.
 
-        It is part of what results are known by, so that an edited plugin is computed anew.
+        It is part of a result's identity, so that the results of an edited plugin are computed again.
         """
         entry = self.entry(Spec.parse(text).name)
         version = str(getattr(entry.factory, "version", 1))
@@ -186,7 +190,7 @@ class Registry:
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True  # from the start: a module may ask for names while it is being imported
+        self._discovered = True  # first, since a module may ask for names while it is imported
         try:
             for package in self.packages:
                 load_modules(package)
@@ -198,7 +202,7 @@ class Registry:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Import a user's file so that what it registers is known.
+    """Import a user's file, so that the registries know what it registers.
 
     Raises: UserError when the file is missing or fails to import.
     """
@@ -231,7 +235,7 @@ def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
     except Exception as error:
         raise UserError(
             f"the entry point {point.name} = {point.value} could not be loaded: {type(error).__name__}: {error}. "
-            "Mend or uninstall the package that brings it."
+            "Repair or uninstall the package that brings it."
         ) from error
 
 
@@ -256,4 +260,4 @@ exhibits = Registry("exhibit", "exhibits", "harness.explain", "defenses.*.explai
 figures = Registry("figure", "figures", "reports.figures")
 
 ALL = (defenses, preprocessors, suites, datasets, backbones, attacks, corruptions, tables, exhibits, figures)
-"""The kinds that `list` shows: those whose names a user may give."""
+"""The registries that `list` shows: those whose names a user may give."""

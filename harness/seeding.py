@@ -1,4 +1,4 @@
-"""Randomness by name: a stream of its own for everything, none of it global."""
+"""Random numbers by name: every purpose has a stream of its own, and none is global."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def generator(seed: int, *names: object, device: torch.device | str = "cpu") -> 
 
 
 def uniform_rows(shape: tuple[int, ...], seed: int, name: str, indices: np.ndarray) -> torch.Tensor:
-    """Numbers uniform in [−1,1], [B,*shape] float32; row i depends on the seed, the name and indices[i] alone."""
+    """Uniform numbers in [−1,1], [B,*shape] float32; row i depends only on the seed, the name and indices[i]."""
     rows = [np.random.default_rng(derive(seed, name, int(i))).uniform(-1, 1, shape) for i in indices]
     return torch.from_numpy(np.stack(rows).astype(np.float32))

@@ -18,15 +18,17 @@ _UNIONS = (typing.Union, types.UnionType)
 
 
 class Spec(NamedTuple):
-    """A name, at most one positional text after the colon, and `key=value` texts."""
+    """A name with parameters, as text."""
 
     name: str
     positional: str | None
+    """What follows the colon without a key, at most one."""
     parameters: dict[str, str]
+    """The `key=value` texts by key."""
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Split `name:positional,key=value,…`; a comma inside the positional part (a path, say) stays in it.
+        """Split `name:positional,key=value,…`; the positional text, such as a path, may hold commas.
 
         >>> Spec.parse("parquet:a,b,name=x")
         Spec(name='parquet', positional='a,b', parameters={'name': 'x'})
@@ -63,7 +65,7 @@ def split_list(text: str) -> list[str]:
     ['vanilla', 'virolbi_fixed:nu=16,level=0.5', 'blur']
     """
     items: list[str] = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
+    for part in filter(None, map(str.strip, text.split(","))):
         continues = items and ":" in items[-1] and _ASSIGNMENT.fullmatch(part)
         if continues:
             items[-1] += f",{part}"
@@ -81,7 +83,7 @@ def bind(
 ) -> Bound:
     """Turn a spec's texts into typed keyword arguments of `factory`; `defaults` fill in what the spec leaves open.
 
-    Raises: UserError naming the right parameters.
+    Raises: UserError that names the right parameters.
     """
     settable = parameters_of(factory, provided)
     texts = dict(spec.parameters)
@@ -103,19 +105,19 @@ def bind(
 
 
 def parameters_of(factory: Callable[..., Any], provided: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
-    """What a user may set: the parameters annotated as int, float, bool, str, or tuples and optionals of these.
+    """The parameters that a user may set: those annotated as int, float, bool, str, or tuples and optionals of these.
 
-    Others, and those in `provided`, are the harness's own business. Raises: UserError for annotations that name
-    something unknown.
+    The harness fills in the others, and those in `provided`. Raises: UserError for an annotation that names something
+    unknown.
     """
-    found = {}
+    settable = {}
     hints = _hints(factory)
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in provided or parameter.kind is parameter.VAR_KEYWORD:
             continue
         if name in hints and _scalar_types(hints[name]):
-            found[name] = parameter.replace(annotation=hints[name])
-    return found
+            settable[name] = parameter.replace(annotation=hints[name])
+    return settable
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _scalar_types(hint: Any) -> tuple[type, ...]:
-    """The plain types a text may become under this annotation; empty when it is not settable by text."""
+    """The plain types that a text may become under this annotation; empty where no text can set it."""
     if get_origin(hint) in _UNIONS:
         return tuple(kind for part in get_args(hint) for kind in _scalar_types(part))
     if get_origin(hint) is typing.Literal:
@@ -187,10 +189,10 @@ def _label(name: str, arguments: Mapping[str, Any], settable: Mapping[str, inspe
         for key, parameter in settable.items()
         if key in arguments and arguments[key] != parameter.default
     }
-    # Only a positional text may hold a comma, and it stands first: the label must name the same thing again.
-    by_place = [text for text in texts.values() if "," in text]
-    shown = by_place + [f"{key}={text}" for key, text in texts.items() if "," not in text]
-    return f"{name}:{','.join(shown)}" if shown else name
+    # The label must name the same thing again, and only a positional text, which stands first, may hold a comma.
+    positional = [text for text in texts.values() if "," in text]
+    parts = positional + [f"{key}={text}" for key, text in texts.items() if "," not in text]
+    return f"{name}:{','.join(parts)}" if parts else name
 
 
 def show_value(value: Any) -> str:

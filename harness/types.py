@@ -1,4 +1,4 @@
-"""The few shapes of data that travel between the parts of the harness."""
+"""The data that the parts of the harness hand to each other."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-if TYPE_CHECKING:  # seconds to import, and who only asks for names needs no network
+if TYPE_CHECKING:  # takes seconds to import, and a command that only lists names does without
     import torch
 
 SMALL_IMAGE = 64
-"""Images up to this many pixels a side follow the paper's settings for CIFAR, larger ones those for ImageNet."""
+"""Up to this many pixels a side an image follows the paper's settings for CIFAR, a larger one those for ImageNet."""
 
 Preset = Literal["quick", "paper"]
 Threat = Literal["bare", "transfer", "adaptive"]
@@ -24,58 +24,62 @@ Purpose = Literal["score", "diagnostic"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images of one split as they were decoded, usually memory-mapped.
-
-    images: [N,C,H,W] uint8 · labels: [N] int64 · indices: [N] int64, the images' places in the full split
-    digest: SHA-256 of the full split's images and labels; it does not change when a subset is taken.
-    """
+    """Decoded images of one split, or a subset of them."""
 
     images: np.ndarray
+    """[N,C,H,W] uint8, usually memory-mapped."""
     labels: np.ndarray
+    """[N] int64."""
     indices: np.ndarray
+    """[N] int64, the images' positions in the full split."""
     digest: str
+    """SHA-256 of the full split's images and labels, the same for every subset."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, limit: int | None) -> Split:
-        """A representative subset: the first `limit` of a fixed shuffle, in ascending order of index.
+        """A representative subset: the first `limit` images of a fixed shuffle, in ascending order of index.
 
-        The same images come back for the same limit, and a larger limit only adds images.
+        The same limit always gives the same images, and a larger limit only adds some.
         """
         if limit is None or limit >= len(self):
             return self
-        chosen = np.sort(np.random.default_rng(0).permutation(len(self))[:limit])
-        return Split(
-            images=self.images[chosen], labels=self.labels[chosen], indices=self.indices[chosen], digest=self.digest
-        )
+        rows = np.sort(np.random.default_rng(0).permutation(len(self))[:limit])
+        return Split(images=self.images[rows], labels=self.labels[rows], indices=self.indices[rows], digest=self.digest)
 
 
 class Batch(NamedTuple):
-    """Training images [B,C,H,W] float32 in [0,1], labels [B] int64, places in the training split [B] int64."""
+    """Some training images."""
 
     images: torch.Tensor
+    """[B,C,H,W] float32 in [0,1]."""
     labels: torch.Tensor
+    """[B] int64."""
     indices: torch.Tensor
+    """[B] int64, the images' positions in the training split."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """Where training stands; `generator` lives on the model's device and is the only source of randomness.
-
-    memory: tensors by name that a defense keeps from batch to batch, on the model's device; empty at first, saved with
-    every epoch, and handed back when an interrupted training goes on.
-    """
+    """Where training stands."""
 
     epoch: int
+    """The current epoch, from 0."""
     epochs: int
+    """How many there are."""
     generator: torch.Generator
+    """The only source of random numbers, on the model's device."""
     memory: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    """Tensors by name that a defense keeps from batch to batch, on the model's device.
+
+    Empty at first, saved with every epoch, and restored when an interrupted training resumes.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything about the optimisation that is not the loss: SGD with momentum, Nesterov's unless said otherwise."""
+    """How a loss is minimised: SGD with momentum, by default Nesterov's."""
 
     epochs: int
     batch_size: int = 128
@@ -86,11 +90,11 @@ class Recipe:
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Shares of the training after which `multi_step` divides the learning rate by ten."""
     augment: bool = True
-    """Random crop after 4 pixels of padding (in proportion for larger images) and horizontal flip."""
+    """Random crop after padding by 4 pixels (by more in proportion for larger images), and horizontal flip."""
     nesterov: bool = True
 
     def described(self) -> dict[str, Any]:
-        """Its fields by name; `nesterov` only where it is off, so that checkpoints from before it are found again."""
+        """The fields by name; `nesterov` only where it is off, so that checkpoints older than the field still match."""
         fields = dataclasses.asdict(self)
         return {name: value for name, value in fields.items() if name != "nesterov" or not value}
 

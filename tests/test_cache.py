@@ -25,19 +25,19 @@ from harness.errors import HarnessError, UserError
 def test_an_array_holds_what_fill_returned(tmp_path: Path, block: int) -> None:
     source = Source()
 
-    found = fetch(tmp_path, source, block=block)
+    array = fetch(tmp_path, source, block=block)
 
-    np.testing.assert_array_equal(found, source.values)
-    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(array, source.values)
+    assert array.dtype == np.uint8
     assert [stop - start for start, stop in source.asked][:-1] == [block] * (len(source.asked) - 1)
 
 
 def test_an_array_is_mapped_and_read_only(tmp_path: Path) -> None:
-    found = fetch(tmp_path, Source())
+    array = fetch(tmp_path, Source())
 
-    assert isinstance(found, np.memmap)
+    assert isinstance(array, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        found[0] = 0
+        array[0] = 0
 
 
 def test_an_array_is_computed_once(tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ def test_the_order_of_a_keys_parts_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_an_empty_array_needs_no_file(tmp_path: Path) -> None:
-    found = ArrayCache(tmp_path / "new").array("x", {}, shape=(0, 3), dtype=np.uint8, fill=Source())
+    array = ArrayCache(tmp_path / "new").array("x", {}, shape=(0, 3), dtype=np.uint8, fill=Source())
 
-    assert found.shape == (0, 3)
+    assert array.shape == (0, 3)
     assert not (tmp_path / "new").exists()
 
 
@@ -92,24 +92,24 @@ def test_nothing_appears_under_the_name_before_it_is_whole(tmp_path: Path) -> No
     assert not list(tmp_path.glob("*partial*"))
 
 
-def test_an_interrupted_computation_goes_on_from_its_last_whole_block(tmp_path: Path) -> None:
+def test_an_interrupted_computation_resumes_after_its_last_whole_block(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="interrupted"):
         fetch(tmp_path, Source(fails_at=8))
     rest = Source()
 
-    found = fetch(tmp_path, rest)
+    array = fetch(tmp_path, rest)
 
     assert rest.asked == [(8, 10)]
-    np.testing.assert_array_equal(found, rest.values)
+    np.testing.assert_array_equal(array, rest.values)
 
 
 def test_threads_that_want_one_array_compute_it_once(tmp_path: Path) -> None:
-    source, found = Source(), []
+    source, arrays = Source(), []
     barrier = threading.Barrier(4)
 
     def work() -> None:
         barrier.wait()
-        found.append(np.array(fetch(tmp_path, source, block=1)))
+        arrays.append(np.array(fetch(tmp_path, source, block=1)))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -118,7 +118,7 @@ def test_threads_that_want_one_array_compute_it_once(tmp_path: Path) -> None:
         thread.join()
 
     assert sorted(source.asked) == [(row, row + 1) for row in range(10)]
-    assert all((array == source.values).all() for array in found)
+    assert all((array == source.values).all() for array in arrays)
 
 
 FETCHING = """
@@ -136,8 +136,8 @@ def fill(rows):
 
 print("ready", flush=True)
 sys.stdin.readline()
-found = ArrayCache(folder).array("x", {}, shape=(10, 3), dtype=np.uint8, fill=fill, block=1)
-assert (found == np.arange(10)[:, None]).all()
+again = ArrayCache(folder).array("x", {}, shape=(10, 3), dtype=np.uint8, fill=fill, block=1)
+assert (again == np.arange(10)[:, None]).all()
 """
 
 
@@ -215,10 +215,10 @@ def test_who_waits_for_another_process_says_so(
     worker.start()
     assert started.wait(20)
     again = Source()
-    found = fetch(tmp_path, again)
+    array = fetch(tmp_path, again)
     worker.join()
 
-    np.testing.assert_array_equal(found, again.values)
+    np.testing.assert_array_equal(array, again.values)
     assert again.asked == []
     assert capsys.readouterr().out.startswith("smoothed: waiting for another process that computes the same array")
 
@@ -293,7 +293,7 @@ def test_an_error_of_the_computation_is_not_taken_for_the_folders(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("values", "found"),
+    ("values", "got"),
     [
         (np.zeros((4, 1), np.uint8), r"shape \[4, 1\] and type uint8"),
         (np.zeros(3, np.uint8), r"shape \[3\] and type uint8"),
@@ -302,19 +302,17 @@ def test_an_error_of_the_computation_is_not_taken_for_the_folders(tmp_path: Path
         (np.zeros((4, 3), np.int8), r"shape \[4, 3\] and type int8"),
     ],
 )
-def test_rows_of_another_shape_or_type_are_refused_and_not_kept(tmp_path: Path, values: np.ndarray, found: str) -> None:
-    with pytest.raises(
-        HarnessError, match=rf"smoothed: expected rows of shape \[4, 3\] and type uint8 .*, got {found}"
-    ):
+def test_rows_of_another_shape_or_type_are_refused_and_not_kept(tmp_path: Path, values: np.ndarray, got: str) -> None:
+    with pytest.raises(HarnessError, match=rf"smoothed: expected rows of shape \[4, 3\] and type uint8 .*, got {got}"):
         fetch(tmp_path, lambda rows: values)
 
     np.testing.assert_array_equal(fetch(tmp_path, Source()), Source().values)
 
 
 def test_rows_may_lie_in_any_order_in_memory(tmp_path: Path) -> None:
-    found = fetch(tmp_path, lambda rows: np.asfortranarray(Source().values[rows]))
+    array = fetch(tmp_path, lambda rows: np.asfortranarray(Source().values[rows]))
 
-    np.testing.assert_array_equal(found, Source().values)
+    np.testing.assert_array_equal(array, Source().values)
 
 
 def test_a_file_in_use_is_not_taken_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_a_checksum_that_a_kill_cut_short_costs_its_block_alone(tmp_path: Path) 
     assert fetch(tmp_path, lambda rows: pytest.fail("computed again")).shape == SHAPE
 
 
-def test_an_array_is_gone_on_with_in_the_blocks_it_was_begun_with(tmp_path: Path) -> None:
+def test_an_array_is_completed_in_the_block_size_it_was_started_with(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="interrupted"):
         fetch(tmp_path, Source(fails_at=8))
     rest = Source()
@@ -145,7 +145,7 @@ def test_an_array_without_checksums_is_computed_again_and_that_is_said(
     assert "smoothed: the array on disk is damaged or has no checksums; it is computed" in capsys.readouterr().err
 
 
-def test_a_process_reads_an_array_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_checks_an_array_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     crc32 = zlib.crc32
     monkeypatch.setattr(zlib, "crc32", lambda data, *start: read.append(len(data)) or crc32(data, *start))
@@ -194,7 +194,7 @@ def test_any_damaged_header_byte_leaves_the_right_shape_and_type(tmp_path: Path,
     content[place] = value
     path.write_bytes(content)
 
-    found = fetch(tmp_path, Source())
+    array = fetch(tmp_path, Source())
 
-    assert (found.shape, found.dtype) == (SHAPE, np.uint8)
+    assert (array.shape, array.dtype) == (SHAPE, np.uint8)
     path.unlink()

@@ -44,13 +44,13 @@ def model() -> NormalizedModel:
     return NormalizedModel(network, (0.5,) * 3, (0.25,) * 3)
 
 
-def names(chosen: registry.Registry) -> list[str]:
-    return chosen.names()
+def names(kind: registry.Registry) -> list[str]:
+    return kind.names()
 
 
-@pytest.mark.parametrize("chosen", registry.ALL, ids=lambda chosen: chosen.plural)
-def test_everything_registered_says_in_one_line_what_it_is(chosen: registry.Registry) -> None:
-    for entry in chosen:
+@pytest.mark.parametrize("kind", registry.ALL, ids=lambda kind: kind.plural)
+def test_everything_registered_says_in_one_line_what_it_is(kind: registry.Registry) -> None:
+    for entry in kind:
         assert entry.summary.endswith("."), f"{entry.name} at {entry.place}"
         assert len(entry.summary) <= 120, entry.place
 
@@ -82,14 +82,14 @@ def test_a_protected_model_returns_logits_and_survives_copies(name: str) -> None
     other = defense.protect(model()).eval()
     other.load_state_dict(protected.state_dict())
 
-    answers = []
+    logits = []
     for each in (protected, twin, other):
         defense.reseed(each, 1)
-        answers.append(each(images))
+        logits.append(each(images))
 
-    assert answers[0].shape == (4, CLASSES)
-    assert torch.equal(answers[0], answers[1])
-    assert torch.equal(answers[0], answers[2])
+    assert logits[0].shape == (4, CLASSES)
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
 
 
 @pytest.mark.parametrize("name", names(registry.defenses))

@@ -19,10 +19,10 @@ from harness.metrics import accuracy, bootstrap_mean, mcnemar, mean_and_std, rob
 def test_wilson_agrees_with_scipy(counts, confidence):
     n_correct, n = counts
 
-    found = wilson(n_correct, n, confidence)
+    interval = wilson(n_correct, n, confidence)
 
     expected = binomtest(n_correct, n).proportion_ci(confidence, method="wilson")
-    assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert interval == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 7, 10_000])
@@ -113,9 +113,9 @@ def test_bootstrap_agrees_with_resampling_images_one_by_one():
     drawn = generator.integers(0, 300, (20_000, 300))
     expected = np.quantile(correct.mean(axis=0)[drawn].mean(axis=1), [0.025, 0.975])
 
-    found = bootstrap_mean(correct, np.random.default_rng(0), resamples=20_000)
+    interval = bootstrap_mean(correct, np.random.default_rng(0), resamples=20_000)
 
-    assert found == pytest.approx(tuple(expected), abs=2e-3)
+    assert interval == pytest.approx(tuple(expected), abs=2e-3)
 
 
 def test_repeating_a_condition_does_not_narrow_its_interval():
@@ -139,9 +139,9 @@ def test_bootstrap_depends_on_its_generator_only():
 
 @pytest.mark.parametrize("outcome", [True, False])
 def test_bootstrap_has_a_width_where_every_outcome_is_the_same(outcome):
-    found = bootstrap_mean(np.full((4, 50), outcome), np.random.default_rng(0))
+    interval = bootstrap_mean(np.full((4, 50), outcome), np.random.default_rng(0))
 
-    assert found == wilson(50 * outcome, 50)
+    assert interval == wilson(50 * outcome, 50)
 
 
 def test_a_higher_confidence_widens_every_interval():

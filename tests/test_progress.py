@@ -21,9 +21,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_log_says_how_far_it_is_and_what_is_being_done(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
 
-    found = list(progress.track(["a", "b", "c"], "score", name=str.upper))
+    seen = list(progress.track(["a", "b", "c"], "score", name=str.upper))
 
-    assert found == ["a", "b", "c"]
+    assert seen == ["a", "b", "c"]
     assert told == ["score: 1 of 3 done, now B", "score: 2 of 3 done, now C"]
 
 

@@ -62,7 +62,7 @@ def plugin(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
             del sys.modules[name]
 
 
-def test_an_unknown_name_is_answered_with_near_names_and_all_names(things: Registry) -> None:
+def test_the_error_for_an_unknown_name_lists_near_names_and_all_names(things: Registry) -> None:
     things.register("median")(lambda: 0)
 
     with pytest.raises(UserError, match=r"unknown thing 'blurr'. Did you mean blur[?] Known: blur, median."):

@@ -101,10 +101,10 @@ def test_a_joined_list_comes_apart_again(things: list[tuple[str, dict[str, str]]
         for name, given in things
     ]
 
-    found = split_list(",".join(texts))
+    parts = split_list(",".join(texts))
 
-    assert found == texts
-    assert [(spec.name, spec.parameters) for spec in map(Spec.parse, found)] == things
+    assert parts == texts
+    assert [(spec.name, spec.parameters) for spec in map(Spec.parse, parts)] == things
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class AttackResult(NamedTuple):
     images: torch.Tensor
     """[B,C,H,W], each inside the budget's ball and [0,1]."""
     flags: tuple[str, ...] = ()
-    """Warnings about the model, each a line of text."""
+    """What the attack warns of, each a line of text."""
     measures: Mapping[str, float] = {}
     """Numbers by name, each the mean over the images."""
 

@@ -23,7 +23,7 @@ import torch
 def contained(package: str, device: torch.device) -> Iterator[list[str]]:
     """Put back what AutoAttack's `package` changes in the process.
 
-    Yields the list of its warnings, a line each; those printed or raised by `warnings` are added at the end.
+    Yields the list of its warnings, a line each; printed ones and those of `warnings` are added at the end.
     """
     flags: list[str] = []
     with _random_numbers(device), _no_call_count(package), _tracing(), _logged_warnings(flags):
@@ -36,7 +36,7 @@ def contained(package: str, device: torch.device) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _random_numbers(device: torch.device) -> Iterator[None]:
-    """The global random numbers of PyTorch, NumPy and Python go on afterwards as if the block had drawn none."""
+    """The global random numbers of PyTorch, NumPy and Python continue as if the block had drawn none."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what others draw from is put back)
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -48,7 +48,7 @@ def _random_numbers(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_call_count(package: str) -> Iterator[None]:
-    """AutoAttack counts the gradients that a model itself asks for, and warns of them: those of other models go."""
+    """AutoAttack warns of models that compute gradients in `forward`. Its count starts at 0 here, and ends at 0."""
     counts = importlib.import_module(f"{package}.checks").funcs
     counts.update(dict.fromkeys(counts, 0))
     try:
@@ -59,7 +59,7 @@ def _no_call_count(package: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tracing() -> Iterator[None]:
-    """A debugger or a measurement of coverage goes on afterwards."""
+    """A debugger, or a measurement of coverage, continues after the block."""
     trace = sys.gettrace()
     try:
         yield

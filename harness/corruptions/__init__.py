@@ -1,8 +1,8 @@
 """Natural corruptions of Hendrycks & Dietterich (ICLR 2019), with CIFAR-C's constants and ImageNet-C's.
 
-One file a family; each function draws from the generator it is given, so no global random state is touched. They
-are written anew, on SciPy, OpenCV and `imagecorruptions`' kernels and pictures, because that package holds
-ImageNet's constants only and draws from NumPy's global state; the tests hold them to agree with it.
+One file a family; each function draws from the generator it is given. They are written anew on SciPy, OpenCV and the
+kernels and pictures of `imagecorruptions`, because that package has ImageNet's constants only and draws from NumPy's
+global state. Tests compare them with it.
 """
 
 from __future__ import annotations
@@ -18,40 +18,41 @@ from harness.registry import corruptions
 from harness.types import SMALL_IMAGE
 
 PAPER = ("gaussian_noise", "shot_noise", "impulse_noise")
-"""The three the ViRoLBI paper scores."""
+"""The three that the ViRoLBI paper evaluates."""
 COMMON = (
     *PAPER,
     *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     *("snow", "frost", "fog", "brightness"),
     *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-"""The fifteen a mean corruption error is taken over, in the order papers print them."""
+"""The fifteen of the mean corruption error, in the order papers print them."""
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four published beside them, meant for validation."""
+"""The four that were published beside them, for validation."""
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, *, seed: int, indices: np.ndarray) -> np.ndarray:
     """Corrupt images [B,C,H,W] uint8, C of 1 or 3; the same shape and type come back.
 
-    Larger `severity` corrupts more. `indices` [B] are the images' places in their full split: the result for an
-    image depends on that image, the name, the severity, the seed and its index, not on its batch-mates. It is
-    clipped to [0,1], scaled to 255 and truncated, as in the published files. A gray image gets noise on its one
-    channel; for anything else it is repeated to three channels, whose mean is kept.
+    An image's result depends on that image, the name, the severity, the seed and its index only. It is clipped to
+    [0,1], scaled to 255 and truncated, as in the published files. Noise treats a gray image as it is; other corruptions
+    get it as three equal channels, and the mean of the result is kept.
 
+    severity: 1–5; larger corrupts more
+    indices: [B] the images' positions in their full split
     Raises: UserError for an unknown name, a severity outside 1–5, a negative seed, or images of another form.
     """
     _check(images, seed)
     corruption = get(name)
     constants = corruption.constants(constants_set(images.shape[2], images.shape[3]), severity)
     out = np.empty(images.shape, np.uint8)
-    for place, (image, index) in enumerate(zip(images, indices, strict=True)):
+    for row, (image, index) in enumerate(zip(images, indices, strict=True)):
         rng = np.random.default_rng([seed, zlib.crc32(name.encode()), severity, int(index)])
-        out[place] = _corrupt_one(corruption, image, rng, constants)
+        out[row] = _corrupt_one(corruption, image, rng, constants)
     return out
 
 
 def get(name: str) -> Corruption:
-    """The corruption of that name. Raises: UserError with near names and all names when there is none."""
+    """The corruption of that name. Raises: UserError for an unknown name, and for one without constants."""
     entry = corruptions.entry(name)
     if not isinstance(entry.factory, Corruption):
         raise UserError(f"the corruption {name!r} ({entry.place}) has no constants: decorate it with @severities(…).")
@@ -59,21 +60,21 @@ def get(name: str) -> Corruption:
 
 
 def choose(names: Iterable[str]) -> tuple[str, ...]:
-    """Corruption names as asked for: none means the paper's three, "all" every one there is, each named once.
+    """The corruptions that a user's names stand for, each once: "all" for every one, no name for the paper's three.
 
     Raises: UserError for an unknown name.
     """
-    asked = tuple(dict.fromkeys(names))
-    if "all" in asked:
+    unique = tuple(dict.fromkeys(names))
+    if "all" in unique:
         published = COMMON + EXTRA
         return published + tuple(name for name in corruptions.names() if name not in published)
-    for name in asked:
+    for name in unique:
         get(name)
-    return asked or PAPER
+    return unique or PAPER
 
 
 def constants_set(height: int, width: int) -> ConstantsSet:
-    """Which published constants suit images of this size: CIFAR's up to 64 pixels a side, else ImageNet's."""
+    """The published constants for images of this size: CIFAR's up to 64 pixels a side, else ImageNet's."""
     return "cifar" if max(height, width) <= SMALL_IMAGE else "imagenet"
 
 

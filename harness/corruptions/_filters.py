@@ -1,4 +1,4 @@
-"""What more than one corruption is built from: linear operations, and OpenCV."""
+"""Shared by several corruptions: linear filters, and OpenCV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.errors import UserError
 
 
 def opencv() -> ModuleType:
-    """OpenCV. Raises: UserError with what to do where it cannot be imported: it needs libraries of the system."""
+    """OpenCV. Raises: UserError with advice where it cannot be imported, since it needs system libraries."""
     try:
         return importlib.import_module("cv2")
     except ImportError as error:
@@ -54,10 +54,10 @@ def smear(image: Pixels, radius: int, deviation: float, angle: float) -> Pixels:
 
 @functools.lru_cache(maxsize=256)
 def zoom_matrix(size: int, factor: float) -> np.ndarray:
-    """[size,size]: times a column of `size` pixels, it is that column's middle enlarged `factor` times, linearly.
+    """[size,size], the linear map of a column of pixels to its middle enlarged `factor` times.
 
-    The crop holds ⌈size/factor⌉ pixels; its first and last pixel keep their values, as in SciPy's `zoom`, and
-    what is too much afterwards is trimmed on both sides, as for the published files.
+    The middle holds ⌈size/factor⌉ pixels. Its first and last pixel keep their values, as in SciPy's `zoom`, and what
+    is too long afterwards is trimmed on both sides, as for the published files.
     """
     crop = math.ceil(size / factor)
     zoomed = round(crop * factor)

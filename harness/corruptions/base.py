@@ -21,8 +21,8 @@ SEVERITIES = (1, 2, 3, 4, 5)
 class Corruption:
     """A function `(image, rng, *constants) -> image` and its constants, one tuple per severity and set.
 
-    elementwise: whether it treats every channel element alike and so takes a gray image [H,W,1] as it is; the
-    others are given three equal channels, and the mean of what comes back is kept.
+    elementwise: whether it treats every channel element alike, so that a gray image [H,W,1] stays as it is. Other
+    corruptions get three equal channels, and the mean of the result is kept.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Corruption:
         return f"<corruption {self.function.__name__}>"
 
     def __call__(self, image: Pixels, rng: np.random.Generator, *constants: float) -> Pixels:
-        """The corrupted image [H,W,C], before clipping; `image` is left as it is."""
+        """The corrupted image [H,W,C], before clipping; `image` is not changed."""
         return self.function(image, rng, *constants)
 
     def constants(self, constants_set: ConstantsSet, severity: int) -> Constants:
-        """What follows `rng` at this severity. Raises: UserError when the severity is not 1–5."""
+        """The arguments after `rng` at this severity. Raises: UserError when the severity is not 1–5."""
         table = self.cifar if constants_set == "cifar" else self.imagenet
         return table[check_severity(severity) - 1]
 
@@ -58,9 +58,12 @@ def severities(
     imagenet: tuple[float | Constants, ...] | None = None,
     elementwise: bool = False,
 ) -> Callable[[Callable[..., Pixels]], Corruption]:
-    """Decorator: the constants of severities 1–5 for images as small as CIFAR's, and for larger ones.
+    """Decorator: the constants of severities 1–5, which corrupt more and more.
 
-    A larger severity corrupts more. A bare number stands for a tuple of one; `imagenet` is `cifar` where left out.
+    A bare number stands for a tuple of one.
+
+    cifar: for images of up to 64 pixels a side
+    imagenet: for larger ones; left out, the same as `cifar`
 
         @corruptions.register("gaussian_noise")
         @severities(cifar=(0.04, 0.06, 0.08, 0.09, 0.10), imagenet=(0.08, 0.12, 0.18, 0.26, 0.38))

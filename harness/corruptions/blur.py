@@ -1,4 +1,4 @@
-"""Loss of focus, of transmission and of stillness."""
+"""Blurs: out of focus, through glass, by motion."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def defocus_blur(image: Pixels, rng: np.random.Generator, radius: float, smoothi
 )
 def glass_blur(image: Pixels, rng: np.random.Generator, deviation: float, reach: int, rounds: int) -> Pixels:
     """Pixels displaced at random by up to `reach`, between two Gaussian blurs, as through frosted glass."""
-    # The published files pass through 8 bits here.
+    # The published code rounds down to 8 bits here.
     smooth = np.floor(gaussian(image, deviation) * 255.0) / 255.0
     return gaussian(_displace(smooth, rng, reach, rounds), deviation)
 
@@ -77,10 +77,10 @@ def _zoom_matrices(size: int, end: float, step: float) -> np.ndarray:
 
 
 def _displace(image: Pixels, rng: np.random.Generator, reach: int, rounds: int) -> Pixels:
-    """From the lower right on, each pixel takes the value of a random one near it, displaced or not yet.
+    """From the lower right on, each pixel takes the current value of a random neighbour.
 
-    The published code means to swap the two, but assigns through views of one array, so that the neighbour keeps
-    its value; what the published files hold is this.
+    The published code means to swap the two, but assigns through views of one array, so that the neighbour keeps its
+    value. The published files were made that way.
     """
     height, width = image.shape[:2]
     places = np.arange(height * width).reshape(height, width)

@@ -1,4 +1,4 @@
-"""What happens inside the camera and after it."""
+"""Corruptions by the camera and by storing: contrast, colour, resolution, JPEG, warping."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def contrast(image: Pixels, rng: np.random.Generator, keep: float) -> Pixels:
     imagenet=((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2)),
 )
 def saturate(image: Pixels, rng: np.random.Generator, factor: float, offset: float) -> Pixels:
-    """Paler colours at severities 1 and 2, louder ones from 3 on."""
+    """Paler colours at severities 1 and 2, stronger ones from 3 on."""
     from skimage.color import hsv2rgb, rgb2hsv
 
     hsv = rgb2hsv(image)
@@ -76,7 +76,7 @@ def elastic_transform(
     height, width = image.shape[:2]
     side = min(height, width)
     skewed = _random_affine(image, rng, skew * side)
-    # One draw an axis: the displacement to the right, then downwards.
+    # One draw for each axis: first to the right, then downwards.
     right, down = (
         amplitude * side * gaussian_filter(noise, smoothness * side, mode="reflect", truncate=3.0)
         for noise in rng.uniform(-1, 1, size=(2, height, width))
@@ -88,7 +88,7 @@ def elastic_transform(
 
 
 def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pixels:
-    """The affine map that moves three corners of a square amid the image by up to `reach` pixels each way."""
+    """A random affine map: it moves three corners of a central square by up to `reach` pixels each way."""
     cv2 = opencv()
     height, width = image.shape[:2]
     arm = min(height, width) // 3
@@ -100,5 +100,5 @@ def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pix
 
 
 def _levels(image: Pixels) -> np.ndarray:
-    """The image as it was decoded, uint8."""
+    """The image in 256 levels, uint8."""
     return np.rint(image * 255.0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Noise that strikes every channel element on its own."""
+"""Noise that is independent in every channel element."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def shot_noise(image: Pixels, rng: np.random.Generator, photons: float) -> Pixel
 def impulse_noise(image: Pixels, rng: np.random.Generator, share: float) -> Pixels:
     """Salt and pepper: a share of the channel elements becomes 0 or 1, either with equal chance."""
     chance = rng.random(image.shape)
-    struck = np.where(chance < share / 2, 0.0, image)
-    return np.where(chance >= 1 - share / 2, 1.0, struck)
+    peppered = np.where(chance < share / 2, 0.0, image)
+    return np.where(chance >= 1 - share / 2, 1.0, peppered)
 
 
 @corruptions.register("speckle_noise")

@@ -1,4 +1,4 @@
-"""What lies between the camera and the scene: snow, frost, fog, light, drops."""
+"""Weather between the camera and the scene: snow, frost, fog, brightness, drops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def snow(
     blur: float,
     keep: float,
 ) -> Pixels:
-    """Streaks of flakes over a scene bleached to the share 1−`keep`."""
+    """Streaks of snowflakes over a scene of which the share 1−`keep` is bleached."""
     height, width = image.shape[:2]
     noise = rng.normal(mean, deviation, (height, width))
     noise = zoom_matrix(height, size) @ noise @ zoom_matrix(width, size).T
@@ -63,7 +63,7 @@ def snow(
     imagenet=((1.0, 0.4, 1.0), (0.8, 0.6, 1.0), (0.7, 0.7, 1.0), (0.65, 0.7, 1.0), (0.6, 0.75, 1.0)),
 )
 def frost(image: Pixels, rng: np.random.Generator, keep: float, ice: float, scale: float) -> Pixels:
-    """A random part of one of five photographs of frost, scaled, laid over the image."""
+    """A random part of one of five photographs of frost, scaled and added to the image."""
     height, width = image.shape[:2]
     picture = _frost_picture(int(rng.integers(len(_FROST_PICTURES))), scale, height, width)
     top = int(rng.integers(picture.shape[0] - height))
@@ -77,7 +77,7 @@ def frost(image: Pixels, rng: np.random.Generator, keep: float, ice: float, scal
     imagenet=((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
 )
 def fog(image: Pixels, rng: np.random.Generator, amount: float, decay: float) -> Pixels:
-    """A cloud, then the whole scaled back to the image's own brightest value."""
+    """A cloud is added, and the sum scaled back to the image's brightest value."""
     height, width = image.shape[:2]
     cloud = _plasma(2 ** math.ceil(math.log2(max(height, width))), decay, rng)[:height, :width, None]
     brightest = image.max()
@@ -135,16 +135,16 @@ def spatter(
 
 @functools.lru_cache(maxsize=32)
 def _frost_picture(number: int, scale: float, height: int, width: int) -> np.ndarray:
-    """The picture [h,w,3] uint8, RGB, scaled; by more where it would not hold the image otherwise."""
+    """The picture [h,w,3] uint8, RGB, scaled; enlarged further where it would be smaller than the image."""
     from PIL import Image
 
-    cv2 = opencv()  # first, since the package that holds the pictures imports it too
+    cv2 = opencv()  # first, since `imagecorruptions` imports it too and would fail with a worse error
     file = importlib.resources.files("imagecorruptions") / "frost" / _FROST_PICTURES[number]
     with Image.open(io.BytesIO(file.read_bytes())) as opened:
         picture = np.asarray(opened.convert("RGB"))
     enough = max((height + 1) / picture.shape[0], (width + 1) / picture.shape[1])
     factor = max(scale, enough)
-    # Bilinear without antialiasing, as for the published files: frost keeps its glitter.
+    # Bilinear without antialiasing, as for the published files.
     return cv2.resize(picture, None, fx=factor, fy=factor)
 
 
@@ -173,7 +173,7 @@ def _plasma(size: int, decay: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _water_relief(liquid: Pixels, strength: float) -> np.ndarray:
-    """How bright each pixel's water shines [H,W], at most `strength`: drops lit from one side."""
+    """The brightness [H,W] of the water at each pixel, at most `strength`: drops lit from one side."""
     cv2 = opencv()
     drops = np.clip(liquid * 255, 0, 255).astype(np.uint8)
     depth = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)

@@ -30,24 +30,24 @@ def test_an_example_stays_inside_the_l2_ball_and_the_box(attack, epsilon, space,
     model, images = network(seed), pictures(4, seed=seed)
     budget = Budget.of(epsilon, space, model.std, norm="L2")
 
-    found = run(attack, model, images, torch.tensor([0, 1, 2, 0]), budget=budget, seed=seed)
+    adversarial = run(attack, model, images, torch.tensor([0, 1, 2, 0]), budget=budget, seed=seed)
 
-    change = (found - images) if space == "pixel" else (found - images) / model.std
+    change = (adversarial - images) if space == "pixel" else (adversarial - images) / model.std
     assert change.flatten(1).norm(dim=1).max() <= epsilon * (1 + 1e-5) + 1e-6
-    torch.testing.assert_close(budget.distance(found, images), change.flatten(1).norm(dim=1))
-    assert found.min() >= 0
-    assert found.max() <= 1
-    assert (found != images).flatten(1).any(1).all()
+    torch.testing.assert_close(budget.distance(adversarial, images), change.flatten(1).norm(dim=1))
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    assert (adversarial != images).flatten(1).any(1).all()
 
 
 def test_one_l2_step_on_a_linear_model_is_the_steepest():
     model, images, labels = Linear(), torch.full((2, 3, 6, 6), 0.5), torch.tensor([0, 1])
     direction = (model.weight[1 - labels] - model.weight[labels]).detach()
 
-    found = run(FGSM(), model, images, labels, budget=ball(0.3, norm="L2"))
+    adversarial = run(FGSM(), model, images, labels, budget=ball(0.3, norm="L2"))
 
     expected = 0.5 + (0.3 * direction / direction.norm(dim=1, keepdim=True)).view_as(images)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(adversarial, expected)
 
 
 def test_the_steepest_step_in_an_ellipsoid_beats_all_others():
@@ -99,12 +99,12 @@ def test_a_loss_has_a_sign_where_the_model_errs(name):
     labels = torch.arange(50) % 6
     wrong = logits.argmax(1) != labels
 
-    found = losses.LOSSES[name](logits, labels)
+    values = losses.LOSSES[name](logits, labels)
 
-    assert found.shape == (50,)
+    assert values.shape == (50,)
     if name != "ce":
-        assert torch.equal(found > 0, wrong)
-    assert found[wrong].mean() > found[~wrong].mean()
+        assert torch.equal(values > 0, wrong)
+    assert values[wrong].mean() > values[~wrong].mean()
 
 
 def test_dlr_does_not_change_with_the_scale_of_the_logits():
@@ -145,7 +145,7 @@ def test_an_early_stop_leaves_the_same_images_wrong_or_more(victim):
 
     whole, early = (run(PGD(early_stop=stop), model, images, labels, budget=budget) for stop in (False, True))
 
-    right = [(model(found).argmax(1) == labels) for found in (whole, early)]
+    right = [(model(adversarial).argmax(1) == labels) for adversarial in (whole, early)]
     assert not (right[1] & ~right[0]).any()
     assert budget.distance(early, images).mean() < budget.distance(whole, images).mean()
 
@@ -154,14 +154,14 @@ def test_restarts_only_ever_fool_more(victim):
     model, images, labels = victim
     budget = ball(0.06, norm="Linf")
 
-    found = [run(PGD(steps=3, restarts=restarts), model, images, labels, budget=budget) for restarts in (1, 2, 6)]
+    results = [run(PGD(steps=3, restarts=restarts), model, images, labels, budget=budget) for restarts in (1, 2, 6)]
 
-    right = [model(adversarial).argmax(1) == labels for adversarial in found]
+    right = [model(adversarial).argmax(1) == labels for adversarial in results]
     assert not (right[1] & ~right[0]).any()
     assert not (right[2] & ~right[1]).any()
     assert right[2].sum() < right[0].sum()
     fooled = ~right[0]
-    assert torch.equal(found[2][fooled], found[0][fooled])
+    assert torch.equal(results[2][fooled], results[0][fooled])
 
 
 @pytest.mark.parametrize("loss", sorted(losses.TARGETED))

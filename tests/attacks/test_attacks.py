@@ -45,14 +45,14 @@ def test_an_example_stays_inside_the_ball_and_the_box(attack: Attack, epsilon: f
     model, images = network(seed), pictures(4, seed=seed)
     budget = Budget.of(epsilon, space, model.std)
 
-    found = run(attack, model, images, torch.tensor([0, 1, 2, 0]), budget=budget, seed=seed)
+    adversarial = run(attack, model, images, torch.tensor([0, 1, 2, 0]), budget=budget, seed=seed)
 
-    assert found.shape == images.shape
-    assert found.dtype == torch.float32
-    assert not found.requires_grad
-    assert found.min() >= 0
-    assert found.max() <= 1
-    change = (found - images).abs()
+    assert adversarial.shape == images.shape
+    assert adversarial.dtype == torch.float32
+    assert not adversarial.requires_grad
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    change = (adversarial - images).abs()
     reach = change if space == "pixel" else change / torch.tensor(STD)[:, None, None]
     assert reach.max() <= epsilon * (1 + 1e-5) + ROUNDING
     assert change.max() > 0
@@ -71,11 +71,11 @@ def test_clipping_is_the_nearest_point_of_ball_and_box(epsilon: float, seed: int
     images, wanted = pictures(2, seed=seed), torch.randn((2, *SHAPE), generator=source(seed))
     radius = torch.full((3, 1, 1), epsilon)
 
-    found = Budget(epsilon=epsilon, scale=torch.ones(3, 1, 1)).clip(wanted, images)
+    clipped = Budget(epsilon=epsilon, scale=torch.ones(3, 1, 1)).clip(wanted, images)
 
     expected = np.clip(np.clip(wanted.numpy(), (images - radius).numpy(), (images + radius).numpy()), 0, 1)
-    np.testing.assert_allclose(found.numpy(), expected, atol=ROUNDING)
-    torch.testing.assert_close(Budget(epsilon=epsilon, scale=torch.ones(3, 1, 1)).clip(found, images), found)
+    np.testing.assert_allclose(clipped.numpy(), expected, atol=ROUNDING)
+    torch.testing.assert_close(Budget(epsilon=epsilon, scale=torch.ones(3, 1, 1)).clip(clipped, images), clipped)
 
 
 @pytest.mark.parametrize("draws", [0, -1])
@@ -105,14 +105,14 @@ class Cube(nn.Module):
         return images**3
 
 
-def test_the_loss_gradient_goes_through_a_preprocessor_once_for_all_draws() -> None:
+def test_the_loss_gradient_passes_a_preprocessor_once_for_all_draws() -> None:
     images, labels, front = pictures(4), torch.tensor([0, 1, 1, 0]), Cube()
     whole = nn.Sequential(Cube(), Noisy(noise=1.0))
 
     loss = functools.partial(cross_entropy, labels=labels)
-    found = loss_gradient(Pipeline(front, Noisy(noise=1.0)), images, loss, draws=5)
+    through = loss_gradient(Pipeline(front, Noisy(noise=1.0)), images, loss, draws=5)
 
-    torch.testing.assert_close(found, loss_gradient(whole, images, loss, draws=5))
+    torch.testing.assert_close(through, loss_gradient(whole, images, loss, draws=5))
     assert front.calls == 1
 
 
@@ -137,17 +137,17 @@ def corner(model: Linear, images: torch.Tensor, labels: torch.Tensor, epsilon: f
 def test_on_a_linear_model_the_best_corner_is_reached(attack: Attack, epsilon: float) -> None:
     model, images, labels = Linear(), pictures(), torch.tensor([0, 1] * 4)
 
-    found = run(attack, model, images, labels, budget=ball(epsilon))
+    adversarial = run(attack, model, images, labels, budget=ball(epsilon))
 
-    torch.testing.assert_close(found, corner(model, images, labels, epsilon), atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(adversarial, corner(model, images, labels, epsilon), atol=ROUNDING, rtol=0)
 
 
 def test_too_few_steps_do_not_reach_the_corner() -> None:
     model, images, labels = Linear(), pictures(), torch.tensor([0, 1] * 4)
 
-    found = run(PGD(steps=3), model, images, labels)
+    adversarial = run(PGD(steps=3), model, images, labels)
 
-    assert (found - corner(model, images, labels, 8 / 255)).abs().max() > 1 / 255
+    assert (adversarial - corner(model, images, labels, 8 / 255)).abs().max() > 1 / 255
 
 
 def test_one_step_moves_every_pixel_by_the_radius_of_its_channel() -> None:
@@ -180,7 +180,7 @@ def test_a_stronger_attack_leaves_less_accuracy(trained: tuple[NormalizedModel, 
     clean = accuracy(model, images, labels)
     noise = random_start(images, ball(0.08), seed=0, name="noise", indices=np.arange(60))
 
-    found = {
+    left = {
         (name, epsilon): accuracy(model, run(attack, model, images, labels, budget=ball(epsilon)), labels)
         for name, attack in (("fgsm", FGSM()), ("pgd", PGD()))
         for epsilon in (0.02, 0.04, 0.08, 0.3)
@@ -189,9 +189,9 @@ def test_a_stronger_attack_leaves_less_accuracy(trained: tuple[NormalizedModel, 
     assert clean > 0.9
     assert accuracy(model, noise, labels) > 0.8
     for epsilon in (0.02, 0.04, 0.08, 0.3):
-        assert found["pgd", epsilon] <= found["fgsm", epsilon] <= clean
-    assert found["pgd", 0.02] > found["pgd", 0.08]
-    assert found["pgd", 0.3] == 0
+        assert left["pgd", epsilon] <= left["fgsm", epsilon] <= clean
+    assert left["pgd", 0.02] > left["pgd", 0.08]
+    assert left["pgd", 0.3] == 0
 
 
 def test_more_steps_raise_the_loss(trained: tuple[NormalizedModel, torch.Tensor, torch.Tensor]) -> None:
@@ -266,8 +266,8 @@ def test_draws_of_a_stochastic_model_are_added_up() -> None:
         wrong = (images.flatten(1) @ weights.T).softmax(1) - functional.one_hot(labels, 2)
         expected += (wrong @ weights).view_as(images)
 
-    found = loss_gradient(Noisy(noise=1.0), images, lambda logits: cross_entropy(logits, labels), draws=6)
-    torch.testing.assert_close(found.gradient, expected / 6)
+    result = loss_gradient(Noisy(noise=1.0), images, lambda logits: cross_entropy(logits, labels), draws=6)
+    torch.testing.assert_close(result.gradient, expected / 6)
 
 
 @pytest.mark.parametrize("attack", [FGSM(), PGD(steps=20)])

@@ -41,14 +41,14 @@ def test_an_example_stays_inside_its_ball_and_the_box(few, norm, space, stage):
     epsilon = {"Linf": 0.06, "L2": 0.4}[norm] * (1 if space == "pixel" else 4)
     budget = Budget.of(epsilon, space, model.std, norm=norm)
 
-    found = run(AutoAttack(stage=stage), model, images, labels, budget=budget)
+    adversarial = run(AutoAttack(stage=stage), model, images, labels, budget=budget)
 
-    assert budget.distance(found, images).max() <= epsilon * (1 + 1e-5)
-    assert found.min() >= 0
-    assert found.max() <= 1
-    fooled = model(found).argmax(1) != labels
+    assert budget.distance(adversarial, images).max() <= epsilon * (1 + 1e-5)
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    fooled = model(adversarial).argmax(1) != labels
     assert fooled.sum() > (model(images).argmax(1) != labels).sum()
-    right, moved = model(images).argmax(1) == labels, (found != images).flatten(1).any(1)
+    right, moved = model(images).argmax(1) == labels, (adversarial != images).flatten(1).any(1)
     assert torch.equal(moved, right & fooled if stage == "fab-t" else right)
 
 
@@ -59,8 +59,8 @@ def test_the_stages_together_are_the_whole(few):
 
     left = torch.ones(len(images), dtype=torch.bool)
     for stage in VERSIONS["standard"]:
-        found = run(AutoAttack().at(stage), model, images[left], labels[left], budget=budget)
-        right = model(found).argmax(1) == labels[left]
+        adversarial = run(AutoAttack().at(stage), model, images[left], labels[left], budget=budget)
+        right = model(adversarial).argmax(1) == labels[left]
         left[left.nonzero()[:, 0][~right]] = False
 
     assert float(left.float().mean()) == pytest.approx(whole, abs=0.04)
@@ -97,13 +97,13 @@ def test_a_radius_that_differs_between_channels_is_used_up_in_each(few):
     model, images, labels = few
     scale = torch.tensor([0.5, 1.0, 2.0])[:, None, None]
 
-    found = run(apgd(), model, images, labels, budget=ball(0.06, norm="Linf", scale=scale))
+    adversarial = run(apgd(), model, images, labels, budget=ball(0.06, norm="Linf", scale=scale))
 
-    change = (found - images).abs().amax((0, 2, 3))
+    change = (adversarial - images).abs().amax((0, 2, 3))
     torch.testing.assert_close(change, 0.06 * scale.flatten(), rtol=1e-4, atol=0)
 
 
-def test_the_same_seed_finds_the_same_and_the_worlds_random_numbers_go_on(few):
+def test_the_same_seed_gives_the_same_images_and_global_random_numbers_continue(few):
     model, images, labels = few
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
 
@@ -116,7 +116,7 @@ def test_the_same_seed_finds_the_same_and_the_worlds_random_numbers_go_on(few):
     assert random.getstate() == states[2]
 
 
-def test_tracing_goes_on_and_no_count_is_kept(few):
+def test_tracing_continues_and_no_count_is_kept(few):
     def trace(*_: object) -> None:
         return None
 
@@ -208,13 +208,13 @@ def test_rand_averages_the_gradients_it_says(few):
         ("pgd:steps=20", "pgd", "pgd"),
     ],
 )
-def test_which_version_is_run_depends_on_the_model_unless_said(text, still, noisy):
+def test_the_version_depends_on_the_model_unless_it_is_given(text, still, noisy):
     attack = attacks.create(text)
 
     assert (attack.label_on(stochastic=False), attack.label_on(stochastic=True)) == (still, noisy)
 
 
-def test_what_it_warns_of_becomes_a_flag(few, capsys, recwarn):
+def test_its_warnings_become_flags(few, capsys, recwarn):
     model, images, labels = few
     models = model, Random(model), nn.Sequential(model, nn.Softmax(1))
 
@@ -258,7 +258,7 @@ def test_without_a_package_the_error_says_what_to_install(few, monkeypatch):
 
 
 class Original:
-    """The original package's way of being called; it finds what its argument `found` says."""
+    """The original package's arguments; it adds its radius to every pixel."""
 
     def __init__(self, model, norm="Linf", eps=0.3, seed=None, verbose=True, attacks_to_run=(), version="standard",
                  is_tf_model=False, device="cuda", log_path=None):  # fmt: skip
@@ -294,19 +294,19 @@ def test_the_original_package_is_called_as_it_wants(few, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["apgd:steps=5", "apgd:loss=targeted,steps=5", "square:queries=20"])
-def test_an_image_that_was_not_fooled_comes_back_as_near_as_it_came_to_that(few, text):
+def test_an_image_that_was_not_fooled_comes_back_at_its_best_point(few, text):
     """On another model it would else count as attacked though it is clean."""
     model, images, labels = few
     budget = ball(0.02, norm="Linf")
     right = model(images).argmax(1) == labels
 
-    found = run(attacks.create(text), model, images, labels, budget=budget)
+    adversarial = run(attacks.create(text), model, images, labels, budget=budget)
 
-    left = right & (model(found).argmax(1) == labels)
+    left = right & (model(adversarial).argmax(1) == labels)
     assert left.sum() >= 5
-    assert budget.distance(found, images)[left].min() > 0.01
-    assert (margin(model(found), labels) > margin(model(images), labels))[left].float().mean() > 0.8
-    assert torch.equal(found[~right], images[~right])
+    assert budget.distance(adversarial, images)[left].min() > 0.01
+    assert (margin(model(adversarial), labels) > margin(model(images), labels))[left].float().mean() > 0.8
+    assert torch.equal(adversarial[~right], images[~right])
 
 
 def test_others_find_the_installed_package_under_the_original_name(few, monkeypatch):
@@ -320,10 +320,10 @@ def test_others_find_the_installed_package_under_the_original_name(few, monkeypa
 
     attack = Stand(model, norm="Linf", eps=0.045, version="standard", device="cpu", log_path=None)
     attack.attack.attacks_to_run = ["apgd-ce"]
-    found = attack.run_standard_evaluation(images, labels, bs=30, state_path=None)
+    adversarial = attack.run_standard_evaluation(images, labels, bs=30, state_path=None)
 
     assert EvaluationState.__module__.startswith("pyautoattack")
-    assert found.shape == images.shape
+    assert adversarial.shape == images.shape
     assert run(apgd(), model, images, labels).shape == images.shape  # and we still find the real one
     for name in ("autoattack", "autoattack.state"):
         monkeypatch.delitem(sys.modules, name)

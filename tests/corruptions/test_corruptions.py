@@ -351,8 +351,8 @@ def test_frost_takes_any_part_of_any_of_five_pictures(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(weather, "_frost_picture", number_and_place)
     corners = [raw("frost", np.zeros((32, 32, 3)), "cifar", 5, seed)[0, 0] / 0.45 * 255 for seed in range(200)]
-    found = [{round(value) for value in axis} for axis in zip(*corners, strict=True)]
-    assert found == [set(range(5)), set(range(10)), set(range(20))]
+    offsets = [{round(value) for value in axis} for axis in zip(*corners, strict=True)]
+    assert offsets == [set(range(5)), set(range(10)), set(range(20))]
 
 
 def test_frost_pictures_are_enlarged_for_images_that_would_not_fit() -> None:

@@ -348,8 +348,8 @@ def test_official_corrupted_images_are_the_severitys_rows(opened: Open, cifar_c:
     data = opened("cifar10")
     for severity in range(1, 6):
         assert data.official("fog", severity) is not None
-        found = data.corrupted("fog", severity, np.array([3, 0]))
-        assert np.array_equal(found, _random_images(20, seed=7)[4 * (severity - 1) :][[3, 0]])
+        corrupted = data.corrupted("fog", severity, np.array([3, 0]))
+        assert np.array_equal(corrupted, _random_images(20, seed=7)[4 * (severity - 1) :][[3, 0]])
     assert data.official("snow", 1) is None
     with pytest.raises(UserError, match="severity must be 1–5, got 6"):
         data.official("fog", 6)

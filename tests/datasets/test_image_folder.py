@@ -63,10 +63,10 @@ def test_the_view_is_torchvisions_evaluation_transform(opened: Open, tmp_path: P
     transforms = pytest.importorskip("torchvision.transforms")
     for split in ("train", "test"):
         _picture(tmp_path / "p" / split / "x" / "a.png", height, width)
-    found = opened(f"imagefolder:{tmp_path / 'p'},size=20,resize=24").test().images[0].transpose(1, 2, 0)
+    picture = opened(f"imagefolder:{tmp_path / 'p'},size=20,resize=24").test().images[0].transpose(1, 2, 0)
     usual = transforms.Compose([transforms.Resize(24), transforms.CenterCrop(20)])
     expected = np.asarray(usual(Image.open(tmp_path / "p" / "test" / "x" / "a.png")))
-    assert np.array_equal(found, expected)
+    assert np.array_equal(picture, expected)
 
 
 def test_gray_and_palette_pictures_become_rgb(opened: Open, folder: Path) -> None:

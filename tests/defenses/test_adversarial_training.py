@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from defenses._adversarial import close_start, held_still, pgd, summed_divergence
+from defenses._adversarial import close_start, frozen, pgd, summed_divergence
 from defenses.adversarial_training import AdversarialTraining
 from harness.errors import UserError
 from harness.registry import defenses
@@ -94,7 +94,7 @@ def test_holding_still_without_evaluation_leaves_every_mode():
     model = network()
     model[1].eval()
 
-    with held_still(model, evaluation=False):
+    with frozen(model, evaluation=False):
         assert [module.training for module in model] == [True, False, True, True, True]
         assert not any(value.requires_grad for value in model.parameters())
 
@@ -135,7 +135,7 @@ def test_training_makes_the_network_resist():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        with held_still(model):
+        with frozen(model):
             attacked = pgd(
                 model, given.images, given.labels, epsilon=8 / 255, step=2 / 255, steps=10, generator=state().generator
             )

@@ -75,8 +75,8 @@ def test_steps_end_where_the_published_procedure_ends(decay: float, tolerance: f
         adversarial = defense.craft(twin, batch(seed), state(seed))
         published_step(twin, other, adversarial, batch(seed).labels, gamma=0.01)
 
-    for (name, found), expected in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance, msg=name)
+    for (name, tensor), expected in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(tensor, expected, rtol=tolerance, atol=tolerance, msg=name)
 
 
 def test_the_weights_never_move_and_the_statistics_see_the_examples_only():

@@ -96,8 +96,8 @@ def test_training_sees_the_blurred_batch():
     [({}, "blur"), ({"sigma": 1.25}, "blur:sigma=1.25"), ({"sigma": 1.0, "kernel": 5}, "blur:sigma=1,kernel=5")],
 )
 def test_the_defense_is_preprocessed_by_its_own_blur(options, name):
-    chosen = Blur(**options).preprocess("virolbi")
+    label = Blur(**options).preprocess("virolbi")
     images = random_images(1, 3, 16, 16)
 
-    assert chosen == name
-    assert torch.equal(preprocessors.create(chosen)(images), GaussianBlur(**options)(images))
+    assert label == name
+    assert torch.equal(preprocessors.create(label)(images), GaussianBlur(**options)(images))

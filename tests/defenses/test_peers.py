@@ -46,14 +46,14 @@ def create(name: str, **options: object) -> Preprocessor:
 def test_every_peer_takes_gray_colour_and_nothing(name: str, shape: tuple[int, ...]):
     images = pictures(*shape, noise=0.3)
 
-    shown = create(name)(images)
+    preprocessed = create(name)(images)
 
-    assert (shown.shape, shown.dtype) == (images.shape, torch.float32)
-    assert ((shown >= 0) & (shown <= 1)).all()
+    assert (preprocessed.shape, preprocessed.dtype) == (images.shape, torch.float32)
+    assert ((preprocessed >= 0) & (preprocessed <= 1)).all()
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_every_peer_leaves_its_input_alone_and_answers_the_same_again(name: str):
+def test_every_peer_leaves_its_input_alone_and_gives_the_same_again(name: str):
     images = pictures(2, 3, 16, 16, noise=0.1)
     before, peer = images.clone(), create(name)
 
@@ -152,11 +152,11 @@ def test_one_bit_is_black_or_white_and_eight_bits_are_every_level():
 def test_rof_denoises_each_channel_as_scikit_image():
     image = pictures(1, 3, 16, 20, noise=0.1)
 
-    shown = create("rof", weight=0.2)(image)[0]
+    preprocessed = create("rof", weight=0.2)(image)[0]
 
     for channel in range(3):
         expected = denoise_tv_chambolle(image[0, channel].numpy(), weight=0.2)
-        np.testing.assert_allclose(shown[channel].numpy(), np.clip(expected, 0, 1), atol=1e-6)
+        np.testing.assert_allclose(preprocessed[channel].numpy(), np.clip(expected, 0, 1), atol=1e-6)
 
 
 def test_nlm_is_scikit_images_with_its_options():

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from defenses._adversarial import held_still, pgd
+from defenses._adversarial import frozen, pgd
 from defenses.pni import EPSILON, PNI, NoiseSource, WeightNoise, add_noise, noise_enabled, noise_sources, seed_noise
 from harness.errors import UserError
 from harness.types import Batch, Recipe, TrainingState
@@ -103,7 +103,7 @@ def test_one_forward_pass_draws_once():
     assert torch.equal(source.like(original), noise_sources(layer)[0].like(original))  # nothing else was drawn
 
 
-def test_the_same_seed_gives_the_same_answers_and_two_passes_differ():
+def test_the_same_seed_gives_the_same_logits_and_two_passes_differ():
     model, images = add_noise(small_network(), 0.25).eval(), random_images()
 
     seed_noise(model, 5)
@@ -263,9 +263,9 @@ def test_the_loss_is_half_clean_half_adversarial_with_the_true_labels():
             model, wrong.images, guessed, epsilon=0.031, step=0.01, steps=7, generator=training_state(0, 1).generator
         )
         losses = [functional.cross_entropy(model(x), wrong.labels) for x in (wrong.images, adversarial)]
-        found = PNI().loss(model, wrong, training_state(0, 1))
+        loss = PNI().loss(model, wrong, training_state(0, 1))
 
-    torch.testing.assert_close(found, sum(losses) / 2)
+    torch.testing.assert_close(loss, sum(losses) / 2)
 
 
 def test_training_lowers_the_loss_and_moves_alpha():
@@ -320,7 +320,7 @@ def test_the_attack_leaves_the_model_as_it_was():
     model[0].bias.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    with held_still(model):
+    with frozen(model):
         assert not any(module.training for module in model.modules())
         pgd(model, batch.images, batch.labels, epsilon=0.1, step=0.05, steps=2, generator=torch.Generator())
 
@@ -333,7 +333,7 @@ def test_the_attack_leaves_the_model_as_it_was():
 def test_a_failed_attack_still_restores_the_model():
     model = small_network().train()
 
-    with pytest.raises(ZeroDivisionError), held_still(model):
+    with pytest.raises(ZeroDivisionError), frozen(model):
         _ = 1 / 0
 
     assert all(module.training for module in model.modules())

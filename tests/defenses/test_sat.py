@@ -139,8 +139,8 @@ def test_loss_and_gradients_are_the_published_ones_of_trades():
     torch.testing.assert_close(loss, natural + 6 * divergence, rtol=1e-4, atol=1e-6)
     natural.backward()
     (6 * divergence).backward()
-    for found, one, other in zip(model.parameters(), fresh.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(found.grad, one.grad + other.grad, rtol=1e-3, atol=1e-5)
+    for parameter, one, other in zip(model.parameters(), fresh.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, one.grad + other.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_the_examples_are_crafted_in_evaluation_mode_inside_the_ball():
@@ -216,17 +216,17 @@ def trained(this: TrainingJob) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("breaks_in", [0, 1, 2, 5])
-def test_an_interrupted_training_goes_on_with_its_targets_to_the_same_bits(tmp_path: Path, breaks_in: int):
+def test_an_interrupted_training_resumes_with_its_targets_to_the_same_bits(tmp_path: Path, breaks_in: int):
     whole, rest = Breaking(), Breaking()
     expected = trained(job(tmp_path / "whole", whole))
 
     with pytest.raises(KeyboardInterrupt):
         trained(job(tmp_path, Breaking(breaks_in)))
-    found = trained(job(tmp_path, rest))
+    weights = trained(job(tmp_path, rest))
 
     assert rest.batches == 3 * (6 - breaks_in)
     assert torch.equal(rest.targets, whole.targets)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_a_second_training_does_not_begin_with_the_firsts_targets(tmp_path: Path):

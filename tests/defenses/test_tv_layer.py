@@ -110,8 +110,8 @@ def test_many_sweeps_reach_the_two_dimensional_minimiser(strength):
 
     expected = solve_dual(grid_differences(5, 4), images.numpy().ravel(), strength).reshape(5, 4)
 
-    found = tv_prox(images, torch.tensor(strength, dtype=torch.float64), sweeps=2000)
-    np.testing.assert_allclose(found[0, 0].numpy(), expected, atol=1e-5)
+    smooth = tv_prox(images, torch.tensor(strength, dtype=torch.float64), sweeps=2000)
+    np.testing.assert_allclose(smooth[0, 0].numpy(), expected, atol=1e-5)
 
 
 def test_more_sweeps_come_nearer_to_the_minimiser():
@@ -311,8 +311,8 @@ def test_cuda_images_give_what_cpu_images_give():
     images, layer = random_images(2, 3, 8, 8, dtype=torch.float32), TVLayer2d()
     expected = layer(images)
 
-    found = layer.cuda()(images.cuda().requires_grad_())
-    found.sum().backward()
+    smooth = layer.cuda()(images.cuda().requires_grad_())
+    smooth.sum().backward()
 
-    torch.testing.assert_close(found.cpu(), expected)
+    torch.testing.assert_close(smooth.cpu(), expected)
     assert layer.raw_lambda.grad.is_cuda

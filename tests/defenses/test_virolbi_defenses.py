@@ -132,9 +132,9 @@ def test_arrays_from_before_there_were_schemes_keep_their_names(split, cache):
 def test_exact_images_are_the_smoothed_ones_to_the_last_bit(split, cache):
     images = smoothed_images(split, [0.4, 0.6], nu=1.0, kappa=5.0, cache=cache, exact=True, scheme="fast")
 
-    for found, level in zip(images, [0.4, 0.6], strict=True):
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, smooth(split.images, level=level, scheme="fast").images)
+    for smoothed, level in zip(images, [0.4, 0.6], strict=True):
+        assert smoothed.dtype == np.float32
+        np.testing.assert_array_equal(smoothed, smooth(split.images, level=level, scheme="fast").images)
 
 
 def test_a_set_of_large_images_is_smoothed_in_small_blocks(split, cache, monkeypatch):
