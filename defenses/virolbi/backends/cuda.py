@@ -53,7 +53,8 @@ def trace(
     result = Trace.empty(images, stops.shape[1])
     images, stops = images.contiguous(), stops.contiguous()
     for rows in _groups(len(images), images.shape[2] * images.shape[3] * stops.shape[1]):
-        paths = _paths(images[rows], None if state is None else State(*(part[rows] for part in state)))
+        given = State.start(images[rows]) if state is None else (part[rows] for part in state)
+        paths = State(*(part.contiguous() for part in given))
         part = Trace(*(values[rows] for values in result))
         _trace_group(images[rows], stops[rows], settings, min(max_iterations, _ENDLESS), paths, part)
         if state is not None:
@@ -111,11 +112,6 @@ def _groups(count: int, pixels: int) -> Iterator[slice]:
     size = max(1, GROUP_PIXELS // pixels)
     for start in range(0, count, size):
         yield slice(start, start + size)
-
-
-def _paths(images: torch.Tensor, state: State | None) -> State:
-    paths = State.start(images) if state is None else state
-    return State(*(part.contiguous() for part in paths))
 
 
 def _trace_group(
