@@ -1,4 +1,4 @@
-"""Training on images smoothed to one level, and testing on images smoothed to the same."""
+"""Training and testing on images smoothed to one level."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from .virolbi.training import check_parameters, preprocessor_label, smoothed_ima
 class ViRoLBIFixed(Defense):
     """Train on images smoothed by ViRoLBI to one level (the paper's fixed procedure).
 
-    nu: larger smooths by scale rather than contrast · level: 0–1, larger keeps more · kappa, scheme: see `smooth`
+    nu: larger smooths by scale rather than by contrast.
+    level: above 0 and up to 1; larger keeps more detail.
+    kappa, scheme: as for `smooth`.
     """
 
     nu: float = 1.0
@@ -32,8 +34,7 @@ class ViRoLBIFixed(Defense):
 
     def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
         """The smoothed split, the same in every epoch."""
-        found = smoothed_images(split, [self.level], nu=self.nu, kappa=self.kappa, scheme=self.scheme, cache=cache)
-        return found[0]
+        return smoothed_images(split, [self.level], nu=self.nu, kappa=self.kappa, scheme=self.scheme, cache=cache)[0]
 
     def preprocess(self, default: str) -> str:
         """ViRoLBI with the parameters of the training."""

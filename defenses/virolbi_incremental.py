@@ -21,7 +21,8 @@ class ViRoLBIIncremental(ViRoLBIIterative):
 
     The paper names this procedure without defining it; this is the harness's reading of the name.
 
-    pretrain: share of the epochs on the plain images, under 1 · the other parameters are `virolbi_iterative`'s
+    pretrain: the share of the epochs on plain images, under 1.
+    The other parameters are those of `virolbi_iterative`.
     """
 
     pretrain: float = 0.5
@@ -39,12 +40,12 @@ class ViRoLBIIncremental(ViRoLBIIterative):
         return super().training_images(split, epoch=epoch - plain, epochs=epochs - plain, cache=cache)
 
     def curves(self, *, epoch: int, epochs: int) -> dict[str, float]:
-        """The level of the images, once they are not the plain ones any more."""
+        """The level of the images, once they are smoothed."""
         plain = self._plain_epochs(epochs)
         return {} if epoch < plain else super().curves(epoch=epoch - plain, epochs=epochs - plain)
 
     def keep(self, *, epoch: int, epochs: int) -> str | None:
-        """`plain` at the end of the plain images, then `level=0.3` and so on at the end of each level."""
+        """`plain` at the last epoch on plain images, then `level=0.3` and so on at the last epoch of each level."""
         plain = self._plain_epochs(epochs)
         if epoch < plain:
             return "plain" if epoch + 1 == plain else None

@@ -1,4 +1,4 @@
-"""Training while the images' detail grows: network and smoothing path advance in turn (Eq. 9)."""
+"""Training on images of growing detail: network and smoothing path advance in turn (Eq. 9)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from .virolbi.training import Schedule, check_parameters, preprocessor_label, sm
 class ViRoLBIIterative(Defense):
     """Train on images whose ViRoLBI level rises from epoch to epoch, 0.3 to 0.8 (the paper's iterative procedure).
 
-    Each image follows its own path, u, z and γ continuing from level to level; the levels of the one run are kept
-    together on disk. The network at the end of each level is kept as a checkpoint.
+    Each image follows its own path; u, z and γ continue from level to level. All levels are computed in one run and
+    kept on disk. The network at the end of each level is kept as a checkpoint.
 
-    nu, kappa, scheme: see `smooth` · start, end, steps: the levels trained at · level: what test images are smoothed to
+    nu, kappa, scheme: as for `smooth`.
+    start, end, steps: the levels of training, evenly spaced.
+    level: the level of test images.
     """
 
     nu: float = 1.0
@@ -40,8 +42,8 @@ class ViRoLBIIterative(Defense):
     def training_images(self, split: Split, *, epoch: int, epochs: int, cache: ArrayCache) -> np.ndarray:
         """The split at the level the schedule has reached."""
         levels, position = self.schedule.levels, self.schedule.position(epoch, epochs)
-        found = smoothed_images(split, levels, nu=self.nu, kappa=self.kappa, scheme=self.scheme, cache=cache)
-        return found[position]
+        stages = smoothed_images(split, levels, nu=self.nu, kappa=self.kappa, scheme=self.scheme, cache=cache)
+        return stages[position]
 
     def curves(self, *, epoch: int, epochs: int) -> dict[str, float]:
         """The level of the images."""

@@ -50,16 +50,13 @@ def smoothed_images(
 
     def fill(rows: slice) -> np.ndarray:
         results = path(np.asarray(split.images[rows]), levels=levels, nu=nu, kappa=kappa, scheme=checked_scheme(scheme))
-        return np.stack([result.images if exact else _rounded(result.images) for result in results], axis=1)
+        smoothed = np.stack([result.images for result in results], axis=1)
+        return smoothed if exact else np.rint(smoothed * 255).astype(np.uint8)
 
     block = max(1, min(1024, _BLOCK_VALUES // (len(levels) * int(np.prod(shape)))))
     whole, dtype = (count, len(levels), *shape), np.float32 if exact else np.uint8
     stages = cache.array("smoothed", key, shape=whole, dtype=dtype, fill=fill, block=block)
     return [stages[:, position] for position in range(len(levels))]
-
-
-def _rounded(images: np.ndarray) -> np.ndarray:
-    return np.rint(images * 255).astype(np.uint8)
 
 
 def preprocessor_label(*, nu: float, level: float, kappa: float, scheme: str) -> str:

@@ -13,9 +13,12 @@ from defenses.virolbi.bench.baselines import by_csgraph, by_label
 from defenses.virolbi.bench.images import from_dataset, generated, gray_picture
 from defenses.virolbi.bench.peak import flops_per_pixel, peak_flops
 from defenses.virolbi.bench.projected_path import walk
+from defenses.virolbi.bench.table import text_row
 from defenses.virolbi.bench.timing import plan_repeats, repeatedly, spread
 from defenses.virolbi.method.settings import make_settings
 from reports.formats.numbers import digits, short_time
+from reports.formats.render import to_markdown
+from reports.tables.base import Column, Table
 
 
 @pytest.mark.parametrize("baseline", [by_csgraph, by_label])
@@ -105,3 +108,12 @@ def test_times_are_shown_in_the_unit_that_suits_them() -> None:
     assert [short_time(seconds) for seconds in (2.41e-6, 9.999e-4, 0.0169, 109.6)] == [
         *("2.41 µs", "1,000 µs", "16.9 ms", "110 s")
     ]
+
+
+def test_a_table_shows_its_texts_and_leaves_blank_what_was_not_measured() -> None:
+    columns = (Column("path", "seconds"), Column("paper", "seconds"))
+    row = text_row(["graph"], ["1.2 ± 0.1", None])
+
+    table = Table(name="t", title="T", caption=("C.",), row_header=("projection",), columns=columns, rows=(row,))
+
+    assert "\n| graph | 1.2 ± 0.1 | – |\n" in to_markdown(table)

@@ -236,7 +236,7 @@ def test_every_level_of_a_path_is_what_smooth_gives_there(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_cannot_be_reached_is_answered_by_the_image_at_once(backend, channels):
+def test_a_level_out_of_reach_gives_the_image_at_once(backend, channels):
     images = torch.cat([pictures(1, channels, 8, 8), torch.full((1, channels, 8, 8), 0.5), pictures(1, channels, 8, 8)])
     images[2, :, :, 3:] = 0.25
 

@@ -1,6 +1,6 @@
-"""The CUDA backend: small images each in a thread block of their own, larger ones a whole batch at a time.
+"""The CUDA backend: each small image in a thread block of its own, larger images a whole batch at a time.
 
-The kernels are in cuda_source. They do the CPU backend's arithmetic in its order, so that the results are the same.
+The kernels are in cuda_source. They do the CPU backend's arithmetic in its order, and so give the same bits.
 """
 
 from __future__ import annotations
@@ -20,24 +20,28 @@ from ..method.trace import State, Trace
 from .cuda_driver import Kernels
 
 GROUP_PIXELS = 2**25
-"""Pixels worked on at once, over all images and stops, at some 150 bytes each; no result depends on it."""
+"""Pixels in memory at once, over all images and stops, at some 150 bytes each; no result depends on it."""
 LAUNCHES = 64
-"""Iterations of large images between two looks at which of them have met a stop."""
+"""Iterations of large images between two checks of which have reached a stop."""
 _LANES, _ROWS, _BLOCK_THREADS = 32, 4, 512
-"""A block in which an image stays: a warp for so many rows, and at most so many threads."""
+"""Of a block that holds a whole image: the lanes of a warp, the rows of pixels for each warp, and the most threads."""
 _THREADS, _LABEL_THREADS = 256, 512
 _ENDLESS = 2**31 - 1
 
 
 class _Unprojected(NamedTuple):
-    """What there is at the stops, before the projection."""
+    """B images at L stops each, before the projection."""
 
     u: torch.Tensor
     """[B,L,C,H,W]"""
     cut_horizontal: torch.Tensor
+    """[B,L,H,W−1] bool: the horizontal edges in the support."""
     cut_vertical: torch.Tensor
+    """[B,L,H−1,W] bool: the vertical ones."""
     sizes: torch.Tensor
+    """[B,L] int64: edges in the support."""
     iterations: torch.Tensor
+    """[B,L] int64"""
 
 
 def trace(
@@ -46,16 +50,17 @@ def trace(
     """As `reference.trace`, and the same bits as `cpu.trace`; `exact` is left to the reference."""
     if settings.scheme == "exact":
         return reference.trace(images, stops, settings, max_iterations, state)
-    found = Trace.empty(images, stops.shape[1])
+    result = Trace.empty(images, stops.shape[1])
     images, stops = images.contiguous(), stops.contiguous()
     for rows in _groups(len(images), images.shape[2] * images.shape[3] * stops.shape[1]):
-        paths = _paths(images[rows], None if state is None else State(*(part[rows] for part in state)))
-        part = Trace(*(values[rows] for values in found))
+        given = State.start(images[rows]) if state is None else (part[rows] for part in state)
+        paths = State(*(part.contiguous() for part in given))
+        part = Trace(*(values[rows] for values in result))
         _trace_group(images[rows], stops[rows], settings, min(max_iterations, _ENDLESS), paths, part)
         if state is not None:
             for whole, moved in zip(state, paths, strict=True):
                 whole[rows] = moved
-    return found
+    return result
 
 
 def components(cut_horizontal: torch.Tensor, cut_vertical: torch.Tensor) -> torch.Tensor:
@@ -93,7 +98,7 @@ def _iteration(device: torch.device, channels: int, inertia: bool) -> Kernels:
 
 
 def options_for(channels: int, inertia: bool) -> tuple[str, ...]:
-    """What iteration.cu is compiled with."""
+    """The compiler's options for iteration.cu."""
     return f"-DCHANNELS={channels}", f"-DINERTIA={int(inertia)}", f"-DROWS={_ROWS}", f"-DBLOCK_THREADS={_BLOCK_THREADS}"
 
 
@@ -103,30 +108,25 @@ def _projection(device: torch.device) -> Kernels:
 
 
 def _groups(count: int, pixels: int) -> Iterator[slice]:
-    """Slices of the batch that keep to GROUP_PIXELS."""
+    """Slices of the batch of at most GROUP_PIXELS."""
     size = max(1, GROUP_PIXELS // pixels)
     for start in range(0, count, size):
         yield slice(start, start + size)
 
 
-def _paths(images: torch.Tensor, state: State | None) -> State:
-    begun = State.start(images) if state is None else state
-    return State(*(part.contiguous() for part in begun))
-
-
 def _trace_group(
     x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, trace: Trace
 ) -> None:
-    """The paths of x [B,C,H,W], which are moved along, and their trace, which is filled in."""
+    """Follow the paths of x [B,C,H,W] in place, and fill in their trace."""
     count, number = stops.shape
     cuts = [
         z.new_empty((count, number, *z.shape[2:]), dtype=torch.bool) for z in (paths.z_horizontal, paths.z_vertical)
     ]
-    found = _Unprojected(trace.images, cuts[0], cuts[1], trace.counts, trace.iterations)
+    unprojected = _Unprojected(trace.images, cuts[0], cuts[1], trace.counts, trace.iterations)
     follow = _follow_in_blocks if _fits_a_block(*x.shape[-2:]) else _follow_in_grid
-    follow(x, stops, settings, max_iterations, paths, found)
+    follow(x, stops, settings, max_iterations, paths, unprojected)
     labels = components(*(cut.flatten(0, 1) for cut in cuts))
-    trace.images.copy_(component_means(found.u.flatten(0, 1), labels).view_as(found.u))
+    trace.images.copy_(component_means(unprojected.u.flatten(0, 1), labels).view_as(unprojected.u))
     trace.labels.copy_(labels.view_as(trace.labels))
 
 
@@ -148,7 +148,7 @@ def _factors(settings: Settings) -> ctypes.Array[ctypes.c_float]:
 
 
 def _follow_in_blocks(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Unprojected
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, out: _Unprojected
 ) -> None:
     """All paths from start to end in one launch."""
     _, channels, height, width = x.shape
@@ -157,14 +157,14 @@ def _follow_in_blocks(
     inputs = x, states, paths.iterations, stops, number, max_iterations, _factors(settings), height, width
     ends = 2 * strips * 2 * channels * _LANES * 4
     _iteration(x.device, channels, settings.inertia > 0).launch(
-        "trace_in_blocks", len(x), strips * _LANES, *inputs, *found, shared_bytes=ends
+        "trace_in_blocks", len(x), strips * _LANES, *inputs, *out, shared_bytes=ends
     )
 
 
 def _follow_in_grid(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, found: _Unprojected
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, out: _Unprojected
 ) -> None:
-    """The whole batch step by step; images that have met a stop pause until they are looked at."""
+    """The whole batch step by step; images that have reached a stop pause until the next check."""
     batch = _Batch(x, settings, paths)
     targets = stops.cpu().numpy()
     due = np.zeros(len(x), int)
@@ -176,29 +176,29 @@ def _follow_in_grid(
             support = batch.support(rows)
             finished = batch.iterations[rows] >= max_iterations
             for stop in range(targets.shape[1]):
-                met = (due[rows] == stop) & (finished | (batch.sizes[rows] >= targets[rows, stop]))
-                _record(batch, rows, met, stop, support, found)
-                due[rows[met]] += 1
-            on = rows[due[rows] < targets.shape[1]]
-            batch.resume(on, targets[on, due[on]], max_iterations)
+                reached = (due[rows] == stop) & (finished | (batch.sizes[rows] >= targets[rows, stop]))
+                _record(batch, rows, reached, stop, support, out)
+                due[rows[reached]] += 1
+            unfinished = rows[due[rows] < targets.shape[1]]
+            batch.resume(unfinished, targets[unfinished, due[unfinished]], max_iterations)
     batch.save(paths)
 
 
-def _record(batch: _Batch, rows: np.ndarray, met: np.ndarray, stop: int, support: Edges, found: _Unprojected) -> None:
-    """Write down those of the paused `rows` that have `met` a stop."""
-    chosen = rows[met]
-    place = (torch.as_tensor(chosen), stop)
-    found.u[place] = batch.states(chosen)[:, 0]
-    for target, cut in zip(found[1:3], support, strict=True):
-        target[place] = cut[torch.as_tensor(met)]
-    found.sizes[place] = torch.as_tensor(batch.sizes[chosen]).to(found.sizes)
-    found.iterations[place] = torch.as_tensor(batch.iterations[chosen]).to(found.sizes)
+def _record(batch: _Batch, rows: np.ndarray, reached: np.ndarray, stop: int, support: Edges, out: _Unprojected) -> None:
+    """Copy out those of the paused `rows` that have `reached` the stop."""
+    there = rows[reached]
+    place = (torch.as_tensor(there), stop)
+    out.u[place] = batch.states(there)[:, 0]
+    for target, cut in zip(out[1:3], support, strict=True):
+        target[place] = cut[torch.as_tensor(reached)]
+    out.sizes[place] = torch.as_tensor(batch.sizes[there]).to(out.sizes)
+    out.iterations[place] = torch.as_tensor(batch.iterations[there]).to(out.sizes)
 
 
 class _Batch:
-    """Large images under way; grid.h says how an image is steered by the launches counted here.
+    """A batch of large images; grid.h says how the launches counted here steer an image.
 
-    iterations, sizes: [B], where an image stood and the size of its support when it last paused.
+    iterations, sizes: [B], the iterations of an image and the size of its support when it last paused.
     """
 
     def __init__(self, x: torch.Tensor, settings: Settings, paths: State) -> None:
@@ -218,7 +218,7 @@ class _Batch:
         self.sizes = support_size(self.support(np.arange(len(x)))).cpu().numpy()
 
     def advance(self, launches: int) -> None:
-        """So many iterations of every image that has not paused."""
+        """One iteration a launch of every image that has not paused."""
         height, width = self._x.shape[-2:]
         for _ in range(launches):
             source, target = self._buffers[self._launch % 2], self._buffers[1 - self._launch % 2]
@@ -228,7 +228,7 @@ class _Batch:
             self._launch += 1
 
     def paused(self) -> np.ndarray:
-        """Which images have paused; their iterations and sizes are then up to date."""
+        """The rows of images that have newly paused, whose `iterations` and `sizes` are brought up to date."""
         controls = self._controls.cpu().numpy()
         rows = np.flatnonzero(controls[:, 2] >= 0)
         fresh = rows[self._resumed_at[rows] >= 0]
@@ -240,7 +240,7 @@ class _Batch:
         return fresh
 
     def resume(self, rows: np.ndarray, stops: np.ndarray, max_iterations: int) -> None:
-        """Let paused images go on until their support has `stops` edges, or to the last iteration."""
+        """Let paused images continue until their support has `stops` edges, or to the last iteration."""
         now = self._launch
         moved = rows[self._paused_at[rows] % 2 != now % 2]
         self._buffers[now % 2, torch.as_tensor(moved)] = self._buffers[1 - now % 2, torch.as_tensor(moved)]
@@ -253,7 +253,7 @@ class _Batch:
         self._resumed_at[rows] = now
 
     def states(self, rows: np.ndarray) -> torch.Tensor:
-        """[N,3,C,H,W]: u, z to the right and z downwards of paused images; with inertia the velocity is the fourth."""
+        """[N,3 or 4,C,H,W] of paused images: u, z to the right, z downwards, and with inertia the velocity."""
         return self._buffers[torch.as_tensor(self._paused_at[rows] % 2), torch.as_tensor(rows)]
 
     def support(self, rows: np.ndarray) -> Edges:

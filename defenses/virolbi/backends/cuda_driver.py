@@ -1,4 +1,4 @@
-"""CUDA C++ to running kernels without a build step: compiled by NVRTC, which comes with PyTorch, launched by ctypes."""
+"""Runs CUDA C++ without a build step: NVRTC, which comes with PyTorch, compiles it, and ctypes launches the kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.errors import UserError
 SOURCE = Path(__file__).parent / "cuda_source"
 
 Argument: TypeAlias = "torch.Tensor | int | ctypes.Array[ctypes.c_float] | ctypes.Array[ctypes.c_void_p]"
-"""What a kernel takes: a tensor for a pointer, an int for an int, a ctypes array for a struct of such members."""
+"""An argument of a kernel: a tensor for a pointer, an int for an int, a ctypes array for a struct of such members."""
 
 
 def available() -> bool:
@@ -29,18 +29,18 @@ def architectures() -> list[int]:
     library = _require_nvrtc()
     count = ctypes.c_int()
     _check_nvrtc(library.nvrtcGetNumSupportedArchs(ctypes.byref(count)))
-    found = (ctypes.c_int * count.value)()
-    _check_nvrtc(library.nvrtcGetSupportedArchs(found))
-    return sorted(found)
+    supported = (ctypes.c_int * count.value)()
+    _check_nvrtc(library.nvrtcGetSupportedArchs(supported))
+    return sorted(supported)
 
 
 def target_for(capability: int, supported: Sequence[int]) -> str:
-    """What to compile for: machine code runs within its generation, PTX on every later one.
+    """The target to compile for: machine code runs within its generation, PTX on every later one.
 
     >>> target_for(89, [75, 80, 90]), target_for(130, [75, 80, 90])
     ('sm_80', 'compute_90')
 
-    Raises: UserError for a GPU older than all that is supported.
+    Raises: UserError for a GPU older than every supported one.
     """
     older = [number for number in supported if number <= capability]
     if not older:
@@ -97,7 +97,7 @@ class Kernels:
         """Start a kernel; the tensors among its arguments must be contiguous."""
         function, pointers = self._function(name), pack(arguments)
         with torch.cuda.device(self.device):
-            self._check(self._driver.cuCtxSetCurrent(self._context))  # none yet in a thread new to CUDA
+            self._check(self._driver.cuCtxSetCurrent(self._context))  # a thread new to CUDA has none yet
             stream = ctypes.c_void_p(torch.cuda.current_stream(self.device).cuda_stream)
             shape = (blocks, 1, 1, threads, 1, 1)
             self._check(self._driver.cuLaunchKernel(function, *shape, shared_bytes, stream, pointers, None))
@@ -137,13 +137,13 @@ def _nvrtc() -> ctypes.CDLL | None:
             library = ctypes.CDLL(name)
         except OSError:
             continue
-        if hasattr(library, "nvrtcGetSupportedArchs"):  # and so is not what NVRTC keeps beside itself
+        if hasattr(library, "nvrtcGetSupportedArchs"):  # the libraries that NVRTC keeps beside itself lack it
             return library
     return None
 
 
 def _nvrtc_names() -> Iterator[str]:
-    """Where NVRTC may be: loaded already by PyTorch or known to the system, beside PyTorch, or in its own package."""
+    """Where NVRTC may be: loaded by PyTorch or known to the system, beside PyTorch, or in its own package."""
     major = (torch.version.cuda or "").split(".")[0]
     torch_folder = Path(torch.__file__).parent
     if sys.platform == "win32":
@@ -180,8 +180,8 @@ def _text_of(program: ctypes.c_void_p, what: str) -> bytes:
 
 
 def _strings(texts: Iterable[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    found = list(texts)
-    return (ctypes.c_char_p * len(found))(*found)
+    values = list(texts)
+    return (ctypes.c_char_p * len(values))(*values)
 
 
 @functools.cache

@@ -1,11 +1,10 @@
 """The Numba kernels of the CPU backend: one image at a time, without the GIL, in float32.
 
-Planes are flat, [H·W] per channel, so that one loop runs over a whole plane and the compiler turns it into vector
-instructions; they start where a cache line does, which is worth a fifth of the time. Each loop touches few arrays,
-because the compiler must prove them apart at run time and gives up on many. Each works element by element in the
-reference's order of operations, with no fused or reordered arithmetic: results depend neither on the vector width nor
-on the machine, and agree with the reference. Lone constants are float32, since a Python float would turn the
-arithmetic into double precision.
+Planes are flat, [H·W] per channel: one loop then runs over a whole plane, and the compiler vectorises it. They start
+at a cache line, which saves a fifth of the time. Each loop uses few arrays, because the compiler must check at run
+time that they do not overlap, and gives up on many. Each works element by element in the reference's order of
+operations, with no fused or reordered arithmetic: results depend neither on the vector width nor on the machine.
+Constants are float32, since a Python float would make the arithmetic double precision.
 
 Kernels that call each other are in one file because Numba's cache on disk notices a change of the file a kernel is
 in, but not of the kernels it calls.
@@ -23,15 +22,15 @@ from .kernel_types import Array, Constants, ImageState, Planes, Solver, Unprojec
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
 _UNCOUNTED: dict[str, Any] = {"_nrt": False}
 _leaf = njit(cache=True, nogil=True, error_model="numpy", **_UNCOUNTED)
-"""For what allocates nothing: slices are not counted as references, which would take a quarter of the time."""
+"""For kernels that allocate nothing: slices are then not reference-counted, which saves a quarter of the time."""
 _loop = njit(nogil=True, error_model="numpy", inline="always")
-"""For loops over pixels, which on a small image cost no more than the call of a function."""
+"""For loops over pixels, which on a small image take as little time as a function call."""
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
 _LINE = 16
 """Floats in a cache line."""
 _STRIP = 8192
-"""Pixels worked on at a time, so that what an iteration touches of a large image stays in the cache."""
+"""Pixels of a large image updated at a time, so that they stay in the cache."""
 
 
 @_kernel
@@ -157,7 +156,7 @@ def iterate(x: Array, planes: Planes, width: int, constants: Constants, solver: 
 
 @_leaf
 def _advance(x: Array, planes: Planes, width: int, constants: Constants) -> int:
-    """Eq. 5, strip by strip so that a large image's stays in the cache; where u is solved for, z alone moves."""
+    """Eq. 5, strip by strip so that a large image stays in the cache; where u is solved for, z alone moves."""
     u, velocity, z_right, z_down, scale_right, scale_down, r_right, r_down, _ = planes
     pixels, strip = x.shape[1], r_right.size - 1
     for c in range(len(x)):
@@ -193,7 +192,7 @@ def _advance(x: Array, planes: Planes, width: int, constants: Constants) -> int:
 
 @_loop
 def _update(here: Array, there: Array, scale: Array, z: Array, r: Array, constants: Constants) -> None:
-    """(5b) of one channel's edges in one direction, leaving r for the image's own step."""
+    """(5b) of one channel's edges in one direction; r is kept for the step of u."""
     z_step = constants.z_step
     for p in range(z.size):
         r[p] = (there[p] - here[p]) - scale[p] * z[p]
@@ -211,7 +210,7 @@ def _update_gray(here: Array, there: Array, z: Array, r: Array, constants: Const
 
 @_loop
 def _clear(z: Array, r: Array, first: int, every: int) -> None:
-    """Take back what was done to edges that do not exist."""
+    """Set edges that do not exist back to 0."""
     for p in range(first, z.size, every):
         z[p] = _ZERO
         r[p] = _ZERO
@@ -221,7 +220,7 @@ def _clear(z: Array, r: Array, first: int, every: int) -> None:
 def _step(
     u: Array, x: Array, from_left: Array, to_right: Array, from_above: Array, to_below: Array, constants: Constants
 ) -> None:
-    """(5a) of one channel: r of the four edges around each pixel give Dᵀr."""
+    """(5a) of one channel; Dᵀr is the sum of r over the four edges around a pixel, with signs."""
     u_step, nu = constants.u_step, constants.nu
     for p in range(u.size):
         adjoint = ((from_left[p] - to_right[p]) + from_above[p]) - to_below[p]
@@ -250,7 +249,7 @@ def _move(
 
 @_loop
 def _rescale(planes: Planes, start: int, end: int, constants: Constants) -> int:
-    """(8) of the edges at the pixels from start to end, as γ = scale·z; how many of them are in the support."""
+    """(8) as γ = scale·z for the edges at the pixels from start to end; returns how many are in the support."""
     right, down = planes.z_right, planes.z_down
     if constants.gray:
         return _count(right[0, start:end]) + _count(down[0, start:end])
@@ -282,7 +281,7 @@ def _count(z: Array) -> int:
 
 @_leaf
 def _equilibrate(x: Array, planes: Planes, width: int, constants: Constants, solver: Solver) -> None:
-    """(3a): u = (I + νDᵀD)⁻¹(x + νDᵀγ), as the correction u − (I + νDᵀD)⁻¹∇ᵤL, in which rounding hardly counts."""
+    """(3a): u = (I + νDᵀD)⁻¹(x + νDᵀγ), as the correction u − (I + νDᵀD)⁻¹∇ᵤL, so that rounding hardly matters."""
     pixels = x.shape[1]
     gradient, spectrum = planes.work[0, :pixels], planes.work[1, :pixels]
     for c in range(len(x)):
@@ -361,7 +360,7 @@ def _eliminate(b: Array, pivots: Array, nu: np.float32) -> None:
 
 @_kernel
 def mark_support(planes: Planes, cut_right: Array, cut_down: Array, constants: Constants) -> bool:
-    """Write into cut_right and cut_down [H,W] bool which edges have γ ≠ 0; whether that changes any entry."""
+    """Write into cut_right and cut_down [H,W] bool which edges have γ ≠ 0; returns whether an entry changed."""
     if constants.gray:
         right, down, bound = planes.z_right[0], planes.z_down[0], _ONE
     else:

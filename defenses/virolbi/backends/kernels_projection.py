@@ -1,6 +1,6 @@
 """The Numba kernels of the projection: components of a partition and means over them, one image at a time.
 
-As in `kernels`, whatever calls each other is in this one file.
+As in `kernels`, all that call each other are in this file.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ def label_images(cut_right: Array, cut_down: Array, labels: Array) -> None:
 def label_components(cut_right: Array, cut_down: Array, labels: Array) -> int:
     """Number the components of one image's pixels joined by uncut edges into labels [H,W], in raster order.
 
-    cut_right: [H,≥W−1] bool, the edge from (i,j) to (i,j+1) · cut_down: [≥H−1,W]. Returns how many there are.
-    Pixels take the number of a pixel before them; numbers found to be of one component are joined (union-find).
+    cut_right: [H,≥W−1] bool, the edges from (i,j) to (i,j+1); cut_down: [≥H−1,W], those to (i+1,j).
+    Returns how many there are. A pixel takes the number of a joined pixel before it; numbers of one component are
+    joined (union-find).
     """
     height, width = labels.shape
     parent = np.empty(height * width, np.int32)
-    found = np.int32(0)
+    count = np.int32(0)
     for i in range(height):
         for j in range(width):
             with_left, with_above = j > 0 and not cut_right[i, j - 1], i > 0 and not cut_down[i - 1, j]
@@ -42,11 +43,11 @@ def label_components(cut_right: Array, cut_down: Array, labels: Array) -> int:
             elif with_above:
                 number = labels[i - 1, j]
             else:
-                number = found
-                parent[found] = found
-                found += 1
+                number = count
+                parent[count] = count
+                count += 1
             labels[i, j] = number
-    return _renumber(labels.ravel(), parent[:found])
+    return _renumber(labels.ravel(), parent[:count])
 
 
 @_kernel
@@ -60,7 +61,7 @@ def _join(parent: Array, p: int, q: int) -> int:
 
 @_kernel
 def _root(parent: Array, p: int) -> int:
-    """The smallest number known to be joined with p; the way there is halved for the next time."""
+    """The smallest number joined with p so far; the path to it is halved for the next call."""
     while parent[p] != p:
         parent[p] = parent[parent[p]]
         p = parent[p]

@@ -74,7 +74,13 @@ def draw(measurements: Sequence[Measurement], setup: Setup, folder: Path) -> lis
     ]
     first = measurements[0]
     title = f"{first['image']}, {first['device']}, {_threads(setup)}"
-    panel = Panel(title, "pixels", f"seconds for {setup.iterations:,} iterations", lines, _square)
+    panel = Panel(
+        title,
+        "pixels",
+        f"seconds for {setup.iterations:,} iterations",
+        lines,
+        lambda pixels: f"{math.isqrt(int(pixels))}²",
+    )
     return draw_scaling(panel, marks, folder / "projection")
 
 
@@ -101,10 +107,6 @@ def _is_papers(setup: Setup) -> bool:
 
 def _threads(setup: Setup) -> str:
     return f"{setup.threads} thread{'s' if setup.threads > 1 else ''}"
-
-
-def _square(pixels: float) -> str:
-    return f"{math.isqrt(int(pixels))}²"
 
 
 def _by_method(measurements: Sequence[Measurement], size: int) -> dict[str, list[Measurement]]:

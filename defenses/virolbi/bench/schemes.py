@@ -86,7 +86,9 @@ def measure(setup: Setup, images: Images, name: str, measurements: Measurements)
             stages.append(stage)
             against = stage if variant == VARIANTS[0] else papers[place]
             how = {"variant": variant, "threads": torch.get_num_threads(), "level": setup.levels[place], **options}
-            measurements.add(**shared, **how, **_deviations(stage, against), **_cost(stage))
+            cost = {"iterations": stage.iterations, "seconds": stage.seconds}
+            speed = len(batch) / stage.seconds
+            measurements.add(**shared, **how, **cost, images_per_second=speed, **_deviations(stage, against))
         papers = stages if variant == VARIANTS[0] else papers
 
 
@@ -128,8 +130,3 @@ def _deviations(stage: Stage, papers: Stage) -> dict[str, float | None]:
     common = torch.where(either > 0, joint / either.clamp(min=1), 1.0)
     values = (off.mean(), off.mean((1, 2, 3)).max(), off.max(), common.mean())
     return dict(zip(names, (int(both.sum()), *map(float, values)), strict=True))
-
-
-def _cost(stage: Stage) -> dict[str, float]:
-    speed = len(stage.images) / stage.seconds
-    return {"iterations": stage.iterations, "seconds": stage.seconds, "images_per_second": speed}

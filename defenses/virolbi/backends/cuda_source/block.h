@@ -1,7 +1,7 @@
 // Images of at most 32 columns: one image per thread block, its whole path in one launch, its state in registers.
 //
-// A warp holds a strip of ROWS rows, a lane one column of it. Neighbours to the side are met by shuffles, neighbours
-// above and below in the thread's own registers; only the first and last rows of u pass between strips, through
+// A warp holds a strip of ROWS rows, a lane one column of it. Neighbours to the side are read by shuffles, neighbours
+// above and below from the thread's own registers; only the first and last rows of u pass between strips, through
 // shared memory, behind the one barrier of an iteration. The edges between two strips are kept by both, which spares
 // the second barrier that passing their residuals would need.
 //

@@ -1,8 +1,8 @@
 // Images of any size: one iteration of a whole batch per launch, one thread per pixel, the state in global memory.
 //
-// State: [B,PLANES,C,H,W] holding u, z to the right, z downwards and with inertia what u moves by, once as it is read and once as it is written. The
-// residuals that enter a pixel are computed again there rather than passed on, so that one launch is an iteration.
-// An image that has met its stop pauses: its state stays as it is, until the host has seen to it.
+// State: [B,PLANES,C,H,W] holding u, z to the right, z downwards and with inertia the last change of u; one copy is
+// read while the other is written. The residuals that enter a pixel are computed there again rather than passed on, so
+// that one launch is an iteration. An image that has reached its stop pauses until the host resumes it.
 
 #pragma once
 
