@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 DECIMALS = 1
 """Digits shown behind the point; what looks equal in a table is equal in the contest for the best."""
+
+
+class Sentence(str):
+    """A sentence of a caption that the terminal shows in short, or leaves to the files and the page.
+
+    short: what the terminal shows instead, "" for nothing. A plain string is shown whole everywhere: so is every
+    warning, and whatever else changes how a number must be read.
+    """
+
+    short: str
+
+    def __new__(cls, text: str, *, short: str = "") -> Self:
+        """The whole sentence; `short` beside it."""
+        sentence = super().__new__(cls, text)
+        sentence.short = short
+        return sentence
 
 
 class PaperNumber(NamedTuple):

@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ..collect.cells import Cell, Cells
 from ..paper.numbers import explain
 from ..statistics.unsmoothed import about_smoothing
-from .base import Estimate
+from .base import Estimate, Sentence
 from .layout import Places
 
-DATA = (
+DATA = Sentence(
     "“data …”: other images under the same name and so not comparable; what follows begins the digest that exported "
-    "cells have as `data`."
+    "cells have as `data`.",
+    short="“data …”: other images of that name, not comparable.",
 )
-OVER_SEEDS = (
+ONE_SEED = Sentence("Accuracy in percent with its 95 % interval.", short="Percent right [95 % interval].")
+OVER_SEEDS = Sentence(
     "Accuracy in percent with its 95 % interval, over seeds mean ± standard deviation; the interval there, in the CSV "
     "file and in the page's tooltips, is at each end the wider of Student's t over the seeds' means and of resampled "
-    "images."
+    "images.",
+    short="Percent right [95 % interval], over seeds mean ± standard deviation.",
 )
 _NAMES: tuple[Callable[[Cell], str], ...] = (
     lambda cell: cell.defense,
@@ -35,7 +38,7 @@ def common(cells: Cells, chosen: Sequence[Cell], places: Places, *, paper_note: 
     estimates = [entry for entry in places.values() if isinstance(entry, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
-        OVER_SEEDS if several else "Accuracy in percent with its 95 % interval.",
+        OVER_SEEDS if several else ONE_SEED,
         *provenance(cells, chosen),
         *explain(estimates, paper_note),
     ]
@@ -66,7 +69,7 @@ def provenance(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
     return [
         *_unfinished(cells.unfinished),
         *_images(chosen),
-        f"Training: {_training(chosen)}.",
+        Sentence(f"Training: {_training(chosen)}."),
         *_seeds(cells, chosen),
         *_hardware(chosen),
         *_preprocessing(chosen),
@@ -103,7 +106,7 @@ def _images(chosen: Sequence[Cell]) -> list[str]:
 
 def _hardware(chosen: Sequence[Cell]) -> list[str]:
     devices = sorted({cell.device for cell in chosen if cell.device})
-    return [f"Hardware: {'; '.join(devices)}."] if devices else []
+    return [Sentence(f"Hardware: {'; '.join(devices)}.")] if devices else []
 
 
 def _training(chosen: Sequence[Cell]) -> str:
@@ -146,8 +149,9 @@ def _seeds(cells: Cells, chosen: Sequence[Cell]) -> list[str]:
     """Which seeds, and which of them are one network."""
     used = sorted({cell.seed for cell in chosen})
     twins = {(cell.defense, cells.twins[cell.network]) for cell in chosen if cell.network in cells.twins}
+    several = f"Seeds {numbers_text(used)}."
     return [
-        f"{'Seeds' if len(used) > 1 else 'Seed'} {numbers_text(used)}.",
+        several if len(used) > 1 else Sentence(f"Seed {numbers_text(used)}."),
         *(
             f"Seeds {numbers_text(seeds)} of {defense} have the same weights and count as one network."
             for defense, seeds in sorted(twins)
@@ -178,4 +182,5 @@ def _preprocessing(chosen: Sequence[Cell]) -> list[str]:
             used[cell.preprocess].add(cell.defense)
     if len(used) < 2:
         return [f"Preprocessing: {name}." for name in used]
-    return ["Preprocessing: " + "; ".join(f"{name} for {', '.join(sorted(used[name]))}" for name in sorted(used)) + "."]
+    whose = "; ".join(f"{name} for {', '.join(sorted(used[name]))}" for name in sorted(used))
+    return [Sentence(f"Preprocessing: {whose}.")]

@@ -12,14 +12,14 @@ from harness.registry import tables
 from ..collect.cells import Cell, Cells, Group, base_name
 from ..paper.claims import CLAIMS, Claim, Comparison
 from ..statistics.comparison import Measured, measure
-from .base import Finding, Table
+from .base import Finding, Sentence, Table
 from .captions import corrupted_by, epsilon_spaces, provenance
 from .layout import Label, Place, assemble
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 HOLDS_SO_FAR = "holds where run"
 SIGNIFICANT = 0.05
-CAPTION = (
+CAPTION = Sentence(
     "Differences in accuracy on the same images, in points, with the 95 % interval from resampling images (averaged "
     "over conditions and seeds, whose own spread it leaves out). A comparison holds where the whole interval lies on "
     "the claimed side and does not where none of it does, if the p-value, corrected for all comparisons of its claim "
@@ -27,7 +27,9 @@ CAPTION = (
     "and does not when one does not. McNemar: exact test of one condition; bootstrap: paired over images, of a mean, "
     "p by its normal approximation. Noise: Gaussian, shot and impulse, all severities run. Low-frequency: r = 6. "
     "Robust: right under every attack at ε = 8/255 that both sides were scored under; “without” is under bare "
-    "attacks. The paper's defenses only (ν = 1); claims 3 to 6 without preprocessing."
+    "attacks. The paper's defenses only (ν = 1); claims 3 to 6 without preprocessing.",
+    short="A claim holds when all its comparisons do, each on the claimed side with p < "
+    f"{SIGNIFICANT} (Holm). Differences in points.",
 )
 
 

@@ -14,14 +14,17 @@ from harness.metrics import show_epsilon
 from ..collect.cells import Cell, Cells, Group, base_name
 from ..paper.numbers import BACKBONES, DEFENSES, FAMILIES
 from ..statistics.estimates import Combine
-from .base import DECIMALS, Column, Estimate, Finding, PaperNumber, Row, Table
+from .base import DECIMALS, Column, Estimate, Finding, PaperNumber, Row, Sentence, Table
 
 THREATS = ("bare", "transfer", "adaptive")
 DIGEST_DIGITS = 6
 """How much of a digest is shown where data sets of one name hold different images."""
 
 
-BOLD = "Bold: the highest of its row and data set; whether it leads significantly, `paired` says."
+BOLD = Sentence(
+    "Bold: the highest of its row and data set; whether it leads significantly, `paired` says.",
+    short="Bold: the highest; whether significantly, `paired` says.",
+)
 
 
 class Label(NamedTuple):

@@ -12,7 +12,7 @@ from harness.metrics import mcnemar, robust_correct, show_epsilon, wilson
 from harness.registry import tables
 
 from ..collect.cells import Cell, Cells, base_name
-from .base import Finding, Table
+from .base import Finding, Sentence, Table
 from .captions import epsilon_spaces, provenance
 from .layout import Label, Place, assemble, backbone_label, preprocess_label
 
@@ -23,11 +23,12 @@ NOTHING_LEFT = 0.05
 """Accuracy that may be left at the largest ε."""
 ZERO_GRADIENTS, GRADIENT_WINS = 0.01, 0.9
 """Share of images that may have no gradient at all, and that must lose more along it than at random."""
-CAPTION = (
+CAPTION = Sentence(
     "Checks on adaptive attacks (L∞) after Athalye et al. 2018 and Carlini et al. 2019. Comparisons at one ε are "
     "paired: a check fails when the attack that should be stronger leaves significantly more images right "
     f"(McNemar's test, p < {SIGNIFICANT}); more effort, when it leaves less than the interval of PGD-20 reaches down "
-    "to. A defense that fails hides its gradient from these attacks, and its adaptive accuracy is too high."
+    "to. A defense that fails hides its gradient from these attacks, and its adaptive accuracy is too high.",
+    short="A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high.",
 )
 
 Check = Callable[[Cells, Sequence[Cell]], Finding | None]

@@ -13,7 +13,7 @@ from harness.registry import tables
 
 from ..collect.cells import Cell, Cells, base_name
 from ..statistics.attacks import attack_name, furthest
-from .base import DECIMALS, Finding, Table
+from .base import DECIMALS, Finding, Sentence, Table
 from .captions import epsilon_spaces, provenance
 from .layout import Label, Place, assemble, backbone_label, epsilon_label, preprocess_label, threat_label
 from .summary import summary_group
@@ -22,11 +22,13 @@ BASELINE = "vanilla"
 SIGNIFICANT = 0.05
 Attack = tuple[str, str]
 """An attack as `attack_name` has it."""
-CAPTION = (
+CAPTION = Sentence(
     "Difference in accuracy from vanilla of the same seed, in points, on the same images, without and with each "
     "defense's own preprocessing. p: McNemar's exact test, corrected for all comparisons of the table (Holm). "
     f"A star marks p < {SIGNIFICANT}. a : b, images that only the defense, and only vanilla, got right. Robust: right "
-    "under every attack of that threat model that all defenses of the row were scored under."
+    "under every attack of that threat model that all defenses of the row were scored under.",
+    short="Difference from vanilla in points, same images. a : b, images that only one of them, and only vanilla, got "
+    f"right. A star: p < {SIGNIFICANT} (McNemar, Holm).",
 )
 
 
@@ -57,7 +59,7 @@ class PairedTests:
             places,
             name="paired",
             title=f"Paired comparisons with {self.baseline}",
-            caption=[CAPTION.replace(BASELINE, self.baseline), *_space(chosen), *provenance(cells, chosen)],
+            caption=[_caption(self.baseline), *_space(chosen), *provenance(cells, chosen)],
             row_header=("backbone", "seed", "measure", "preprocess"),
         )
 
@@ -75,6 +77,10 @@ def _chosen(cells: Cells) -> list[Cell]:
     """Of the clean suite and under attack."""
     scored = [cell for cell in cells if cell.threat or base_name(cell.suite) == "clean"]
     return [cell for cell in scored if base_name(cell.suite) != "masking"]
+
+
+def _caption(baseline: str) -> Sentence:
+    return Sentence(CAPTION.replace(BASELINE, baseline), short=CAPTION.short.replace(BASELINE, baseline))
 
 
 def _space(chosen: Sequence[Cell]) -> list[str]:

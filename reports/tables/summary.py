@@ -10,7 +10,7 @@ from harness.registry import tables
 from ..collect.cells import Cell, Cells, Group, base_name
 from ..paper.numbers import UNSTATED, Position, paper_number
 from ..statistics.estimates import mean_accuracy, worst_case
-from .base import Estimate, PaperNumber, Table
+from .base import Estimate, PaperNumber, Sentence, Table
 from .captions import common, epsilon_spaces
 from .layout import (
     Label,
@@ -96,8 +96,11 @@ def about_robustness(chosen: Sequence[Cell]) -> list[str]:
     if not attacked:
         return []
     return [
-        "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
-        f"({epsilon_spaces(attacked)} space)."
+        Sentence(
+            "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
+            f"({epsilon_spaces(attacked)} space).",
+            short="Robust: right under every attack.",
+        )
     ]
 
 

@@ -14,7 +14,7 @@ from ..collect.cells import Cell, Cells, base_name
 from ..paper.numbers import Position, paper_number
 from ..statistics.attacks import furthest, is_result, stage_place
 from ..statistics.estimates import mean_accuracy, worst_case
-from .base import PaperNumber, Table
+from .base import PaperNumber, Sentence, Table
 from .captions import common, epsilon_spaces
 from .layout import Label, assemble, backbone_label, epsilon_label, fill, natural, preprocess_label, threat_label
 
@@ -23,14 +23,18 @@ THREATS = {
     "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
 }
-WORST_CASE = "Worst case: right under every attack of the block, by every way that was tried."
+WORST_CASE = Sentence(
+    "Worst case: right under every attack of the block, by every way that was tried.",
+    short="Worst case: right under every attack of the block.",
+)
 PGD = {"steps": "20", "relative_step": "0.25"}
 """What PGD's name leaves unsaid. Its class would tell, but loads PyTorch, which tables do without."""
 USUAL = ("", "exact", "bpda")
 """Ways through a preprocessor that go without saying: each has one of them, and the caption says which."""
-PAPER_NOTE = (
+PAPER_NOTE = Sentence(
     "The paper does not name the attack or the threat model of its Table 2; its numbers stand beside bare PGD "
-    "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI)."
+    "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI).",
+    short="The paper names neither attack nor threat model: its numbers stand beside bare PGD.",
 )
 
 
@@ -100,15 +104,12 @@ def about_attacks(chosen: Sequence[Cell]) -> list[str]:
     """What captions say of attacks: threat models, norm and space of ε, and how they are made."""
     threats = {cell.threat for cell in chosen}
     norms = " and ".join(sorted({cell.norm for cell in chosen if cell.norm}))
+    measured = f"{norms or 'unnamed'} norm, ε in {epsilon_spaces(chosen)} space"
+    known = "; ".join(text for name, text in THREATS.items() if name in threats)
+    details = (_gradients, _stages, _sources, _steps, _draws)
     return [
-        f"Threat model: {norms or 'unnamed'} norm, ε in {epsilon_spaces(chosen)} space; "
-        + "; ".join(text for name, text in THREATS.items() if name in threats)
-        + ".",
-        *_gradients(chosen),
-        *_stages(chosen),
-        *_sources(chosen),
-        *_steps(chosen),
-        *_draws(chosen),
+        Sentence(f"Threat model: {measured}; {known}.", short=f"{measured}."),
+        *(Sentence(text) for said in details for text in said(chosen)),
     ]
 
 

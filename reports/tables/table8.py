@@ -10,16 +10,17 @@ from harness.registry import tables
 from ..collect.cells import Cell, Cells
 from ..paper.numbers import Position, paper_number
 from ..statistics.estimates import worst_case
-from .base import PaperNumber, Table
+from .base import PaperNumber, Sentence, Table
 from .captions import common, epsilon_spaces
 from .layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
 from .table2 import THREATS
 
 EPSILON = "8/255"
-PAPER_NOTE = (
+PAPER_NOTE = Sentence(
     "Its numbers are from several sources and stand beside bare PGD: 43.50 for adversarial training is probably an "
     "FGSM accuracy of an earlier paper; those of ViRoLBI contradict its own Table 2 (there, on CIFAR-10, 21.04 and "
-    "62.72 for virolbi_fixed where here 37.23 and 51.19 stand, with PNI's the same in both)."
+    "62.72 for virolbi_fixed where here 37.23 and 51.19 stand, with PNI's the same in both).",
+    short="The paper's numbers are from several sources, which contradict each other; they stand beside bare PGD.",
 )
 
 
@@ -59,7 +60,10 @@ def _paper(members: Sequence[Cell]) -> PaperNumber | None:
 def _about(chosen: Sequence[Cell]) -> list[str]:
     present = {cell.threat for cell in chosen}
     known = "; ".join(text for name, text in THREATS.items() if name in present)
+    attack = f"PGD: 20 steps of ε/4 from a random start, L∞, ε in {epsilon_spaces(chosen)} space."
     return [
-        f"PGD: 20 steps of ε/4 from a random start, L∞, ε in {epsilon_spaces(chosen)} space. Threat model: {known}. "
-        "Adaptive: right under PGD by every way through the preprocessing."
+        Sentence(
+            f"{attack} Threat model: {known}. Adaptive: right under PGD by every way through the preprocessing.",
+            short=attack,
+        )
     ]
