@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from harness.errors import UserError
 from harness.files import replacing
@@ -15,52 +16,61 @@ FILE_NAME = "report.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Stamp:
-    """digest: of all that the report depends on, "" while it is being written · source: of the same but for what
-    was asked for, so of what the files were made from · files: relative to the folder · missing: the names asked
-    for that nothing could be made for.
-    """
+class Manifest:
+    """The files of a report and digests of what they were made from."""
 
     digest: str = ""
+    """Of all that the report depends on, options included; "" while it is being written."""
     source: str = ""
+    """The same without the options: of what the files were made from."""
     files: tuple[str, ...] = ()
+    """Paths relative to the folder."""
     missing: tuple[str, ...] = ()
+    """The tables and figures that were asked for and could not be made."""
 
 
-def read_stamp(folder: Path) -> Stamp | None:
-    """The stamp of the report that is there; None where there is none."""
+class Stale(NamedTuple):
+    """The files of an earlier report that were not written again."""
+
+    kept: list[str]
+    """Those made from the same records."""
+    deleted: list[str]
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of the report in a folder; None where there is none, or none that can be read."""
     try:
-        found = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-        return Stamp(
-            digest=str(found["digest"]),
-            source=str(found["source"]),
-            files=tuple(name for name in map(str, found["files"]) if _is_inside(name)),
-            missing=tuple(map(str, found["missing"])),
+        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return Manifest(
+            digest=str(content["digest"]),
+            source=str(content["source"]),
+            files=tuple(name for name in map(str, content["files"]) if _is_inside(name)),
+            missing=tuple(map(str, content["missing"])),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def save_stamp(folder: Path, stamp: Stamp) -> None:
-    """Write the stamp, whole or not at all. Raises: UserError when the folder cannot be written."""
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, whole or not at all. Raises: UserError when the folder cannot be written."""
     path = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(stamp), indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(dataclasses.asdict(manifest), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"the report cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
 
 
-def is_current(folder: Path, stamp: Stamp, digest: str) -> bool:
-    """Whether the report that depends on the same is there, all its files with it."""
-    return stamp.digest == digest and all((folder / name).is_file() for name in stamp.files)
+def is_current(folder: Path, manifest: Manifest, digest: str) -> bool:
+    """Whether the folder holds the report of this digest with all its files."""
+    return manifest.digest == digest and all((folder / name).is_file() for name in manifest.files)
 
 
 def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
-    """Raises: UserError where one of these files, or the stamp, is there and no report has left it."""
-    stamp = read_stamp(folder)
-    ours = {FILE_NAME, *stamp.files} if stamp else set()
+    """Raises: UserError where one of these files, or the manifest, exists and no earlier report wrote it."""
+    manifest = read_manifest(folder)
+    ours = {FILE_NAME, *manifest.files} if manifest else set()
     foreign = [name for name in (FILE_NAME, *names) if name not in ours and os.path.lexists(folder / name)]
     if foreign:
         tops = ", ".join(dict.fromkeys(PurePosixPath(name).parts[0] for name in foreign))
@@ -70,18 +80,15 @@ def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def remove_stale(folder: Path, stamp: Stamp | None, source: str, written: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Delete the earlier report's files that were made from something else and not written again.
-
-    Returns (those that stay, because they were made from the same, those deleted).
-    """
-    rest = [name for name in (stamp.files if stamp else ()) if name not in set(written)]
-    there = [name for name in rest if (folder / name).is_file()]
-    if stamp and stamp.source == source:
-        return there, []
-    for name in there:
+def remove_stale(folder: Path, before: Manifest | None, source: str, written: Sequence[str]) -> Stale:
+    """Delete the files of the report before that were made from another source and not written again."""
+    rest = [name for name in (before.files if before else ()) if name not in set(written)]
+    present = [name for name in rest if (folder / name).is_file()]
+    if before and before.source == source:
+        return Stale(present, [])
+    for name in present:
         (folder / name).unlink()
-    return [], there
+    return Stale([], present)
 
 
 def _is_inside(name: str) -> bool:

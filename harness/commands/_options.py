@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -107,6 +107,20 @@ training_options = grouped(
     click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers defenses or others."),
     click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Output folder."),
 )
+
+
+tables_option = click.option(
+    "--tables",
+    metavar="A,B,…|all",
+    help="Print these tables instead of the summary. Every table is written to a file all the same.",
+)
+
+
+def printed_tables(text: str | None) -> list[str] | Literal["all"] | None:
+    """The value of `--tables`: names, all, or None where it was not given."""
+    from harness.spec import split_list
+
+    return "all" if text == "all" else split_list(text) if text else None
 
 
 def load_plugins(paths: Iterable[Path]) -> None:

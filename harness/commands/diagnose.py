@@ -43,7 +43,7 @@ def diagnose(**options: Any) -> int:
     from harness import config
     from harness.cache import default_cache
     from harness.evaluation.runner import run as run_all
-    from reports.make import Contents, make_report
+    from reports.make import ReportOptions, make_report
 
     load_plugins(options.pop("plugin"))
     (radius,) = config.parse_epsilons(options.pop("epsilon"))[:1]
@@ -51,5 +51,5 @@ def diagnose(**options: Any) -> int:
     given = ",".join(f"{name}={value}" for name, value in chosen.items() if value != "")
     run_config = config.RunConfig(defenses=(), suites=(f"masking:{given}",), epsilons=(radius,), **options)
     outcome = run_all(run_config, default_cache())
-    make_report([run_config.out], contents=Contents(tables=("masking",), figures=("masking",), page=False))
+    make_report([run_config.out], options=ReportOptions(tables=("masking",), figures=("masking",), page=False))
     return 1 if outcome.failed else 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from harness.commands._options import FILE, run_config, training_options
+from harness.commands._options import FILE, printed_tables, run_config, tables_option, training_options
 from harness.registry import commands
 
 
@@ -46,15 +46,21 @@ from harness.registry import commands
     metavar="FILE|robustbench:NAME",
     help="Weights to load instead of training; of a file of ours, --defense is what it holds.",
 )
-def run(**options: Any) -> int:
-    """Train or load defenses, take them through suites, and print the paper's tables."""
+@tables_option
+def run(tables: str | None, **options: Any) -> int:
+    """Train or load defenses, score them on suites of test images, and report.
+
+    The summary is printed; every table, the figures and the page are written to OUT. The same command again goes on
+    from where it was interrupted, and another --defense or --suite adds to what is recorded.
+    """
     from harness.cache import default_cache
     from harness.evaluation.runner import run as run_all
     from harness.progress import say
-    from reports.make import make_report
+    from reports.make import ReportOptions, make_report
 
     config = run_config(options)
+    report = ReportOptions(printed=printed_tables(tables))
     outcome = run_all(config, default_cache())
     say(f"{outcome.evaluated} cells evaluated, {outcome.skipped} recorded before, {outcome.failed} failed")
-    make_report([config.out])
+    make_report([config.out], options=report)
     return 1 if outcome.failed else 0

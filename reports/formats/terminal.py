@@ -43,7 +43,7 @@ _BESIDE = 3
 def to_terminal(table: Table, width: int = 100, file: Path | None = None) -> RenderableType:
     """The title, the table in parts of at most `width` characters where that is possible, and the short caption.
 
-    Of the arrangements tried, the one of fewest lines is shown: labels whole or folded, and rows that differ in one
+    Of the arrangements tried, the one of fewest lines is shown: names whole or folded, and rows that differ in one
     of two last labels below or beside each other. Intervals go under their numbers where they do not fit beside them.
     Data sets stay together where they fit side by side, and are split between defenses where they do not. A label
     that is the same in all rows is said once.
@@ -55,7 +55,6 @@ def to_terminal(table: Table, width: int = 100, file: Path | None = None) -> Ren
         Text(table.title, style="bold", overflow="fold"),
         *itertools.chain.from_iterable(view.part(columns) for columns in view.parts()),
         Text(short_caption(table, file), style="dim", overflow="fold"),
-        Text(),
     )
 
 
@@ -67,9 +66,10 @@ def short_caption(table: Table, file: Path | None = None) -> str:
 
 
 def _best_view(table: Table, width: int) -> _View:
-    views = [_View(table, width, room) for room in ROOM]
+    rooms = list(itertools.product(ROOM, ROOM))
+    views = [_View(table, width, *room) for room in rooms]
     if (beside := _side_by_side(table)) is not None:
-        views += [view for room in ROOM if len((view := _View(beside, width, room)).parts()) == 1]
+        views += [view for room in rooms if len((view := _View(beside, width, *room)).parts()) == 1]
     return min(views, key=lambda view: (view.overflows, view.height))
 
 
@@ -89,12 +89,13 @@ def _side_by_side(table: Table) -> Table | None:
 
 
 class _View:
-    """A table arranged for a terminal of some width; larger `room` folds labels and evidence later."""
+    """A table arranged for a terminal of some width; larger room folds names and evidence later."""
 
-    def __init__(self, table: Table, width: int, room: int) -> None:
+    def __init__(self, table: Table, width: int, name_room: int, evidence_room: int) -> None:
         self.table = table
         self.width = width
-        self.label_width, self.evidence_width = room * LABEL_WIDTH, room * EVIDENCE_WIDTH
+        self.label_width, self.header_width = name_room * LABEL_WIDTH, name_room * HEADER_WIDTH
+        self.evidence_width = evidence_room * EVIDENCE_WIDTH
         kept = varying_labels(table)
         self.said_once = constant_labels(table)
         self.header = [table.row_header[place] for place in kept]
@@ -154,7 +155,11 @@ class _View:
 
     def _headers(self, columns: Sequence[int]) -> list[str]:
         several = len({self.table.columns[column].dataset for column in columns}) > 1
-        return [_header(self.table.columns[column], with_dataset=several) for column in columns]
+        return [self._header(self.table.columns[column], with_dataset=several) for column in columns]
+
+    def _header(self, column: Column, *, with_dataset: bool) -> str:
+        names = [*([column.dataset] if with_dataset else []), *column.defense.split("\n")]
+        return "\n".join(fold(name, self.header_width) for name in names)
 
     def _rows(self, columns: Sequence[int]) -> Iterator[list[Text]]:
         for labels, row in zip(shown_labels(self.labels), self.table.rows, strict=True):
@@ -178,7 +183,7 @@ class _View:
         folded = [[fold(text, self.label_width) for text in texts] for texts in labels]
         numbers = [
             [
-                _header(self.table.columns[column], with_dataset=True),
+                self._header(self.table.columns[column], with_dataset=True),
                 *(self._cell(row.estimates[column]).plain for row in self.table.rows),
             ]
             for column in columns
@@ -207,8 +212,3 @@ def _width(texts: Sequence[str]) -> int:
 
 def _lines(text: str) -> int:
     return text.count("\n") + 1
-
-
-def _header(column: Column, *, with_dataset: bool) -> str:
-    names = [*([column.dataset] if with_dataset else []), *column.defense.split("\n")]
-    return "\n".join(fold(name, HEADER_WIDTH) for name in names)

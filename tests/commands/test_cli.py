@@ -69,6 +69,23 @@ def test_the_same_command_again_computes_nothing(finished: Path) -> None:
     assert predictions(finished) == before
 
 
+def test_a_run_ends_with_a_screenful(finished: Path) -> None:
+    command = ["run", "--defense", "vanilla,virolbi_fixed:nu=2,level=0.4", *QUICK, "--out", finished.name]
+
+    done = harness(*command, cwd=finished.parent, env={"COLUMNS": "100"})
+    every = harness(*command, "--tables", "all", cwd=finished.parent, env={"COLUMNS": "100"})
+
+    assert done.stdout.startswith("Summary\n")
+    *_, files, following = done.stderr.splitlines()
+    assert len([*done.stdout.splitlines(), files, following]) <= 24
+    assert max(map(len, [*done.stdout.splitlines(), files, following])) <= 100
+    assert "figures" in files
+    assert "--tables paired" in following
+    assert every.stdout.startswith(done.stdout)
+    assert "(Table 2 of the paper)" in every.stdout
+    assert "(Table 2 of the paper)" not in done.stdout
+
+
 def test_report_makes_the_same_bytes_again(finished: Path) -> None:
     before = {path.name: path.read_bytes() for path in (finished / "tables").iterdir()}
     again = harness("report", finished)
@@ -293,6 +310,7 @@ MISTAKES = {
     "unknown dataset": (["--dataset", "cifar11"], r"unknown dataset 'cifar11'\. Did you mean cifar10"),
     "unknown backbone": (["--backbone", "resnet19"], r"unknown backbone 'resnet19'\. Did you mean resnet18"),
     "unknown corruption": (["--corruptions", "rain"], "unknown corruption 'rain'"),
+    "unknown table": (["--tables", "tabel1"], r"unknown table 'tabel1'\. Did you mean table1"),
     "limit 0": (["--limit", "0"], "--limit must be 1 or more test images, got 0"),
     "level 1.5": (["--level", "1.5"], "--level must be above 0 and at most 1, got 1.5"),
     "level NaN": (["--level", "nan"], "--level must be above 0 and at most 1, got nan"),

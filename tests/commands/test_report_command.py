@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.machinery
+import itertools
 import json
 import sys
-import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from harness import __main__ as cli
 from harness import registry
 from harness.records.database import Cell, Records
 from harness.records.exhibits import Exhibit, save_exhibit
+from harness.records.plan import Plan, PlannedPiece, note_plan
+from reports.figures import gallery
 
 LABELS = np.arange(20) % 4
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
@@ -84,11 +85,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def file_names(figures: Sequence[Figure]) -> list[str]:
         return ["dots.png", "dots.md"] if figures else []
 
-    for name, functions in {"gallery": (draw, write, file_names), "page": (write_page,)}.items():
-        double = types.ModuleType(f"reports.{name}")
-        double.__spec__ = importlib.machinery.ModuleSpec(double.__name__, None)
-        double.__dict__.update({each.__name__: each for each in functions})
-        monkeypatch.setitem(sys.modules, double.__name__, double)
+    for double in (draw, write, file_names):
+        monkeypatch.setattr(gallery, double.__name__, double)
+    monkeypatch.setattr("reports.make.write_page", write_page)
     return asked
 
 
@@ -117,7 +116,7 @@ def test_the_page_gets_pictures_and_links_that_lead_to_files(run: Path, call: Ca
     assert all((run / path).is_file() for paths in links.values() for path in paths)
 
 
-def test_the_same_records_again_write_nothing_and_print_the_tables(run: Path, call: Call, drawn: list[Any]) -> None:
+def test_the_same_records_again_write_nothing_and_print_the_summary(run: Path, call: Call, drawn: list[Any]) -> None:
     _, first, _ = call(run)
     before, asked = times(run), len(drawn)
 
@@ -204,7 +203,7 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
     record(other, "vanilla", severity=3, wrong=7)
     out = tmp_path / "both"
 
-    code, _, said = call(run, other, "--out", out)
+    code, shown, said = call(run, other, "--out", out)
 
     assert code == 0
     assert (out / "index.html").read_text() == "run,other"
@@ -215,6 +214,7 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
     ) in said
     contested = "Contested: 1 cell, of which runs recorded different predictions; those recorded first count."
     assert contested in (out / "tables" / "summary.md").read_text()
+    assert contested in " ".join(shown.split())
     assert not (run / "tables").exists()
 
 
@@ -241,6 +241,96 @@ def test_only_what_is_asked_for_is_made(run: Path, call: Call, drawn: list[Any])
     assert drawn == [("draw", ["overview", "severity"])]
     call(run, "--no-figures")
     assert drawn[1:] == [("page", [], drawn[-1][2])]
+
+
+def test_the_summary_is_printed_and_every_table_is_made(run: Path, call: Call, drawn: list[Any]) -> None:
+    _, shown, said = call(run)
+
+    assert titles(shown) == ["Summary"]
+    assert f"made: 2 tables in {run / 'tables'}, 1 figure in {run / 'figures'}, page {run / 'index.html'}\n" in said
+
+
+def titles(shown: str) -> list[str]:
+    """The titles of the tables among these."""
+    return [line for line in shown.splitlines() if line in ("Summary", "Paired comparisons with vanilla")]
+
+
+def test_tables_are_printed_as_asked_for_and_nothing_is_written_again(run: Path, call: Call, drawn: list[Any]) -> None:
+    call(run)
+    before = times(run)
+
+    printed = {names: titles(call(run, "--tables", names)[1]) for names in ("paired", "paired,summary", "all")}
+
+    both = ["Summary", "Paired comparisons with vanilla"]
+    assert printed == {"paired": both[1:], "paired,summary": both[::-1], "all": both}
+    assert times(run) == before
+
+
+def test_a_table_to_be_printed_is_made_whatever_else_is(run: Path, call: Call, drawn: list[Any]) -> None:
+    _, shown, _ = call(run, "--table", "summary", "--tables", "paired:baseline=blur")
+
+    assert "Paired comparisons with blur" in shown
+    assert {"tables/summary.md", "tables/paired-baseline=blur.md"} <= times(run).keys()
+
+
+def test_a_table_to_be_printed_that_cannot_be_made_is_named(run: Path, call: Call, drawn: list[Any]) -> None:
+    code, shown, said = call(run, "--tables", "table6,paired")
+
+    assert (code, titles(shown)) == (1, ["Paired comparisons with vanilla"])
+    assert "not made, for want of what they show: table6." in said
+
+
+def test_the_caption_is_short_on_the_terminal_and_whole_in_the_file(
+    run: Path, call: Call, drawn: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    _, shown, _ = call(run)
+
+    shown, file = " ".join(shown.split()), run / "tables" / "summary.md"
+    assert "Hardware: CPU" in file.read_text()
+    assert "Hardware" not in shown
+    assert "[95 % interval]. Test images: cifar10, n = 20." in shown
+    assert f"In full: {file}" in shown
+
+
+def test_what_is_incomplete_or_left_out_is_said_on_the_terminal_too(run: Path, call: Call, drawn: list[Any]) -> None:
+    note_plan(run, Plan(0.0, (), (PlannedPiece("clean", ("never recorded",)),)))
+    record(run, "vanilla", weights="new")
+
+    _, shown, _ = call(run)
+
+    shown = " ".join(shown.split())
+    assert "Incomplete: 0 of 1 planned cells of run." in shown
+    assert "1 cell that a later used one of the same settings replaced is left out." in shown
+
+
+def test_without_and_with_preprocessing_stand_side_by_side_where_that_saves_lines(
+    tmp_path: Path, call: Call, drawn: list[Any]
+) -> None:
+    run = tmp_path / "run"
+    for suite, preprocess in itertools.product(("clean", "low_resolution"), ("none", "blur")):
+        record(run, "blur", suite=suite, condition=suite, preprocess=preprocess, wrong=3 if preprocess == "blur" else 5)
+
+    _, shown, _ = call(run)
+
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["measure", "without", "with"] in lines
+    assert ["clean", "accuracy", "75.0", "[53.1,", "88.8]", "85.0", "[64.0,", "94.8]"] in lines
+
+
+def test_one_defense_is_told_that_a_comparison_needs_a_second(tmp_path: Path, call: Call, drawn: list[Any]) -> None:
+    other, baseline = record(tmp_path / "other", "blur"), record(tmp_path / "baseline", "vanilla")
+
+    assert "next: a comparison needs a second defense: the same run with --defense blur,vanilla\n" in call(other)[2]
+    assert "--defense vanilla,NAME (names: python -m harness list defenses)\n" in call(baseline)[2]
+
+
+def test_with_two_defenses_the_next_command_compares_them(run: Path, call: Call, drawn: list[Any]) -> None:
+    said = call(run)[2].splitlines()[-1]
+
+    assert said == f"next: python -m harness report {run} --tables paired (or all) to compare defenses"
+    assert call(run, "--tables", "paired")[2].splitlines()[-1].endswith("--tables all to print every table")
+    assert "next:" not in call(run, "--tables", "all")[2]
 
 
 def test_figures_wanted_and_not_wanted_are_refused(run: Path, call: Call) -> None:
@@ -315,7 +405,7 @@ def test_what_was_made_from_the_same_stays_beside_what_is_asked_for(run: Path, c
     assert {"index.html", "figures/dots.png"} <= set(json.loads((run / "report.json").read_text())["files"])
 
 
-def test_a_stamp_deletes_nothing_outside_its_folder(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
+def test_a_manifest_deletes_nothing_outside_its_folder(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
     other = tmp_path / "other.txt"
     other.write_text("mine")
     call(run)
@@ -339,7 +429,7 @@ def test_only_what_was_written_is_announced(run: Path, call: Call) -> None:
     code, shown, said = call(run, "--table", "table6", "--no-figures", "--no-page")
 
     assert (code, shown.strip()) == (1, "")
-    assert "tables as" not in said
+    assert "made:" not in said
     assert not (run / "tables").exists()
 
 
@@ -371,7 +461,7 @@ def test_a_folder_that_cannot_be_written_is_named(run: Path, tmp_path: Path, cal
     assert "cannot be written" in said
 
 
-def test_the_stamp_names_every_file_of_the_report(run: Path, call: Call, drawn: list[Any]) -> None:
+def test_the_manifest_names_every_file_of_the_report(run: Path, call: Call, drawn: list[Any]) -> None:
     call(run)
     named = set(json.loads((run / "report.json").read_text())["files"])
     made = {path for path in times(run) if path.startswith(("tables", "figures")) or path == "index.html"}
