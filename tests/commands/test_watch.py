@@ -1,4 +1,4 @@
-"""The watch command: how far a run is, told from outside without disturbing it."""
+"""The watch command: how far a run is, read from its files while it goes on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from harness import __main__ as cli
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.errors import UserError
+from harness.evaluation.run_progress import progress_of
 from harness.evaluation.runner import run
-from harness.evaluation.watch import in_short, lines, look
+from harness.evaluation.watch import in_short, lines
 from harness.models import checkpoints
 from harness.records.database import Cell, Records, is_locked, locked
 from harness.records.plan import FILE_NAME, Plan, PlannedPiece, PlannedTraining, note_plan, read_plan
@@ -28,7 +29,7 @@ TRAININGS = (
     PlannedTraining("vanilla (seed 0)", "checkpoints/vanilla.pt", 4),
     PlannedTraining("blur (seed 0)", "checkpoints/blur.pt", 4),
 )
-PIECES = tuple(PlannedPiece(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
+JOBS = tuple(PlannedPiece(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
 
 
 def add(folder: Path, name: str, wrong: int = 0) -> None:
@@ -42,13 +43,13 @@ def fail(folder: Path, name: str) -> None:
 
 
 def shown(folder: Path) -> list[str]:
-    return list(lines(look(folder)))
+    return list(lines(progress_of(folder)))
 
 
 @pytest.fixture
 def scoring(tmp_path: Path) -> Iterator[Path]:
-    """A run of four cells, two of them tried so far."""
-    note_plan(tmp_path, Plan(time.time() - 60, TRAININGS, PIECES))
+    """A run of four cells, two of them attempted so far."""
+    note_plan(tmp_path, Plan(time.time() - 60, TRAININGS, JOBS))
     add(tmp_path, "a", wrong=3)
     fail(tmp_path, "b")
     with locked(tmp_path):
@@ -64,7 +65,7 @@ def test_a_running_job_shows_what_is_done_and_what_comes_next(scoring: Path) -> 
 
 
 def test_the_time_left_follows_from_the_speed(scoring: Path) -> None:
-    progress = look(scoring)
+    progress = progress_of(scoring)
 
     assert progress.left == 2
     assert 0 < progress.per_minute <= 60
@@ -73,16 +74,16 @@ def test_the_time_left_follows_from_the_speed(scoring: Path) -> None:
 
 def test_cells_outside_the_plan_do_not_count(tmp_path: Path) -> None:
     add(tmp_path, "d")
-    note_plan(tmp_path, Plan(time.time(), (), PIECES[:3]))
+    note_plan(tmp_path, Plan(time.time(), (), JOBS[:3]))
 
-    assert (look(tmp_path).cells, look(tmp_path).planned) == (0, 3)
+    assert (progress_of(tmp_path).cells, progress_of(tmp_path).planned) == (0, 3)
 
 
-def test_a_failure_of_an_earlier_run_is_tried_again_and_not_shown(tmp_path: Path) -> None:
+def test_a_failure_of_an_earlier_run_is_attempted_again_and_not_shown(tmp_path: Path) -> None:
     fail(tmp_path, "a")
-    note_plan(tmp_path, Plan(time.time() + 1, (), PIECES))
+    note_plan(tmp_path, Plan(time.time() + 1, (), JOBS))
 
-    progress = look(tmp_path)
+    progress = progress_of(tmp_path)
 
     assert (progress.failed, progress.left) == (0, 4)
 
@@ -102,7 +103,7 @@ def test_a_half_written_state_is_no_epoch(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "blur.state").write_bytes(b"PK")
 
-    assert [training.done for training in look(tmp_path).trainings] == [0, 0]
+    assert [training.done for training in progress_of(tmp_path).trainings] == [0, 0]
 
 
 def test_the_first_training_is_shown_from_its_first_epoch_on(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_before_the_first_training_a_run_is_preparing_and_has_no_speed(tmp_path:
     with locked(tmp_path):
         told = shown(tmp_path)
         assert told == [f"run: {tmp_path}", "state: preparing", "cells: 0", "failed: 0"]
-        assert in_short(look(tmp_path)) == "cells: 0, preparing"
+        assert in_short(progress_of(tmp_path)) == "cells: 0, preparing"
 
 
 def test_a_speed_of_nothing_is_shown_only_after_something_was_scored(
@@ -126,7 +127,7 @@ def test_a_speed_of_nothing_is_shown_only_after_something_was_scored(
 
     assert "speed: 0.0 cells a minute" in shown(scoring)
 
-    note_plan(scoring, Plan(now + 999, TRAININGS, PIECES))
+    note_plan(scoring, Plan(now + 999, TRAININGS, JOBS))
     assert not any(line.startswith("speed") for line in shown(scoring))
 
 
@@ -139,7 +140,7 @@ def test_without_a_terminal_every_change_is_a_line(
     changes = iter(
         [
             lambda: None,
-            lambda: note_plan(tmp_path, Plan(time.time() - 60, (), PIECES)),
+            lambda: note_plan(tmp_path, Plan(time.time() - 60, (), JOBS)),
             lambda: running.__exit__(None, None, None),
         ]
     )
@@ -159,7 +160,7 @@ def test_without_a_terminal_every_change_is_a_line(
 def test_on_a_terminal_there_is_a_bar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    note_plan(tmp_path, Plan(time.time(), (), PIECES))
+    note_plan(tmp_path, Plan(time.time(), (), JOBS))
     monkeypatch.setattr(sys, "argv", ["harness", "watch", str(tmp_path)])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
@@ -187,7 +188,7 @@ def test_a_plan_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> Non
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a run in"):
-        look(tmp_path)
+        progress_of(tmp_path)
 
 
 def test_asking_for_the_lock_neither_takes_nor_makes_it(tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_a_run_notes_every_cell_it_records(tmp_path: Path) -> None:
 
     outcome = run(config, ArrayCache(tmp_path / "cache"))
 
-    progress = look(config.out)
+    progress = progress_of(config.out)
     assert progress.planned == progress.cells == outcome.evaluated > 0
     assert progress.left == 0
     assert [(training.done, training.epochs) for training in progress.trainings] == [(1, 1), (1, 1)]
