@@ -1,4 +1,4 @@
-"""What options of several commands have in common; imports nothing heavy."""
+"""Options that several commands share; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 DEFAULT_OUT = Path("runs/default")
 SCHEMES = ("paper", "exact", "fast")
-"""The schemes of smoothing."""
+"""The schemes of smoothing, named here so that help need not import them."""
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -23,19 +23,21 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 
         multiple = {str(p.name): p.multiple for p in context.command.params if isinstance(p, click.Option)}
         multiple.pop("config")
-        found = read_toml(path, list(multiple))
-        context.default_map = {key: _as_given(value, multiple[key]) for key, value in found.items()}
+        options = read_toml(path, list(multiple))
+        context.default_map = {name: _as_typed(value, multiple[name]) for name, value in options.items()}
     return path
 
 
-def _as_given(value: Any, multiple: bool) -> Any:
-    """A value of a file as it would stand on the command line: lists joined, unless the option may be repeated."""
+def _as_typed(value: Any, multiple: bool) -> Any:
+    """A value of a file as it is typed on the command line: a list with commas, unless the option may be repeated."""
     if multiple:
         return value if isinstance(value, list) else [value]
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def grouped(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """One decorator of several options, which help shows in this order."""
+
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         return functools.reduce(lambda inner, option: option(inner), reversed(options), command)
 
@@ -48,14 +50,14 @@ training_options = grouped(
         type=FILE,
         is_eager=True,
         callback=_read_config,
-        help="Options from a TOML file; those given here win.",
+        help="Options from a TOML file; those on the command line win.",
     ),
     click.option(
         "--defense",
         default="virolbi_iterative",
         show_default=True,
         metavar="A,B,…|all",
-        help="Defenses, with parameters where wanted: virolbi_fixed:nu=16,level=0.5.",
+        help="Defenses, optionally with parameters: virolbi_fixed:nu=16,level=0.5.",
     ),
     click.option(
         "--dataset",
@@ -69,9 +71,9 @@ training_options = grouped(
         type=FOLDER,
         default=Path("data"),
         show_default=True,
-        help="Where data sets and official corruption files lie.",
+        help="Folder of data sets and official corruption files.",
     ),
-    click.option("--backbone", metavar="NAME", help="Network; by default the one usual for the data set."),
+    click.option("--backbone", metavar="NAME", help="Network. Default: the usual one of the data set."),
     click.option("--seed", default="0", show_default=True, metavar="0,1,…", help="Seeds; several give mean ± std."),
     click.option(
         "--preset",
@@ -80,12 +82,12 @@ training_options = grouped(
         show_default=True,
         help="Length of training and number of test images.",
     ),
-    click.option("--epochs", type=int, help="Training epochs instead of the preset's."),
+    click.option("--epochs", type=int, help="Training epochs, instead of the preset's."),
     click.option("--train-limit", type=int, help="At most this many training images."),
     click.option(
         "--keep-epochs", default="", metavar="1,6,…", help="Keep the checkpoints of these epochs, for figures."
     ),
-    click.option("--batch-size", type=int, help="Images a batch, in training and scoring."),
+    click.option("--batch-size", type=int, help="Images in a batch, in training and scoring."),
     click.option(
         "--level",
         type=float,
@@ -95,15 +97,13 @@ training_options = grouped(
     click.option(
         "--scheme",
         type=click.Choice(SCHEMES),
-        help="How smoothing iterates; fast is the same to a fraction of a grey level. Default paper.",
+        help="How smoothing iterates; fast differs by a fraction of a grey level. Default paper.",
     ),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:0", help="Where to compute."),
     click.option(
         "--amp/--no-amp", default=False, help="Train in bfloat16 mixed precision (faster on recent hardware)."
     ),
-    click.option(
-        "--tensorboard", is_flag=True, help="Training curves and sample images for TensorBoard, in OUT/tensorboard."
-    ),
+    click.option("--tensorboard", is_flag=True, help="Write training curves and sample images to OUT/tensorboard."),
     click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers defenses or others."),
     click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Output folder."),
 )
@@ -124,7 +124,7 @@ def printed_tables(text: str | None) -> list[str] | Literal["all"] | None:
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
-    """Import what `--plugin` names."""
+    """Import the files that `--plugin` names."""
     from harness.registry import load_plugin
 
     for path in paths:
@@ -132,14 +132,14 @@ def load_plugins(paths: Iterable[Path]) -> None:
 
 
 def run_config(options: dict[str, Any]) -> Any:
-    """The run's configuration from the command line's texts; plugins are loaded on the way."""
+    """The run's configuration from the options as they were typed; loads the plugins first."""
     from harness import config
 
     load_plugins(options.pop("plugin"))
     options.pop("config")
     defense, seed = options.pop("defense"), options.pop("seed")
     if options.get("checkpoint") and _is_default("defense"):
-        defense = ""  # the checkpoint says what it holds
+        defense = ""  # the checkpoint names its defense
     for plural, singular in (("suites", "suite"), ("corruptions", "corruptions"), ("attacks", "attacks")):
         if singular in options:
             options[plural] = config.parse_names(options.pop(singular))
@@ -151,5 +151,5 @@ def run_config(options: dict[str, Any]) -> Any:
 
 
 def _is_default(option: str) -> bool:
-    """Whether the user left an option of the present command out."""
+    """Whether the user did not give this option of the current command."""
     return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT

@@ -1,4 +1,4 @@
-"""The command `run`: train or load defenses, score them, report."""
+"""The command `run`: trains or loads defenses, scores them and reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.registry import commands
     default="fgsm,pgd",
     show_default=True,
     metavar="A,B,…",
-    help="Attacks, with parameters where wanted: pgd:steps=50,restarts=5,loss=dlr, autoattack:version=plus.",
+    help="Attacks, optionally with parameters: pgd:steps=50,restarts=5,loss=dlr, autoattack:version=plus.",
 )
 @click.option("--norm", type=click.Choice(["Linf", "L2"]), default="Linf", show_default=True, help="Norm of attacks.")
 @click.option("--epsilons", default="8/255,16/255", show_default=True, help="Radii of adversarial attacks.")
@@ -36,15 +36,15 @@ from harness.registry import commands
     type=click.Choice(["pixel", "normalized"]),
     default="pixel",
     show_default=True,
-    help="Where ε is measured; the paper's is normalized (about four times smaller).",
+    help="The space of ε; the paper's is normalized (about four times smaller).",
 )
-@click.option("--preprocess", metavar="NAME", help="What test images go through, instead of the defense's own.")
-@click.option("--transfer-from", type=FILE, help="The checkpoint that transfer attacks are made on.")
+@click.option("--preprocess", metavar="NAME", help="Preprocess test images with this, instead of the defense's own.")
+@click.option("--transfer-from", type=FILE, help="Make transfer attacks on this checkpoint.")
 @click.option(
     "--checkpoint",
     type=FILE,
     metavar="FILE|robustbench:NAME",
-    help="Weights to load instead of training; of a file of ours, --defense is what it holds.",
+    help="Load these weights instead of training. A checkpoint of ours names its own --defense.",
 )
 @tables_option
 def run(tables: str | None, **options: Any) -> int:

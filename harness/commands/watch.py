@@ -14,7 +14,9 @@ from harness.registry import commands
 @click.command()
 @click.argument("run", metavar="[RUN]", default=DEFAULT_OUT, type=FOLDER)
 @click.option("--once", is_flag=True, help="Print how far it is, once.")
-@click.option("--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between two.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between two updates."
+)
 def watch(run: Path, once: bool, every: float) -> int:
     """Show how far a run is, until it ends or Ctrl-C. Only reads.
 
