@@ -180,7 +180,7 @@ def test_radial_means_and_shares_follow_the_radius() -> None:
 def test_figures_are_drawn_without_loading_torch(explained: Any) -> None:
     folder = explained.exhibits.path("relevance").parents[1]
     code = (
-        "import sys; from types import SimpleNamespace; from harness.exhibits import Exhibits; "
+        "import sys; from types import SimpleNamespace; from harness.records.exhibits import Exhibits; "
         "from harness.registry import figures; "
         f"shown = SimpleNamespace(exhibits=Exhibits([{str(folder)!r}])); "
         f"assert all(figures.create(name).draw(shown) for name in {NAMES!r}); sys.exit('torch' in sys.modules)"
