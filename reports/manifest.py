@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from harness.errors import UserError
 from harness.files import replacing
@@ -16,27 +17,35 @@ FILE_NAME = "report.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A report's files, and what they were made from."""
+    """The files of a report and digests of what they were made from."""
 
     digest: str = ""
-    """Of all that the report depends on; "" while it is being written."""
+    """Of all that the report depends on, options included; "" while it is being written."""
     source: str = ""
-    """Of the same but for the options, so of what the files were made from."""
+    """The same without the options: of what the files were made from."""
     files: tuple[str, ...] = ()
-    """Relative to the folder."""
+    """Paths relative to the folder."""
     missing: tuple[str, ...] = ()
-    """The names asked for under which nothing could be made."""
+    """The tables and figures that were asked for and could not be made."""
+
+
+class Stale(NamedTuple):
+    """The files of an earlier report that were not written again."""
+
+    kept: list[str]
+    """Those made from the same records."""
+    deleted: list[str]
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of the report that is there; None where there is none."""
+    """The manifest of the report in a folder; None where there is none, or none that can be read."""
     try:
-        kept = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         return Manifest(
-            digest=str(kept["digest"]),
-            source=str(kept["source"]),
-            files=tuple(name for name in map(str, kept["files"]) if _is_inside(name)),
-            missing=tuple(map(str, kept["missing"])),
+            digest=str(content["digest"]),
+            source=str(content["source"]),
+            files=tuple(name for name in map(str, content["files"]) if _is_inside(name)),
+            missing=tuple(map(str, content["missing"])),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -54,12 +63,12 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def is_current(folder: Path, manifest: Manifest, digest: str) -> bool:
-    """Whether the report that depends on the same is there, all its files with it."""
+    """Whether the folder holds the report of this digest with all its files."""
     return manifest.digest == digest and all((folder / name).is_file() for name in manifest.files)
 
 
 def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
-    """Raises: UserError where one of these files, or the manifest, is there and no report has left it."""
+    """Raises: UserError where one of these files, or the manifest, exists and no earlier report wrote it."""
     manifest = read_manifest(folder)
     ours = {FILE_NAME, *manifest.files} if manifest else set()
     foreign = [name for name in (FILE_NAME, *names) if name not in ours and os.path.lexists(folder / name)]
@@ -71,20 +80,15 @@ def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def remove_stale(
-    folder: Path, manifest: Manifest | None, source: str, written: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Delete the earlier report's files that were made from something else and not written again.
-
-    Returns (those that stay, because they were made from the same, those deleted).
-    """
-    rest = [name for name in (manifest.files if manifest else ()) if name not in set(written)]
-    there = [name for name in rest if (folder / name).is_file()]
-    if manifest and manifest.source == source:
-        return there, []
-    for name in there:
+def remove_stale(folder: Path, before: Manifest | None, source: str, written: Sequence[str]) -> Stale:
+    """Delete the files of the report before that were made from another source and not written again."""
+    rest = [name for name in (before.files if before else ()) if name not in set(written)]
+    present = [name for name in rest if (folder / name).is_file()]
+    if before and before.source == source:
+        return Stale(present, [])
+    for name in present:
         (folder / name).unlink()
-    return [], there
+    return Stale([], present)
 
 
 def _is_inside(name: str) -> bool:

@@ -1,11 +1,11 @@
-"""What options of several commands have in common; imports nothing heavy."""
+"""Options that several commands share; imports nothing heavy."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,7 +16,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 DEFAULT_OUT = Path("runs/default")
 SCHEMES = ("paper", "exact", "fast")
-"""The schemes of smoothing."""
+"""The schemes of smoothing, named here so that help need not import them."""
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -25,19 +25,21 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 
         multiple = {str(p.name): p.multiple for p in context.command.params if isinstance(p, click.Option)}
         multiple.pop("config")
-        found = read_toml(path, list(multiple))
-        context.default_map = {key: _as_given(value, multiple[key]) for key, value in found.items()}
+        options = read_toml(path, list(multiple))
+        context.default_map = {name: _as_typed(value, multiple[name]) for name, value in options.items()}
     return path
 
 
-def _as_given(value: Any, multiple: bool) -> Any:
-    """A value of a file as it would stand on the command line: lists joined, unless the option may be repeated."""
+def _as_typed(value: Any, multiple: bool) -> Any:
+    """A value of a file as it is typed on the command line: a list with commas, unless the option may be repeated."""
     if multiple:
         return value if isinstance(value, list) else [value]
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def grouped(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """One decorator of several options, which help shows in this order."""
+
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         return functools.reduce(lambda inner, option: option(inner), reversed(options), command)
 
@@ -50,12 +52,12 @@ training_options = grouped(
         type=FILE,
         is_eager=True,
         callback=_read_config,
-        help="Options from a TOML file; those given here win.",
+        help="Options from a TOML file; those on the command line win.",
     ),
     click.option(
         "--defense",
         metavar="A,B,…|all",
-        help="Defenses, with parameters where wanted: virolbi_fixed:nu=16,level=0.5. Default virolbi_iterative.",
+        help="Defenses, optionally with parameters: virolbi_fixed:nu=16,level=0.5. Default: virolbi_iterative.",
     ),
     click.option(
         "--dataset",
@@ -69,10 +71,10 @@ training_options = grouped(
         type=FOLDER,
         default=Path("data"),
         show_default=True,
-        help="Where data sets and official corruption files lie.",
+        help="Folder of data sets and official corruption files.",
     ),
-    click.option("--backbone", metavar="NAME", help="Network; by default the one usual for the data set."),
-    click.option("--seed", metavar="0,1,…", help="Seeds; several give mean ± std. Default 0."),
+    click.option("--backbone", metavar="NAME", help="Network. Default: the usual one of the data set."),
+    click.option("--seed", metavar="0,1,…", help="Seeds; several give mean ± std. Default: 0."),
     click.option(
         "--preset",
         type=click.Choice(["quick", "paper"]),
@@ -80,12 +82,12 @@ training_options = grouped(
         show_default=True,
         help="Length of training and number of test images.",
     ),
-    click.option("--epochs", type=int, help="Training epochs instead of the preset's."),
+    click.option("--epochs", type=int, help="Training epochs, instead of the preset's."),
     click.option("--train-limit", type=int, help="At most this many training images."),
     click.option(
         "--keep-epochs", default="", metavar="1,6,…", help="Keep the checkpoints of these epochs, for figures."
     ),
-    click.option("--batch-size", type=int, help="Images a batch, in training and scoring."),
+    click.option("--batch-size", type=int, help="Images in a batch, in training and scoring."),
     click.option(
         "--level",
         type=float,
@@ -95,22 +97,34 @@ training_options = grouped(
     click.option(
         "--scheme",
         type=click.Choice(SCHEMES),
-        help="How smoothing iterates; fast is the same to a fraction of a grey level. Default paper.",
+        help="How smoothing iterates; fast differs by a fraction of a grey level. Default paper.",
     ),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:0", help="Where to compute."),
     click.option(
         "--amp/--no-amp", default=False, help="Train in bfloat16 mixed precision (faster on recent hardware)."
     ),
-    click.option(
-        "--tensorboard", is_flag=True, help="Training curves and sample images for TensorBoard, in OUT/tensorboard."
-    ),
+    click.option("--tensorboard", is_flag=True, help="Write training curves and sample images to OUT/tensorboard."),
     click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers defenses or others."),
     click.option("--out", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Output folder."),
 )
 
 
+tables_option = click.option(
+    "--tables",
+    metavar="A,B,…|all",
+    help="Print these tables instead of the summary. Every table is written to a file all the same.",
+)
+
+
+def printed_tables(text: str | None) -> list[str] | Literal["all"] | None:
+    """The value of `--tables`: names, all, or None where it was not given."""
+    from harness.spec import split_list
+
+    return "all" if text == "all" else split_list(text) if text else None
+
+
 def load_plugins(paths: Iterable[Path]) -> None:
-    """Import what `--plugin` names."""
+    """Import the files that `--plugin` names."""
     from harness.registry import load_plugin
 
     for path in paths:
@@ -118,7 +132,7 @@ def load_plugins(paths: Iterable[Path]) -> None:
 
 
 def run_config(options: dict[str, Any]) -> RunConfig:
-    """The run's configuration from the command line's texts; plugins are loaded on the way."""
+    """The run's configuration from the options as they were typed; loads the plugins first."""
     from harness import config
 
     load_plugins(options.pop("plugin"))

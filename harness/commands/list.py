@@ -1,4 +1,4 @@
-"""What `list` prints: the names there are, or all about one of them."""
+"""The command `list`: every name, or the description of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("what", metavar="[KIND|NAME]", default="")
 @click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers further names.")
 def list_(what: str, plugin: tuple[Path, ...]) -> int:
-    """Show every name, those of one KIND, or all about one NAME: what it does and its parameters.
+    """Show every name, the names of one KIND, or what one NAME does and its parameters.
 
     Kinds: defenses, preprocessors, suites, datasets, backbones, attacks, corruptions, tables, figures, exhibits.
     """
@@ -32,16 +32,16 @@ def list_(what: str, plugin: tuple[Path, ...]) -> int:
 
 
 def print_names(asked: str = "") -> None:
-    """Every name with a line on each; those of one kind where its plural is asked for; else all about one name.
+    """Print every name with a line on each, those of one kind for its plural, the description of a single name.
 
-    Raises: UserError for what is neither a kind nor a name.
+    Raises: UserError for a text that is neither a kind nor a name.
     """
     from rich.console import Console
 
     console = Console()
     name = asked.partition(":")[0]
-    if about := [_about(kind, entry) for kind in ALL for entry in kind.offered() if entry.name == name]:
-        console.out("\n\n".join(about), highlight=False)
+    if described := [_describe(kind, entry) for kind in ALL for entry in kind.offered() if entry.name == name]:
+        console.out("\n\n".join(described), highlight=False)
         return
     kinds = [kind for kind in ALL if asked in ("", kind.plural)]
     if not kinds:
@@ -66,8 +66,8 @@ def _table(kind: Registry) -> Table:
     return table
 
 
-def _about(kind: Registry, entry: Entry) -> str:
-    """What its author says of it, and every parameter with its default; a corruption's are set by its severity."""
+def _describe(kind: Registry, entry: Entry) -> str:
+    """Its docstring and every parameter with its default; the severity sets those of a corruption."""
     parameters = {} if kind is corruptions else parameters_of(entry.factory, kind.provided)
     needed = [f"{name}={name.upper()}" for name, each in parameters.items() if each.default is inspect.Parameter.empty]
     defaults = {name: each.default for name, each in parameters.items() if each.default is not inspect.Parameter.empty}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.commands._options import DEFAULT_OUT, FILE, FOLDER, load_plugins
+from harness.commands._options import DEFAULT_OUT, FILE, FOLDER, load_plugins, printed_tables, tables_option
 from harness.errors import UserError
 from harness.registry import commands
 
@@ -15,8 +15,9 @@ from harness.registry import commands
 @click.command()
 @click.argument("runs", metavar="[RUN]…", nargs=-1, type=FOLDER)
 @click.option("--out", type=FOLDER, help="Where the report goes; by default into RUN, where that is one.")
-@click.option("--table", "tables", metavar="A,B,…", help="Only these tables.")
-@click.option("--figure", "figures", metavar="A,B,…", help="Only these figures.")
+@tables_option
+@click.option("--table", "only_tables", metavar="A,B,…", help="Make and print these tables only.")
+@click.option("--figure", "figures", metavar="A,B,…", help="Draw these figures only.")
 @click.option("--no-figures", is_flag=True, help="No figures.")
 @click.option("--no-page", is_flag=True, help="No page.")
 @click.option("--plugin", type=FILE, multiple=True, help="A Python file that registers further tables or figures.")
@@ -24,6 +25,7 @@ def report(
     runs: tuple[Path, ...],
     out: Path | None,
     tables: str | None,
+    only_tables: str | None,
     figures: str | None,
     no_figures: bool,
     no_page: bool,
@@ -31,8 +33,8 @@ def report(
 ) -> int:
     """Make tables, figures and the page again from the records of runs; no model is opened.
 
-    Several runs, from several machines, become one report. Where records and options are those of the report that
-    is there already, it is left as it is.
+    The summary is printed; every table and figure is written to files. Several runs, from several machines, become
+    one report. A report of the same records and options is not written again.
     """
     from harness.spec import split_list
     from reports.make import ReportOptions, make_report
@@ -41,9 +43,10 @@ def report(
         raise UserError("--figure and --no-figures contradict each other; give one of them.")
     load_plugins(plugin)
     options = ReportOptions(
-        tables=split_list(tables) if tables else None,
+        tables=split_list(only_tables) if only_tables else None,
         figures=() if no_figures else split_list(figures) if figures else None,
         page=not no_page,
+        printed=printed_tables(tables),
     )
     missing = make_report(runs or (out or DEFAULT_OUT,), out, options)
     return 1 if missing else 0

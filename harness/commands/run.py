@@ -1,4 +1,4 @@
-"""The command `run`: train or load defenses, score them, report."""
+"""The command `run`: trains or loads defenses, scores them and reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from harness.commands._options import FILE, run_config, training_options
+from harness.commands._options import FILE, printed_tables, run_config, tables_option, training_options
 from harness.registry import commands
 
 
@@ -25,7 +25,7 @@ from harness.registry import commands
     default="fgsm,pgd",
     show_default=True,
     metavar="A,B,…",
-    help="Attacks, with parameters where wanted: pgd:steps=50,restarts=5,loss=dlr, autoattack:version=plus.",
+    help="Attacks, optionally with parameters: pgd:steps=50,restarts=5,loss=dlr, autoattack:version=plus.",
 )
 @click.option("--norm", type=click.Choice(["Linf", "L2"]), default="Linf", show_default=True, help="Norm of attacks.")
 @click.option("--epsilons", default="8/255,16/255", show_default=True, help="Radii of adversarial attacks.")
@@ -34,25 +34,31 @@ from harness.registry import commands
     type=click.Choice(["pixel", "normalized"]),
     default="pixel",
     show_default=True,
-    help="Where ε is measured; the paper's is normalized (about four times smaller).",
+    help="The space of ε; the paper's is normalized (about four times smaller).",
 )
-@click.option("--preprocess", metavar="NAME", help="What test images go through, instead of the defense's own.")
-@click.option("--transfer-from", type=FILE, help="The checkpoint that transfer attacks are made on.")
+@click.option("--preprocess", metavar="NAME", help="Preprocess test images with this, instead of the defense's own.")
+@click.option("--transfer-from", type=FILE, help="Make transfer attacks on this checkpoint.")
 @click.option(
     "--checkpoint",
     type=FILE,
     metavar="FILE|robustbench:NAME",
-    help="Weights to load instead of training; of a file of ours, --defense is what it holds.",
+    help="Load these weights instead of training. A checkpoint of ours names its own --defense.",
 )
-def run(**options: Any) -> int:
-    """Train or load defenses, take them through suites, and print the paper's tables."""
+@tables_option
+def run(tables: str | None, **options: Any) -> int:
+    """Train or load defenses, score them on suites of test images, and report.
+
+    The summary is printed; every table, the figures and the page are written to OUT. The same command again goes on
+    from where it was interrupted, and another --defense or --suite adds to what is recorded.
+    """
     from harness.cache import default_cache
     from harness.evaluation.runner import run as run_all
     from harness.progress import say
-    from reports.make import make_report
+    from reports.make import ReportOptions, make_report
 
     config = run_config(options)
+    report = ReportOptions(printed=printed_tables(tables))
     outcome = run_all(config, default_cache())
     say(f"{outcome.evaluated} cells evaluated, {outcome.skipped} recorded before, {outcome.failed} failed")
-    make_report([config.out])
+    make_report([config.out], options=report)
     return 1 if outcome.failed else 0

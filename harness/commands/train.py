@@ -1,4 +1,4 @@
-"""The command `train`: train defenses and keep their checkpoints."""
+"""The command `train`: trains defenses and keeps their checkpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.registry import commands
 @click.command()
 @training_options
 def train(**options: Any) -> int:
-    """Train defenses and keep their checkpoints, without scoring them."""
+    """Train defenses and keep their checkpoints, without scoring them. Prints the checkpoints' paths."""
     from harness.cache import default_cache
     from harness.evaluation.obtain import obtain
     from harness.evaluation.runner import training_plan

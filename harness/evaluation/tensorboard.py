@@ -31,16 +31,16 @@ SAMPLES = 16
 CONDITIONS = 3
 """How many conditions of a suite are shown."""
 POINTS = 50
-"""At most so many losses of an epoch, evenly spaced; their mean over the epoch is over all."""
+"""At most this many losses of an epoch are written, evenly spaced; the epoch's mean is over all."""
 JUDGED = 512
-"""Training images on which accuracy is measured after an epoch, in evaluation mode and without augmentation."""
+"""Training images on which accuracy is measured after an epoch, in evaluation mode, without augmentation."""
 
 
 class TensorBoard(Observer):
-    """Writes what it sees under `folder`.
+    """Writes curves and images under `folder`.
 
-    The step is the number of batches trained on. A training that goes on after an interruption takes back what was
-    written of the epoch that was lost, so that no step is there twice.
+    The step is the number of batches trained on. When a training continues after an interruption, what was written
+    of the lost epoch is removed, so that no step is there twice.
     Raises: UserError where the package tensorboard is not installed.
     """
 
@@ -53,7 +53,7 @@ class TensorBoard(Observer):
         self._samples: dict[str, dict[str, torch.Tensor]] = {}
 
     def begin(self, job: TrainingJob, first: int) -> None:
-        """Open the training's folder; what stands there of epochs that are trained anew is taken back."""
+        """Open the training's folder and remove the curves of epochs that are trained again."""
         if self._training is not None:
             self._training.close()
         self._steps = math.ceil(len(job.split) / job.recipe.batch_size)
@@ -64,7 +64,7 @@ class TensorBoard(Observer):
             self._training.add_images("images/clean", _pictures(job.split.images), 0)
 
     def images(self, job: TrainingJob, images: np.ndarray, state: TrainingState) -> None:
-        """Show the images of the epoch where they are others than before, and how augmentation changes them."""
+        """Write the images of the epoch, plain and augmented, where they differ from the epoch before."""
         self._losses: list[torch.Tensor] = []
         self._rates: list[float] = []
         if images is not self._shown and self._training is not None:
@@ -77,7 +77,7 @@ class TensorBoard(Observer):
         self._images, self._start = images, time.perf_counter()
 
     def batch(self, loss: torch.Tensor, rate: float) -> None:
-        """Keep the loss on its device, so that a GPU need not wait."""
+        """Keep the loss, on its device so that a GPU need not wait."""
         self._losses.append(loss)
         self._rates.append(rate)
 
@@ -156,16 +156,16 @@ def _for_display(images: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def _accuracy(model: nn.Module, images: np.ndarray, job: TrainingJob) -> float:
-    """The share of the first training images that the network has right."""
+    """The network's accuracy on the first training images."""
     labels = torch.from_numpy(np.array(job.split.labels[:JUDGED]))
     model.eval()
-    right = 0
-    for batch, answers in zip(
+    correct = 0
+    for batch, true in zip(
         torch.from_numpy(np.array(images[:JUDGED])).split(job.recipe.batch_size),
         labels.split(job.recipe.batch_size),
         strict=True,
     ):
         logits = model(batch.to(job.device).float().div(255))
-        right += int((logits.argmax(1).cpu() == answers).sum())
+        correct += int((logits.argmax(1).cpu() == true).sum())
     model.train()
-    return right / len(labels)
+    return correct / len(labels)

@@ -1,4 +1,4 @@
-"""Where in an image a network finds its answer, by maintained libraries: Captum, and Zennit for relevance.
+"""Where in an image a network finds the evidence for a class, by maintained libraries: Captum and Zennit.
 
 Captum (BSD) computes Grad-CAM and integrated gradients; Zennit (LGPL, used as it is) layer-wise relevance propagation.
 Both are optional: `pip install -e .[explain]`.
@@ -39,15 +39,19 @@ def library(name: str) -> Any:
 
 
 def library_versions() -> dict[str, str]:
-    """By name. Raises: UserError when one is not installed."""
+    """The versions of Captum and Zennit, by name. Raises: UserError when one is not installed."""
     return {name: metadata.version(library(name).__name__) for name in ("captum", "zennit")}
 
 
 def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM (Selvaraju et al. 2017) at the last layer that knows where in the image it is.
+    """Grad-CAM (Selvaraju et al. 2017) at the last layer whose output still has places in the image.
 
-    model: [B,C,H,W] in [0,1] to logits, in evaluation mode · targets: [B] classes. Returns [B,H,W], 0 or more, scaled
-    up bilinearly from the layer's own size. Raises: UserError for a network whose feature maps are not known.
+    Args:
+        model: from images [B,C,H,W] in [0,1] to logits, in evaluation mode.
+        targets: [B] classes.
+
+    Returns [B,H,W], 0 or more, scaled up bilinearly from the layer's size. Raises: UserError for a network whose
+    feature maps are not known.
     """
     captum = library("captum.attr")
     inputs = images.detach().requires_grad_()
@@ -60,23 +64,23 @@ def relevance(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> 
     """How much every pixel adds to the logit of its image's target, [B,H,W], by `relevance_method`.
 
     LRP: ε rule for linear layers, z⁺ for convolutions, the flat rule for the first (Zennit's EpsilonPlusFlat), batch
-    norms merged into convolutions, relevance at residual sums shared in proportion. All of a logit's relevance arrives
-    at the image, but for what biases take. Integrated gradients: from black, summing to the logit's difference from it.
+    norms merged into convolutions, relevance at residual sums shared in proportion. The maps sum to the logit, less
+    what biases take. Integrated gradients: from black; the maps sum to the logit's difference from black.
     Raises: UserError.
     """
     inputs = images.detach().requires_grad_()
     if relevance_method(model) == "LRP":
         return _propagated(model, inputs, targets).detach().sum(1)
     integrated = library("captum.attr").IntegratedGradients(model)
-    found = integrated.attribute(inputs, torch.zeros_like(inputs), targets, n_steps=STEPS, internal_batch_size=STEPS)
-    return found.detach().sum(1).to(images.dtype)
+    maps = integrated.attribute(inputs, torch.zeros_like(inputs), targets, n_steps=STEPS, internal_batch_size=STEPS)
+    return maps.detach().sum(1).to(images.dtype)
 
 
 def relevance_method(model: nn.Module) -> Method:
     """LRP where its rules are known: residual networks of plain layers. Else integrated gradients.
 
-    Zennit has no rules for attention, for which no other maintained library has them on timm's networks either; and a
-    layer whose weight is computed (PNI) is not one whose relevance its rules know to share.
+    Zennit has no rules for attention, nor has another maintained library for timm's networks. Nor does it know how to
+    share the relevance of a layer whose weight is computed (PNI).
     """
     from torchvision.models import ResNet
 
@@ -105,7 +109,7 @@ def _propagated(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -
 
 
 def _own_attributes(name: str, module: nn.Module) -> dict[str, Any] | None:
-    """What Zennit puts into our networks for the time being: modules where they add and average by functions."""
+    """Modules that Zennit puts into our networks meanwhile, where they add and average by functions."""
     if isinstance(module, ResidualBlock):
         total = library("zennit.layer").Sum()
         return {"canonizer_sum": total, "forward": MethodType(_block_by_modules, module)}
@@ -134,7 +138,7 @@ class TokenMaps(nn.Module):
         self.maps = nn.Identity()
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What the norm gives, [B,prefix+h·w,F]."""
+        """The output of the norm, [B,prefix+h·w,F]."""
         tokens = self.norm(tokens)
         maps = self.maps(tokens[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid))
         return torch.cat([tokens[:, : self.prefix], maps.flatten(2).transpose(1, 2)], 1)
@@ -160,12 +164,12 @@ def _feature_maps(model: nn.Module, image: torch.Tensor) -> Iterator[nn.Module]:
 
 
 def _last_maps(model: nn.Module, network: nn.Module, image: torch.Tensor) -> nn.Module:
-    """The last layer of a convolutional network to give maps of more than one place."""
-    found: list[nn.Module] = []
+    """The last layer of a convolutional network whose output has more than one place."""
+    layers: list[nn.Module] = []
 
     def look(module: nn.Module, given: Any, made: Any) -> None:
         if isinstance(made, torch.Tensor) and made.ndim == 4 and max(made.shape[2:]) > 1:
-            found.append(module)
+            layers.append(module)
 
     handles = [module.register_forward_hook(look) for module in network.modules()]
     try:
@@ -175,8 +179,8 @@ def _last_maps(model: nn.Module, network: nn.Module, image: torch.Tensor) -> nn.
         for handle in handles:
             handle.remove()
     attends = any("Attention" in type(module).__name__ for module in network.modules())
-    if attends or not found:
+    if attends or not layers:
         raise UserError(
             f"Grad-CAM knows convolutional networks and timm's VisionTransformer, got {type(network).__name__}."
         )
-    return found[-1]
+    return layers[-1]

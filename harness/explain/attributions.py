@@ -1,4 +1,4 @@
-"""What networks look at, in plain, blurred and smoothed images and while they are trained: Figures 1 (b), 3 and 5."""
+"""Where networks look in plain, blurred and smoothed images, and during training: Figures 1 (b), 3 and 5."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from harness.registry import exhibits, preprocessors
 from harness.suites.frequency import HEADLINE_RADIUS, frequency_part
 
 from .attribution import grad_cam, library_versions, relevance, relevance_method
-from .base import Explanation, Held, Material, as_bytes, described, digest_of_images
+from .base import ExplainContext, ExplainedModel, Explanation, as_bytes, described, digest_of_images
 from .frequency import in_training
 
 
 class Variant(NamedTuple):
-    """One form of the samples: [N,C,H,W] float32, outside [0,1] too where frequencies were taken away."""
+    """One form of the samples."""
 
     name: str
     images: torch.Tensor
+    """[N,C,H,W] float32; outside [0,1] too where frequencies were removed."""
 
 
 class _Attribution(Explanation):
-    """Maps of what adds to the logit of the true class. count: test images."""
+    """Maps of what adds to the logit of the true class, for `count` test images."""
 
     def __init__(self, *, count: int = 4) -> None:
         if count < 1:
             raise UserError(f"count must be 1 or more images, got {count}.")
         self.count = count
 
-    def models(self, material: Material) -> list[Held]:
-        """Whose answers are explained. Raises: UserError."""
-        return material.finals
+    def models(self, context: ExplainContext) -> list[ExplainedModel]:
+        """The models that are explained. Raises: UserError."""
+        return context.finals
 
     def variants(self, images: torch.Tensor) -> list[Variant]:
         """The forms in which the samples are shown to a model."""
@@ -50,49 +51,53 @@ class _Attribution(Explanation):
         raise NotImplementedError
 
     def method(self, model: nn.Module) -> str:
-        """By what the maps of this model are made."""
+        """The method that makes the maps of this model."""
         return "Grad-CAM"
 
-    def sources(self, material: Material) -> dict[str, Any]:
-        """The images and weights, and the libraries' versions."""
-        held = self.models(material)
+    def sources(self, context: ExplainContext) -> dict[str, Any]:
+        """Digests of the images and weights, and the versions of smoothing and of the libraries."""
         return {
-            "images": digest_of_images(*material.samples(self.count)),
-            "weights": [one.digest for one in held],
+            "images": digest_of_images(*context.samples(self.count)),
+            "weights": [model.digest for model in self.models(context)],
             "smoothing": preprocessors.fingerprint(PREPROCESSOR),
             "libraries": library_versions(),
         }
 
-    def compute(self, material: Material) -> Exhibit:
+    def compute(self, context: ExplainContext) -> Exhibit:
         """images [V,N,C,H,W] uint8; of M models maps [M,V,N,H,W] float32 and predicted classes [M,V,N] int64."""
-        chosen = material.samples(self.count)
-        variants = self.variants(as_float(chosen.images))
-        targets = torch.from_numpy(chosen.labels.astype(np.int64)).to(material.device)
+        samples = context.samples(self.count)
+        variants = self.variants(as_float(samples.images))
+        inputs = [variant.images.to(context.device) for variant in variants]
+        targets = torch.from_numpy(samples.labels.astype(np.int64)).to(context.device)
         maps, predicted, methods = [], [], []
-        held = self.models(material)
-        for one in track(held, self.name):
-            model = one.network(material.device)
-            given = [variant.images.to(material.device) for variant in variants]
-            maps.append([self.attribute(model, images, targets).float().cpu().numpy() for images in given])
-            predicted.append([_predicted(model, images) for images in given])
-            methods.append(self.method(model))
+        models = self.models(context)
+        for model in track(models, self.name):
+            network = model.network(context.device)
+            maps.append([self.attribute(network, images, targets).float().cpu().numpy() for images in inputs])
+            predicted.append([_predicted(network, images) for images in inputs])
+            methods.append(self.method(network))
         arrays = {
             "images": np.stack([as_bytes(variant.images.numpy()) for variant in variants]),
             "maps": np.array(maps, np.float32),
             "predicted": np.array(predicted, np.int64),
         }
         about = {
-            "models": [{**one, "method": method} for one, method in zip(described(held), methods, strict=True)],
+            "models": [{**model, "method": method} for model, method in zip(described(models), methods, strict=True)],
             "variants": [variant.name for variant in variants],
-            "names": material.class_names(chosen.labels),
-            "classes": list(material.opened.classes),
-            "dataset": material.opened.name,
+            "names": context.class_names(samples.labels),
+            "classes": list(context.opened.classes),
+            "dataset": context.opened.name,
         }
         return Exhibit(self.name, arrays, about)
 
 
 class _Smoothing(_Attribution):
-    """level: sparsity level of smoothing, None for the protocol's · nu, scheme: as for `smooth`."""
+    """Attributions of smoothed images among others.
+
+    Args:
+        level: sparsity level of smoothing; None for the protocol's.
+        nu, scheme: as for `smooth`.
+    """
 
     def __init__(self, *, count: int = 4, level: float | None = None, nu: float = 1.0, scheme: str = "paper") -> None:
         super().__init__(count=count)
@@ -101,7 +106,7 @@ class _Smoothing(_Attribution):
         self.scheme = scheme
 
     def smoothed(self, images: torch.Tensor) -> Variant:
-        """The images without what is small in scale."""
+        """The images at a sparsity level, which keeps their large scales."""
         level = self.level or usual_level(max(images.shape[2:]))
         smoothing = preprocessors.create(f"{PREPROCESSOR}:nu={self.nu!r},level={level!r},scheme={self.scheme}")
         return Variant(f"large scale, level {level:g}", Preprocessed.of(smoothing(images)).images)
@@ -111,7 +116,10 @@ class _Smoothing(_Attribution):
 class GradCam(_Smoothing):
     """Grad-CAM of test images, their low frequencies and their large scales (Fig. 1 b).
 
-    radius: of the low frequencies, in periods per image · count, level, nu, scheme: images; as for `smooth`
+    Args:
+        radius: cut-off of the low frequencies, in periods per image.
+        count: how many images.
+        level, nu, scheme: as for `smooth`.
     """
 
     def __init__(
@@ -144,11 +152,11 @@ class GradCam(_Smoothing):
 
 @exhibits.register("grad_cam_training")
 class GradCamTraining(_Attribution):
-    """Grad-CAM of test images while training goes on, from kept checkpoints (Fig. 5)."""
+    """Grad-CAM of test images during training, from kept checkpoints (Fig. 5)."""
 
-    def models(self, material: Material) -> list[Held]:
-        """Those kept while training went on."""
-        return in_training(material)
+    def models(self, context: ExplainContext) -> list[ExplainedModel]:
+        """The checkpoints kept during training."""
+        return in_training(context)
 
     def attribute(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Grad-CAM."""
@@ -165,7 +173,7 @@ class Relevance(_Smoothing):
         return [Variant("original", images), Variant("Gaussian blur", blurred), self.smoothed(images)]
 
     def attribute(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """LRP, or what stands for it."""
+        """LRP, or integrated gradients where its rules are not known."""
         return relevance(model, images, targets)
 
     def method(self, model: nn.Module) -> str:

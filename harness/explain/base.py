@@ -1,4 +1,4 @@
-"""What an exhibit is computed from, and what computes one."""
+"""An explanation computes one exhibit from a run's models and images; the context holds these."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.contracts.model import inner_normalization
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.load import load
+from harness.models.modules import inner_normalization
 from harness.progress import say
 from harness.records.exhibits import Exhibit
 from harness.registry import defenses
@@ -30,83 +30,98 @@ if TYPE_CHECKING:
 
 
 class Explanation:
-    """What computes one exhibit; its keyword-only constructor parameters are the user's to set in the name.
+    """Computes one exhibit; its keyword-only constructor parameters are the user's to set in the name.
 
     A subclass registers in `harness.registry.exhibits` under the name that figures ask for.
     """
 
     version: ClassVar[int] = 1
-    """Raised when a change of code changes the arrays; the exhibit is then made anew."""
+    """Raised when a change of code changes the arrays; the exhibit is then computed again."""
     label: str
 
     @property
     def name(self) -> str:
-        """Without its parameters: what the exhibit is called on disk, and by figures."""
+        """The label without its parameters: the exhibit's name on disk and in figures."""
         return self.label.partition(":")[0]
 
-    def sources(self, material: Material) -> dict[str, Any]:
-        """All that the arrays follow from beside the parameters, as JSON values. Raises: UserError."""
+    def sources(self, context: ExplainContext) -> dict[str, Any]:
+        """All that the arrays depend on beside the parameters, as JSON values. Raises: UserError."""
         raise NotImplementedError
 
-    def compute(self, material: Material) -> Exhibit:
+    def compute(self, context: ExplainContext) -> Exhibit:
         """The arrays and what they show. Raises: UserError."""
         raise NotImplementedError
 
 
 class Samples(NamedTuple):
-    """Some test images: [N,C,H,W] uint8 · labels: [N] · indices: their places in the test split [N]."""
+    """Some test images."""
 
     images: np.ndarray
+    """[N,C,H,W] uint8."""
     labels: np.ndarray
+    """[N]."""
     indices: np.ndarray
+    """[N], their places in the test split."""
 
 
-class Held(NamedTuple):
-    """A checkpoint of the run. digest: of the file · epoch: how many epochs it was trained for, None where unknown."""
+class ExplainedModel(NamedTuple):
+    """A checkpoint of the run."""
 
     path: Path
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     digest: str
+    """SHA-256 of the file."""
 
     @property
     def defense(self) -> str:
         """The defense's label."""
-        return str(self.about["defense"])
+        return str(self.metadata["defense"])
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's label."""
+        return str(self.metadata["backbone"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training, 0 where it is not recorded."""
+        return int(self.metadata.get("seed", 0))
 
     @property
     def final(self) -> bool:
-        """Whether it is what the training came to, not kept on the way."""
-        return "kept" not in self.about
+        """Whether the training ended with it; one that was kept earlier is not final."""
+        return "kept" not in self.metadata
 
     @property
     def epoch(self) -> int | None:
-        """Epochs trained."""
-        epoch = self.about.get("epoch") or self.about.get("recipe", {}).get("epochs")
+        """How many epochs it was trained for; None where that is not recorded."""
+        epoch = self.metadata.get("epoch") or self.metadata.get("recipe", {}).get("epochs")
         return None if epoch is None else int(epoch)
 
     def network(self, device: torch.device) -> nn.Module:
-        """The network without preprocessing, in evaluation mode; random layers start from a fixed place."""
+        """The network without preprocessing, in evaluation mode; random layers start from a fixed seed."""
         model = load(self.path, device=device)
         defenses.create(self.defense).reseed(model, derive(0, "explain"))
-        inner_normalization(model)
+        inner_normalization(model)  # refuses a model that has none
         return model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Material:
-    """What there is to explain.
-
-    run: its folder · dataset: None where it cannot be opened, for the reason `no_dataset` · photographs: picture files
-    · limit: test images that averages are taken over · seed: of the choice of images.
-    """
+class ExplainContext:
+    """What explanations are computed from: a run, its data set and photographs."""
 
     run: Path
+    """The run's folder."""
     device: torch.device
     dataset: Dataset | None = None
     no_dataset: str = "no data set is named: give --dataset."
+    """Why `dataset` is None."""
     photographs: tuple[Path, ...] = ()
+    """Picture files."""
     limit: int = 512
+    """Test images that averages are taken over."""
     seed: int = 0
+    """Seeds the choice of samples."""
 
     @property
     def opened(self) -> Dataset:
@@ -120,13 +135,13 @@ class Material:
         return self.opened.test().take(self.limit)
 
     def samples(self, count: int) -> Samples:
-        """Test images to look at, each of another class as far as there are classes."""
+        """Test images to look at, each of another class as long as there are classes."""
         split = self.opened.test()
         order = torch.randperm(len(split), generator=generator(self.seed, "explain samples")).numpy()
         _, first = np.unique(split.labels[order], return_index=True)
         others = np.setdiff1d(np.arange(len(order)), first)
-        chosen = order[np.concatenate([np.sort(first), others])[:count]]
-        return Samples(np.asarray(split.images[chosen]), split.labels[chosen], split.indices[chosen])
+        selected = order[np.concatenate([np.sort(first), others])[:count]]
+        return Samples(np.asarray(split.images[selected]), split.labels[selected], split.indices[selected])
 
     def class_names(self, labels: Iterable[int]) -> list[str]:
         """The names of these classes."""
@@ -135,45 +150,50 @@ class Material:
     def pictures(self, count: int, size: int) -> tuple[list[str], np.ndarray]:
         """The names of photographs and their middle squares, [N,3,size,size] uint8.
 
-        Spread evenly over those there are; one that cannot be read is named and left out.
-        Raises: UserError when none can.
+        They are spread evenly over all photographs; one that cannot be read is named and left out.
+        Raises: UserError when none can be read.
         """
-        wanted = self.photographs
-        spread = [wanted[number * len(wanted) // count] for number in range(count)] if len(wanted) > count else wanted
-        found = [(path.stem, image) for path in spread if (image := read_photograph(path, size)) is not None]
-        if not found:
+        every = self.photographs
+        spread = [every[number * len(every) // count] for number in range(count)] if len(every) > count else every
+        squares = [(path.stem, image) for path in spread if (image := read_photograph(path, size)) is not None]
+        if not squares:
             raise UserError("there are no photographs: give a folder of pictures with --images.")
-        return [name for name, _ in found], np.stack([image for _, image in found])
+        return [name for name, _ in squares], np.stack([image for _, image in squares])
 
     @functools.cached_property
-    def checkpoints(self) -> list[Held]:
+    def checkpoints(self) -> list[ExplainedModel]:
         """The run's checkpoints for this data set, of its lowest seed. Raises: UserError when there are none."""
         folder = self.run / "checkpoints"
-        held = [one for path in sorted(folder.glob("*.pt")) if (one := _read(path)) is not None and self._fits(one)]
-        if not held:
+        readable = filter(None, map(_read, sorted(folder.glob("*.pt"))))
+        models = [model for model in readable if self._fits(model)]
+        if not models:
             raise UserError(
                 f"there are no checkpoints for {self.opened.name} in {folder}: "
                 "train with this run's options and --out, or give the --dataset they were trained on."
             )
-        lowest = min(one.about.get("seed", 0) for one in held)
-        return [one for one in held if one.about.get("seed", 0) == lowest]
+        lowest = min(model.seed for model in models)
+        return [model for model in models if model.seed == lowest]
 
     @property
-    def finals(self) -> list[Held]:
-        """What every training came to. Raises: UserError when there is nothing."""
-        found = [one for one in self.checkpoints if one.final]
-        if not found:
+    def finals(self) -> list[ExplainedModel]:
+        """The checkpoint that each training ended with. Raises: UserError when there is none."""
+        finals = [model for model in self.checkpoints if model.final]
+        if not finals:
             raise UserError(f"no training in {self.run} is finished yet: give the run's command again.")
-        return found
+        return finals
 
-    def _fits(self, held: Held) -> bool:
+    def _fits(self, model: ExplainedModel) -> bool:
         shape = list(self.opened.test().images.shape[1:])
         expected = {"dataset": self.opened.name, "classes": list(self.opened.classes), "image_shape": shape}
-        return all(held.about.get(key) == value for key, value in expected.items())
+        return all(model.metadata.get(key) == value for key, value in expected.items())
+
+
+Material = ExplainContext
+"""The name that explanations of defenses still use."""
 
 
 def digest_of_images(*arrays: np.ndarray) -> str:
-    """SHA-256 over the shapes and values of arrays."""
+    """SHA-256 over the types, shapes and values of arrays."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -181,30 +201,34 @@ def digest_of_images(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def described(held: Sequence[Held]) -> list[dict[str, Any]]:
-    """What figures say of each checkpoint."""
-    several = len({one.about["backbone"] for one in held}) > 1
-    names = [f"{one.defense}, {one.about['backbone']}" if several else one.defense for one in held]
+def described(models: Sequence[ExplainedModel]) -> list[dict[str, Any]]:
+    """What figures say of each checkpoint; its name holds the backbone where there are several."""
+    several = len({model.backbone for model in models}) > 1
     return [
-        {"name": name, "defense": one.defense, "backbone": one.about["backbone"], "epoch": one.epoch}
-        | ({} if one.final else {"kept": one.about["kept"]})
-        for name, one in zip(names, held, strict=True)
+        {
+            "name": f"{model.defense}, {model.backbone}" if several else model.defense,
+            "defense": model.defense,
+            "backbone": model.metadata["backbone"],
+            "epoch": model.epoch,
+            **({} if model.final else {"kept": model.metadata["kept"]}),
+        }
+        for model in models
     ]
 
 
-def _read(path: Path) -> Held | None:
-    """A checkpoint, or None with a line on why it is left out."""
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """Images in [0,1] as uint8; values outside are clipped."""
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def _read(path: Path) -> ExplainedModel | None:
+    """A checkpoint; None, after a line on why, where it cannot be read, and for one that names no defense."""
     try:
-        about = checkpoints.load(path).metadata
+        metadata = checkpoints.load(path).metadata
     except UserError as error:
         say(f"left out: {error}")
         return None
-    if not {"defense", "backbone"} <= about.keys():
+    if not {"defense", "backbone"} <= metadata.keys():
         return None
     with path.open("rb") as file:
-        return Held(path, about, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def as_bytes(images: np.ndarray) -> np.ndarray:
-    """Images in [0,1], what leads beyond cut off, as uint8."""
-    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+        return ExplainedModel(path, metadata, hashlib.file_digest(file, "sha256").hexdigest())

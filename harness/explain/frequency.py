@@ -17,7 +17,7 @@ from harness.records.exhibits import Exhibit
 from harness.registry import exhibits
 from harness.suites.frequency import HEADLINE_RADIUS, frequency_part
 
-from .base import Explanation, Held, Material, described, digest_of_images
+from .base import ExplainContext, ExplainedModel, Explanation, described, digest_of_images
 
 BATCH = 256
 
@@ -26,7 +26,9 @@ BATCH = 256
 class FrequencyParts(Explanation):
     """Low and high frequencies of test images apart (Fig. 2 a).
 
-    radius: in periods per image; a larger one moves more of the image into the low part · count: images
+    Args:
+        radius: in periods per image; a larger one moves more of the image into the low part.
+        count: how many images.
     """
 
     def __init__(self, *, radius: float = HEADLINE_RADIUS, count: int = 4) -> None:
@@ -35,59 +37,62 @@ class FrequencyParts(Explanation):
         self.radius = radius
         self.count = count
 
-    def sources(self, material: Material) -> dict[str, Any]:
-        """The images."""
-        return {"images": digest_of_images(*material.samples(self.count))}
+    def sources(self, context: ExplainContext) -> dict[str, Any]:
+        """A digest of the images."""
+        return {"images": digest_of_images(*context.samples(self.count))}
 
-    def compute(self, material: Material) -> Exhibit:
+    def compute(self, context: ExplainContext) -> Exhibit:
         """originals [N,C,H,W] uint8; low, high [N,C,H,W] float32, which sum to the images in [0,1]."""
-        chosen = material.samples(self.count)
-        images = as_float(chosen.images)
+        samples = context.samples(self.count)
+        images = as_float(samples.images)
         low, high = (frequency_part(images, part=part, radius=self.radius).numpy() for part in ("low", "high"))
-        names = material.class_names(chosen.labels)
+        names = context.class_names(samples.labels)
         return Exhibit(
             self.name,
-            {"originals": chosen.images, "low": low, "high": high},
-            {"radius": self.radius, "names": names, "dataset": material.opened.name},
+            {"originals": samples.images, "low": low, "high": high},
+            {"radius": self.radius, "names": names, "dataset": context.opened.name},
         )
 
 
 @exhibits.register("feature_spectra")
 class FeatureSpectra(Explanation):
-    """Spectra of the first convolution's feature maps while training goes on (Fig. 2 b), from kept checkpoints."""
+    """Spectra of the first convolution's feature maps during training (Fig. 2 b), from kept checkpoints."""
 
-    def sources(self, material: Material) -> dict[str, Any]:
-        """The images and weights."""
-        split = material.test_images()
-        held = in_training(material)
-        return {"images": digest_of_images(split.images, split.indices), "weights": [one.digest for one in held]}
+    def sources(self, context: ExplainContext) -> dict[str, Any]:
+        """Digests of the images and weights."""
+        split = context.test_images()
+        weights = [model.digest for model in in_training(context)]
+        return {"images": digest_of_images(split.images, split.indices), "weights": weights}
 
-    def compute(self, material: Material) -> Exhibit:
+    def compute(self, context: ExplainContext) -> Exhibit:
         """spectra [K,h,w] float64, zero frequency in the middle: mean of log(1 + |F|) over images and feature maps."""
-        held = in_training(material)
-        split = material.test_images()
+        models = in_training(context)
+        split = context.test_images()
         spectra = [
-            _mean_spectrum(one.network(material.device), split.images, material.device)
-            for one in track(held, "feature spectra")
+            _mean_spectrum(model.network(context.device), split.images, context.device)
+            for model in track(models, "feature spectra")
         ]
-        about = {"models": described(held), "images": len(split), "dataset": material.opened.name}
+        about = {"models": described(models), "images": len(split), "dataset": context.opened.name}
         return Exhibit(self.name, {"spectra": np.stack(spectra)}, about)
 
 
-def in_training(material: Material) -> list[Held]:
-    """The checkpoints of every defense that kept some on the way, and of the undefended one: once for each epoch.
+def in_training(context: ExplainContext) -> list[ExplainedModel]:
+    """The checkpoints of every defense that kept some during training, and of the undefended one: one for each epoch.
 
-    By defense, then epoch; what a training came to is its last. Raises: UserError when none was kept.
+    In the order of defense, backbone and epoch. Raises: UserError when none was kept.
     """
-    if all(one.final for one in material.checkpoints):
+    if all(model.final for model in context.checkpoints):
         raise UserError(
-            f"no checkpoints of {material.run} were kept on the way: train virolbi_iterative, which keeps one for each "
-            "level, or any defense with --keep-epochs 1,6,12."
+            f"no checkpoints of {context.run} were kept during training: train virolbi_iterative, which keeps one for "
+            "each level, or any defense with --keep-epochs 1,6,12."
         )
-    everything = sorted(material.checkpoints, key=lambda one: (one.defense, str(one.about["backbone"]), one.final))
-    kept = {one.defense for one in everything if not one.final} | {UNDEFENDED}
-    by_epoch = {(one.defense, one.about["backbone"], one.epoch): one for one in everything if one.defense in kept}
-    return sorted(by_epoch.values(), key=lambda one: (one.defense, str(one.about["backbone"]), one.epoch or 0))
+    kept = {model.defense for model in context.checkpoints if not model.final} | {UNDEFENDED}
+    by_epoch = {
+        (model.defense, model.backbone, model.epoch or 0): model
+        for model in sorted(context.checkpoints, key=lambda model: model.final)  # of one epoch the final one counts
+        if model.defense in kept
+    }
+    return [by_epoch[place] for place in sorted(by_epoch)]
 
 
 def amplitude(images: np.ndarray) -> np.ndarray:
@@ -96,7 +101,7 @@ def amplitude(images: np.ndarray) -> np.ndarray:
 
 
 def _mean_spectrum(model: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """Mean log spectrum [h,w] of the feature maps of a model's first convolution. Raises: UserError without any."""
+    """Mean log spectrum [h,w] of the feature maps of a model's first convolution. Raises: UserError without one."""
     total, count = np.zeros(()), 0
     for start in range(0, len(images), BATCH):
         maps = _first_maps(model, as_float(images[start : start + BATCH]).to(device))
@@ -106,16 +111,16 @@ def _mean_spectrum(model: nn.Module, images: np.ndarray, device: torch.device) -
 
 
 def _first_maps(model: nn.Module, batch: torch.Tensor) -> np.ndarray:
-    """What the first convolution of the network makes of a batch, [B,F,h,w]."""
-    seen: list[torch.Tensor] = []
+    """The output of the network's first convolution for a batch, [B,F,h,w]."""
+    outputs: list[torch.Tensor] = []
     network = inner_normalization(model).network
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if not convolutions:
         raise UserError("feature_spectra needs a network with a convolution, found none.")
-    handle = convolutions[0].register_forward_hook(lambda module, given, made: seen.append(made))
+    handle = convolutions[0].register_forward_hook(lambda module, given, made: outputs.append(made))
     try:
         with torch.no_grad():
             model(batch)
     finally:
         handle.remove()
-    return seen[0].float().cpu().numpy()
+    return outputs[0].float().cpu().numpy()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from harness.records.schema import Record
 
 from ..collect.labels import base_name
+from ..sentence import Sentence
 
 SOURCE = "arXiv 2409.18419"
 FAMILIES = ("cifar10", "cifar100", "imagenet100")
@@ -95,8 +96,10 @@ def explain(papers: Sequence[PaperNumber], note: str = "") -> list[str]:
         return []
     met = {difference for number in papers for difference in number.differences}
     reasons = ", ".join(text for name, text in DIFFERENCES.items() if name in met)
-    sentences = [f"“paper”: {SOURCE}; {COMPARISON}", *([note] if note else [])]
-    return [*sentences, f"† The paper measured this with {reasons}."] if met else sentences
+    source = Sentence(f"“paper”: {SOURCE}; {COMPARISON}", short="“paper”: its number, then ours − the paper's.")
+    sentences = [source, *([note] if note else [])]
+    setting = Sentence(f"† The paper measured this with {reasons}.", short="† in another setting than ours.")
+    return [*sentences, setting] if met else sentences
 
 
 def severity_difference(cells: Sequence[Record]) -> list[str]:

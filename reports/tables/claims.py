@@ -13,6 +13,7 @@ from harness.registry import tables
 from ..collect.cells import Cells, Group
 from ..collect.labels import base_name
 from ..paper.comparisons import CLAIMS, Claim, Comparison
+from ..sentence import Sentence
 from ..statistics.claim_differences import Measured, measure
 from .engine.base import Finding, Table
 from .engine.captions import corrupted_by, epsilon_spaces, provenance
@@ -21,7 +22,7 @@ from .engine.layout import Label, Place, assemble, summary_group
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 HOLDS_SO_FAR = "holds where run"
 SIGNIFICANT = 0.05
-CAPTION = (
+CAPTION = Sentence(
     "Differences in accuracy on the same images, in points, means over conditions and seeds. Brackets: 95 % interval "
     "from resampling images, without the spread between seeds. "
     f"Holds: p < {SIGNIFICANT} and the whole interval on the claimed side. "
@@ -32,7 +33,9 @@ CAPTION = (
     "Bootstrap: of a mean, paired over images, p by its normal approximation. "
     "Noise: Gaussian, shot and impulse, all severities run. Low-frequency: r = 6. "
     "Robust: right under every attack at ε = 8/255 that both sides were scored under; “without” is under bare attacks. "
-    "The paper's defenses only (ν = 1); claims 3 to 6 without preprocessing."
+    "The paper's defenses only (ν = 1); claims 3 to 6 without preprocessing.",
+    short="A claim holds when all its comparisons do, each on the claimed side with p < "
+    f"{SIGNIFICANT} (Holm). Differences in points.",
 )
 
 

@@ -13,6 +13,7 @@ from harness.registry import tables
 
 from ..collect.cells import Cells, group_of
 from ..collect.labels import base_name
+from ..sentence import Sentence
 from .engine.base import Finding, Table
 from .engine.captions import epsilon_spaces, provenance
 from .engine.layout import Label, Place, assemble, backbone_label, preprocess_label
@@ -24,11 +25,12 @@ NOTHING_LEFT = 0.05
 """Accuracy that may be left at the largest ε."""
 ZERO_GRADIENTS, GRADIENT_WINS = 0.01, 0.9
 """Share of images that may have no gradient at all, and that must lose more along it than at random."""
-CAPTION = (
+CAPTION = Sentence(
     "Checks on adaptive attacks (L∞) after Athalye et al. 2018 and Carlini et al. 2019. Attacks are compared at one ε, "
     "on the same images. A check fails when the attack that should be stronger leaves significantly more images right "
     f"(McNemar's test, p < {SIGNIFICANT}). “More effort” fails when it leaves less accuracy than the lower end of "
-    "PGD-20's interval. A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high."
+    "PGD-20's interval. A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high.",
+    short="A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high.",
 )
 
 Check = Callable[[Sequence[Record]], Finding | None]

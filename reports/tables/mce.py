@@ -14,6 +14,7 @@ from harness.records.schema import Record
 from harness.registry import tables
 
 from ..collect.cells import Cells, group_of
+from ..sentence import Sentence
 from ..statistics.estimates import RESAMPLING_SEED
 from .engine.base import Finding, Table
 from .engine.captions import corrupted_by, provenance
@@ -42,11 +43,12 @@ Among 1,000 classes: they are no baseline where there are fewer to choose from, 
 """
 SEVERITIES = frozenset(range(1, 6))
 RESAMPLES = 1000
-CAPTION = (
+CAPTION = Sentence(
     "Error relative to a baseline's, in percent, averaged over corruptions (mCE); less is better. Each corruption's "
     "error is the mean over its severities. Baselines: vanilla of the same seed without preprocessing; AlexNet's "
     "published errors for all 15 corruptions of official ImageNet-C with its 1,000 classes. 95 % intervals from "
-    "resampling images, those of a defense and of vanilla together."
+    "resampling images, those of a defense and of vanilla together.",
+    short="Error in percent of the baseline's, averaged over corruptions; less is better.",
 )
 
 Outcomes = Mapping[tuple[str, int], np.ndarray]

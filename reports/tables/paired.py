@@ -14,6 +14,7 @@ from harness.registry import tables
 
 from ..collect.cells import Cells
 from ..collect.labels import base_name
+from ..sentence import Sentence
 from ..statistics.attack_coverage import Attack, attack_name, furthest
 from .engine.base import DECIMALS, Finding, Table
 from .engine.captions import epsilon_spaces, provenance
@@ -30,11 +31,13 @@ from .engine.layout import (
 
 BASELINE = "vanilla"
 SIGNIFICANT = 0.05
-CAPTION = (
+CAPTION = Sentence(
     "Difference in accuracy from vanilla of the same seed, in points, on the same images; without and with each "
     "defense's own preprocessing. p: McNemar's exact test, corrected for all comparisons of the table (Holm). "
     f"A star marks p < {SIGNIFICANT}. a : b, images that only the defense, and only vanilla, got right. "
-    "Robust: right under every attack of that threat model that all defenses of the row were scored under."
+    "Robust: right under every attack of that threat model that all defenses of the row were scored under.",
+    short="Difference from vanilla in points, same images. a : b, images that only one of them, and only vanilla, got "
+    f"right. A star: p < {SIGNIFICANT} (McNemar, Holm).",
 )
 
 
@@ -65,7 +68,7 @@ class PairedTests:
             places,
             name="paired",
             title=f"Paired comparisons with {self.baseline}",
-            caption=[CAPTION.replace(BASELINE, self.baseline), *_space(records), *provenance(cells, records)],
+            caption=[_caption(self.baseline), *_space(records), *provenance(cells, records)],
             row_header=("backbone", "seed", "measure", "preprocess"),
         )
 
@@ -77,6 +80,10 @@ class PairedTests:
             if place.defense != self.baseline and other is not None and other.shape == correct.shape:
                 compared[place] = _Comparison(100 * float(correct.mean() - other.mean()), mcnemar(correct, other))
         return compared
+
+
+def _caption(baseline: str) -> Sentence:
+    return Sentence(CAPTION.replace(BASELINE, baseline), short=CAPTION.short.replace(BASELINE, baseline))
 
 
 def _compared_records(cells: Cells) -> list[Record]:

@@ -11,6 +11,7 @@ from harness.registry import tables
 from ..collect.cells import Cells, Group
 from ..collect.labels import base_name, natural
 from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number
+from ..sentence import Sentence
 from ..statistics.estimates import Estimate, mean_accuracy, worst_case
 from .engine.base import Table
 from .engine.captions import common, epsilon_spaces
@@ -93,8 +94,11 @@ def about_robustness(records: Sequence[Record]) -> list[str]:
     if not attacked:
         return []
     return [
-        "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
-        f"({epsilon_spaces(attacked)} space)."
+        Sentence(
+            "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
+            f"({epsilon_spaces(attacked)} space).",
+            short="Robust: right under every attack.",
+        )
     ]
 
 

@@ -12,6 +12,7 @@ from harness.registry import tables
 from ..collect.cells import Cells
 from ..collect.labels import base_name, natural
 from ..paper.numbers import PaperNumber, Position, paper_number
+from ..sentence import Sentence
 from ..statistics.attack_coverage import furthest, is_result
 from ..statistics.estimates import mean_accuracy, worst_case
 from .engine.base import Table
@@ -23,10 +24,14 @@ THREATS = {
     "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
 }
-WORST_CASE = "Worst case: right under every attack of the block, by every surrogate gradient that was used."
-PAPER_NOTE = (
+WORST_CASE = Sentence(
+    "Worst case: right under every attack of the block, by every surrogate gradient that was used.",
+    short="Worst case: right under every attack of the block.",
+)
+PAPER_NOTE = Sentence(
     "The paper does not name the attack or the threat model of its Table 2; its numbers stand beside bare PGD "
-    "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI)."
+    "(the TV layer's are from its Table 8, which contradicts its Table 2 on ViRoLBI).",
+    short="The paper names neither attack nor threat model: its numbers stand beside bare PGD.",
 )
 
 
@@ -97,15 +102,12 @@ def about_attacks(records: Sequence[Record]) -> list[str]:
     """What captions say of attacks: threat models, norm and space of ε, and how they are made."""
     threats = {record.threat for record in records}
     norms = " and ".join(sorted({record.norm for record in records if record.norm}))
+    measured = f"{norms or 'unnamed'} norm, ε in {epsilon_spaces(records)} space"
+    known = "; ".join(text for name, text in THREATS.items() if name in threats)
+    details = (_gradients, _stages, _sources, steps_of, _draws)
     return [
-        f"Threat model: {norms or 'unnamed'} norm, ε in {epsilon_spaces(records)} space; "
-        + "; ".join(text for name, text in THREATS.items() if name in threats)
-        + ".",
-        *_gradients(records),
-        *_stages(records),
-        *_sources(records),
-        *steps_of(records),
-        *_draws(records),
+        Sentence(f"Threat model: {measured}; {known}.", short=f"{measured}."),
+        *(Sentence(text) for sentences in details for text in sentences(records)),
     ]
 
 

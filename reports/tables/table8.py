@@ -10,6 +10,7 @@ from harness.registry import tables
 
 from ..collect.cells import Cells
 from ..paper.numbers import PaperNumber, Position, paper_number
+from ..sentence import Sentence
 from ..statistics.estimates import worst_case
 from .engine.base import Table
 from .engine.captions import common, epsilon_spaces
@@ -17,10 +18,11 @@ from .engine.layout import Label, assemble, backbone_label, epsilon_label, fill,
 from .table2 import THREATS, steps_of
 
 EPSILON = "8/255"
-PAPER_NOTE = (
+PAPER_NOTE = Sentence(
     "Its numbers are from several sources and stand beside bare PGD: 43.50 for adversarial training is probably an "
     "FGSM accuracy of an earlier paper; those of ViRoLBI contradict its own Table 2 (there, on CIFAR-10, 21.04 and "
-    "62.72 for virolbi_fixed where here 37.23 and 51.19 stand, with PNI's the same in both)."
+    "62.72 for virolbi_fixed where here 37.23 and 51.19 stand, with PNI's the same in both).",
+    short="The paper's numbers are from several sources, which contradict each other; they stand beside bare PGD.",
 )
 
 
@@ -63,5 +65,5 @@ def _about(records: Sequence[Record]) -> list[str]:
     return [
         *steps_of(records),
         f"From a random start, L∞, ε in {epsilon_spaces(records)} space.",
-        f"Threat model: {known}. Adaptive: right under PGD by every surrogate gradient of the preprocessing.",
+        Sentence(f"Threat model: {known}. Adaptive: right under PGD by every surrogate gradient of the preprocessing."),
     ]

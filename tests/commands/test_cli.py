@@ -1,8 +1,7 @@
-"""The command line as a user meets it: real processes, and every mistake answered in one line."""
+"""The command line as a user meets it, in processes of its own."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sqlite3
@@ -14,16 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
+from support.command_line import ROOT, harness, one_line
 
 from defenses.virolbi.method import settings
-from harness import __main__ as cli
 from harness.commands import _options
 from harness.commands.list import print_names
 from harness.records.database import FILE_NAME, Records
 
-ROOT = Path(__file__).resolve().parents[2]
 TIDY = [
     *("dataset", "backbone", "defense", "seed", "suite", "condition", "severity", "threat", "preprocess"),
     *("n_images", "n_correct", "accuracy", "ci_low", "ci_high"),
@@ -32,13 +29,6 @@ QUICK = (
     *("--epochs", "1", "--train-limit", "256", "--limit", "12"),
     *("--suite", "clean,low_resolution,adversarial:attacks=fgsm"),
 )
-
-
-def harness(
-    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "harness", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd or ROOT, env={**os.environ, **(env or {})})
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +57,23 @@ def test_the_same_command_again_computes_nothing(finished: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert f"0 cells evaluated, {len(before)} recorded before, 0 failed" in again.stderr
     assert predictions(finished) == before
+
+
+def test_a_run_ends_with_a_screenful(finished: Path) -> None:
+    command = ["run", "--defense", "vanilla,virolbi_fixed:nu=2,level=0.4", *QUICK, "--out", finished.name]
+
+    done = harness(*command, cwd=finished.parent, env={"COLUMNS": "100"})
+    every = harness(*command, "--tables", "all", cwd=finished.parent, env={"COLUMNS": "100"})
+
+    assert done.stdout.startswith("Summary\n")
+    *_, files, following = done.stderr.splitlines()
+    assert len([*done.stdout.splitlines(), files, following]) <= 24
+    assert max(map(len, [*done.stdout.splitlines(), files, following])) <= 100
+    assert "figures" in files
+    assert "--tables paired" in following
+    assert every.stdout.startswith(done.stdout)
+    assert "(Table 2 of the paper)" in every.stdout
+    assert "(Table 2 of the paper)" not in done.stdout
 
 
 def test_report_makes_the_same_bytes_again(finished: Path) -> None:
@@ -145,7 +152,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with Records.open(tmp_path, write=True):
         done = harness("run", "--suite", "clean", *QUICK[:6], "--out", tmp_path)
     assert done.returncode == 2
-    assert _one_line(done.stderr, "another run is writing")
+    assert one_line(done.stderr, "another run is writing")
 
 
 def test_the_page_s_defense_runs_as_it_stands(tmp_path: Path) -> None:
@@ -285,136 +292,6 @@ def test_list_tells_all_about_one_name(capsys: pytest.CaptureFixture) -> None:
     assert "unknown kind or name 'pdg'. Did you mean pgd?" in typo.stderr
 
 
-MISTAKES = {
-    "unknown defense": (["--defense", "virolbi_fixd"], r"unknown defense 'virolbi_fixd'\. Did you mean virolbi_fixed"),
-    "unknown parameter": (["--defense", "virolbi_fixed:mu=1"], r"has no parameter 'mu'\. Its parameters: nu, level"),
-    "wrong type": (["--defense", "virolbi_fixed:nu=high"], "nu must be of type float, got 'high'"),
-    "unknown suite": (["--suite", "corruptoin"], r"unknown suite 'corruptoin'\. Did you mean corruption"),
-    "unknown dataset": (["--dataset", "cifar11"], r"unknown dataset 'cifar11'\. Did you mean cifar10"),
-    "unknown backbone": (["--backbone", "resnet19"], r"unknown backbone 'resnet19'\. Did you mean resnet18"),
-    "unknown corruption": (["--corruptions", "rain"], "unknown corruption 'rain'"),
-    "limit 0": (["--limit", "0"], "--limit must be 1 or more test images, got 0"),
-    "level 1.5": (["--level", "1.5"], "--level must be above 0 and at most 1, got 1.5"),
-    "level NaN": (["--level", "nan"], "--level must be above 0 and at most 1, got nan"),
-    "nu 0": (["--nu", "0"], "--nu must be a number above 0, got 0"),
-    "epochs 0": (["--epochs", "0"], "--epochs must be 1 or more, got 0"),
-    "epsilon 0": (["--epsilons", "0"], "--epsilons must be above 0 and at most 1"),
-    "epsilon words": (["--epsilons", "big"], "--epsilons expects numbers such as 8/255"),
-    "seed words": (["--seed", "x"], "--seed expects whole numbers"),
-    "no defense": (["--defense", ""], "--defense must be at least one name, got nothing"),
-    "device": (["--device", "cuda:99"], r"available device such as cuda:0, got 'cuda:99'\. Use --device cpu\.$"),
-    "device words": (["--device", "gpu"], r"--device expects .* got 'gpu'\. Use --device cpu\.$"),
-    "plugin": (["--plugin", "nowhere.py"], "--plugin expects a Python file, got 'nowhere.py'"),
-    "config": (["--config", "nowhere.toml"], "--config expects a TOML file, could not read nowhere.toml"),
-    "checkpoint": (["--checkpoint", "nowhere.pt"], "expected a checkpoint file, found none at nowhere.pt"),
-    "two for one checkpoint": (
-        ["--checkpoint", "x.pt", "--defense", "vanilla,blur"],
-        "for one defense and one seed, got 2",
-    ),
-    "data folder": (["--dataset", "parquet:nowhere"], "nowhere"),
-    "image folder": (["--dataset", "imagefolder:nowhere"], "nowhere"),
-    "pretrained": (["--backbone", "resnet_small:pretrained=true"], "resnet_small has no pretrained weights"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_answered_in_one_line(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    arguments, expected = MISTAKES[name]
-    usual = {"--out": str(tmp_path / "out"), "--suite": "clean,corruption", "--epochs": "1", "--limit": "4"}
-    rest = [text for key, value in usual.items() if key not in arguments for text in (key, value)]
-
-    code, stderr = call(monkeypatch, capsys, "run", *arguments, *rest)
-
-    assert code == 2, stderr
-    assert _one_line(stderr, expected), stderr
-
-
-def test_an_output_folder_that_cannot_be_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    code, stderr = call(monkeypatch, capsys, "run", "--suite", "clean", "--out", str(tmp_path / "file" / "out"))
-    assert code == 2
-    assert _one_line(stderr, "cannot be written")
-
-
-def test_records_that_are_not_records_are_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    (tmp_path / FILE_NAME).write_text("my precious notes, not a database" * 100)
-    code, stderr = call(monkeypatch, capsys, "run", "--suite", "clean", "--out", str(tmp_path))
-    assert code == 2
-    assert _one_line(stderr, "expected a records database")
-    assert (tmp_path / FILE_NAME).read_text().startswith("my precious notes")
-
-
-def test_a_pickle_is_never_executed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    torch.save({"weights": _Trap(tmp_path / "sprung")}, tmp_path / "trap.pt")
-    arguments = ["--defense", "vanilla", "--suite", "clean", "--out", str(tmp_path / "out")]
-    code, stderr = call(monkeypatch, capsys, "run", "--checkpoint", str(tmp_path / "trap.pt"), *arguments)
-    assert code == 2
-    assert _one_line(stderr, "it was not executed")
-    assert not (tmp_path / "sprung").exists()
-
-
-class _Trap:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (self.path,))
-
-
-@pytest.mark.parametrize("command", [("report",), ("export",)])
-def test_there_must_be_records_to_report(
-    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    code, stderr = call(monkeypatch, capsys, *command, str(tmp_path))
-    assert code == 2
-    assert _one_line(stderr, "expected records in")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["nowhere.png", "out.png"], "found nothing at nowhere.png"),
-        (["bad.png", "out.png"], "expected a picture, found another format"),
-        (["good.png", "out.png", "--level", "1.5"], "level"),
-        (["good.png", "out.png", "--nu", "-1"], "nu"),
-        (["good.png", "out.xyz"], "cannot be written"),
-        (["empty", "out"], "expected pictures"),
-    ],
-)
-def test_smooth_answers_a_mistake_in_one_line(
-    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.png").write_text("no picture")
-    (tmp_path / "empty").mkdir()
-    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(tmp_path / "good.png")
-    code, stderr = call(monkeypatch, capsys, "smooth", *arguments)
-    assert code == 2, stderr
-    assert _one_line(stderr, expected), stderr
-    assert not (tmp_path / "out.png").exists()
-
-
 def test_the_schemes_on_offer_are_those_there_are() -> None:
     """The command line names them itself, so that help needs not wait for PyTorch."""
     assert _options.SCHEMES == settings.SCHEMES
-
-
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:
-    """The command line in this process: its exit code and what it wrote to standard error."""
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0), capsys.readouterr().err
-
-
-def _one_line(stderr: str, expected: str) -> bool:
-    lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    return len(lines) == 1 and "Traceback" not in stderr and re.search(expected, lines[0]) is not None

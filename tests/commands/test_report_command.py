@@ -3,98 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.record_samples import plan_cell
+from support.report_command import HERE, Call, cell, record, times
 
-from harness import __main__ as cli
 from harness import registry
 from harness.records.database import Records
 from harness.records.exhibits import Exhibit, save_exhibit
-from harness.records.schema import PlannedCell
-from reports import make
-from reports.figures import gallery
-
-LABELS = np.arange(20) % 4
-HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-Call = Callable[..., tuple[int, str, str]]
-
-
-def cell(defense: str, **given: Any) -> PlannedCell:
-    return plan_cell({"defense": defense, **given}, defense=defense, **given)
-
-
-def record(folder: Path, *defenses: str, wrong: int = 5, **shown: Any) -> Path:
-    with Records.open(folder, write=True) as records:
-        for defense in defenses:
-            predictions = np.where(np.arange(20) < wrong, 4, LABELS)
-            records.add(cell(defense, **shown), predictions, LABELS, np.arange(20), **HERE)
-    return folder
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return record(tmp_path / "run", "vanilla", "blur")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Call:
-    """The command in this process: its exit code, standard output and standard error."""
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harness", "report", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return called
-
-
-class Figure:
-    """A figure of the gallery, without its drawing."""
-
-    name, title, caption = "dots", "Dots", "What is shown."
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Stands in for gallery and page, writing one file each; collects what they were asked for."""
-    asked: list[Any] = []
-
-    def draw(collection: Any, names: Sequence[str] | None = None) -> list[Figure]:
-        asked.append(("draw", names))
-        return [Figure()]
-
-    def write(figures: Sequence[Figure], folder: Path) -> list[Path]:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "dots.png", folder / "dots.md"]
-        for path in paths:
-            path.write_bytes(b"picture")
-        return paths
-
-    def write_page(collection: Any, path: Path, *, tables: Any, figures: Any = (), links: Any = None) -> Path:
-        asked.append(("page", figures, links))
-        path.write_text(",".join(collection.runs))
-        return path
-
-    def file_names(figures: Sequence[Figure]) -> list[str]:
-        return ["dots.png", "dots.md"] if figures else []
-
-    for function in (draw, write, file_names):
-        monkeypatch.setattr(gallery, function.__name__, function)
-    monkeypatch.setattr(make, "write_page", write_page)
-    return asked
-
-
-def times(folder: Path) -> dict[str, int]:
-    """When each file was written, save those that SQLite keeps beside a database that is being read."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".sqlite-shm", ".sqlite-wal")]
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
 def test_the_report_of_a_run_goes_into_its_folder(run: Path, call: Call, drawn: list[Any]) -> None:
@@ -116,7 +35,7 @@ def test_the_page_gets_pictures_and_links_that_lead_to_files(run: Path, call: Ca
     assert all((run / path).is_file() for paths in links.values() for path in paths)
 
 
-def test_the_same_records_again_write_nothing_and_print_the_tables(run: Path, call: Call, drawn: list[Any]) -> None:
+def test_the_same_records_again_write_nothing_and_print_the_summary(run: Path, call: Call, drawn: list[Any]) -> None:
     _, first, _ = call(run)
     before, asked = times(run), len(drawn)
 
@@ -166,14 +85,11 @@ def test_what_changed_is_reported_anew(run: Path, call: Call, change: str) -> No
     assert "up to date" in call(run, "--no-page")[2]
 
 
-@pytest.fixture
-def _tables_as_before() -> Iterator[None]:
-    with registry.tables.restored():
-        yield
-
-
-@pytest.mark.usefixtures("_tables_as_before")
-def test_other_options_and_an_edited_plugin_are_another_report(run: Path, call: Call, tmp_path: Path) -> None:
+def test_other_options_and_an_edited_plugin_are_another_report(
+    run: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.tables.names()
+    monkeypatch.setattr(registry.tables, "_entries", dict(registry.tables._entries))
     plugin = tmp_path / "extra.py"
     plugin.write_text(
         "from harness.registry import tables\n"
@@ -206,7 +122,7 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
     record(other, "vanilla", severity=3, wrong=7)
     out = tmp_path / "both"
 
-    code, _, said = call(run, other, "--out", out)
+    code, shown, said = call(run, other, "--out", out)
 
     assert code == 0
     assert (out / "index.html").read_text() == "run,other"
@@ -215,8 +131,9 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
         "conflict: vanilla (seed 0), cifar10, resnet18, clean, clean, severity 3, preprocess none: of 20 images right "
         "in run 15, other 13; 2 predicted differently; that of run, recorded first, counts."
     ) in said
-    contested = "Contested: runs recorded different predictions of 1 cell; those recorded first count."
+    contested = "Contested: 1 cell, of which runs recorded different predictions; those recorded first count."
     assert contested in (out / "tables" / "summary.md").read_text()
+    assert contested in " ".join(shown.split())
     assert not (run / "tables").exists()
 
 
@@ -317,7 +234,7 @@ def test_what_was_made_from_the_same_stays_beside_what_is_asked_for(run: Path, c
     assert {"index.html", "figures/dots.png"} <= set(json.loads((run / "report.json").read_text())["files"])
 
 
-def test_a_stamp_deletes_nothing_outside_its_folder(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
+def test_a_manifest_deletes_nothing_outside_its_folder(run: Path, tmp_path: Path, call: Call, drawn: list[Any]) -> None:
     other = tmp_path / "other.txt"
     other.write_text("mine")
     call(run)
@@ -341,7 +258,7 @@ def test_only_what_was_written_is_announced(run: Path, call: Call) -> None:
     code, shown, said = call(run, "--table", "table6", "--no-figures", "--no-page")
 
     assert (code, shown.strip()) == (1, "")
-    assert "tables as" not in said
+    assert "made:" not in said
     assert not (run / "tables").exists()
 
 
@@ -373,7 +290,7 @@ def test_a_folder_that_cannot_be_written_is_named(run: Path, tmp_path: Path, cal
     assert "cannot be written" in said
 
 
-def test_the_stamp_names_every_file_of_the_report(run: Path, call: Call, drawn: list[Any]) -> None:
+def test_the_manifest_names_every_file_of_the_report(run: Path, call: Call, drawn: list[Any]) -> None:
     call(run)
     named = set(json.loads((run / "report.json").read_text())["files"])
     made = {path for path in times(run) if path.startswith(("tables", "figures")) or path == "index.html"}

@@ -1,4 +1,4 @@
-"""The watch command: how far a run is, told from outside without disturbing it."""
+"""The watch command: how far a run is, read from its files while it goes on."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.record_samples import plan_cell
 
 from harness import __main__ as cli
 from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.errors import UserError
+from harness.evaluation.run_progress import progress_of
 from harness.evaluation.runner import run
-from harness.evaluation.watch import in_short, lines, look
+from harness.evaluation.watch import in_short, lines
 from harness.models import checkpoints
-from harness.records.connection import is_locked, locked
-from harness.records.database import Records
-from harness.records.plan import FILE_NAME, Plan, PlannedJob, PlannedTraining, note_plan, read_plan
+from harness.records.database import Cell, Records, is_locked, locked
+from harness.records.plan import FILE_NAME, Plan, PlannedPiece, PlannedTraining, note_plan, read_plan
 
 LABELS = np.arange(10)
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-CELLS = {name: plan_cell({"name": name}, defense=name) for name in "abcd"}
+CELLS = {name: Cell(spec={"name": name}, shown={"defense": name, "condition": "clean"}) for name in "abcd"}
 TRAININGS = (
     PlannedTraining("vanilla (seed 0)", "checkpoints/vanilla.pt", 4),
     PlannedTraining("blur (seed 0)", "checkpoints/blur.pt", 4),
 )
-JOBS = tuple(PlannedJob(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
+JOBS = tuple(PlannedPiece(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
 
 
 def add(folder: Path, name: str, wrong: int = 0) -> None:
@@ -44,12 +43,12 @@ def fail(folder: Path, name: str) -> None:
 
 
 def shown(folder: Path) -> list[str]:
-    return list(lines(look(folder)))
+    return list(lines(progress_of(folder)))
 
 
 @pytest.fixture
 def scoring(tmp_path: Path) -> Iterator[Path]:
-    """A run of four cells, two of them tried so far."""
+    """A run of four cells, two of them attempted so far."""
     note_plan(tmp_path, Plan(time.time() - 60, TRAININGS, JOBS))
     add(tmp_path, "a", wrong=3)
     fail(tmp_path, "b")
@@ -62,11 +61,11 @@ def test_a_running_job_shows_what_is_done_and_what_comes_next(scoring: Path) -> 
 
     assert told[:2] == [f"run: {scoring}", "state: running"]
     assert {"cells: 1 of 4", "failed: 1", "working on: clean (c)"} <= set(told)
-    assert {"last: a, clean, none: 70.0 % of 10", "failure: b, clean, none: no memory"} <= set(told)
+    assert {"last: a, clean: 70.0 % of 10", "failure: b, clean: no memory"} <= set(told)
 
 
 def test_the_time_left_follows_from_the_speed(scoring: Path) -> None:
-    progress = look(scoring)
+    progress = progress_of(scoring)
 
     assert progress.left == 2
     assert 0 < progress.per_minute <= 60
@@ -77,14 +76,14 @@ def test_cells_outside_the_plan_do_not_count(tmp_path: Path) -> None:
     add(tmp_path, "d")
     note_plan(tmp_path, Plan(time.time(), (), JOBS[:3]))
 
-    assert (look(tmp_path).cells, look(tmp_path).planned) == (0, 3)
+    assert (progress_of(tmp_path).cells, progress_of(tmp_path).planned) == (0, 3)
 
 
-def test_a_failure_of_an_earlier_run_is_tried_again_and_not_shown(tmp_path: Path) -> None:
+def test_a_failure_of_an_earlier_run_is_attempted_again_and_not_shown(tmp_path: Path) -> None:
     fail(tmp_path, "a")
     note_plan(tmp_path, Plan(time.time() + 1, (), JOBS))
 
-    progress = look(tmp_path)
+    progress = progress_of(tmp_path)
 
     assert (progress.failed, progress.left) == (0, 4)
 
@@ -104,7 +103,7 @@ def test_a_half_written_state_is_no_epoch(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "blur.state").write_bytes(b"PK")
 
-    assert [training.done for training in look(tmp_path).trainings] == [0, 0]
+    assert [training.done for training in progress_of(tmp_path).trainings] == [0, 0]
 
 
 def test_the_first_training_is_shown_from_its_first_epoch_on(tmp_path: Path) -> None:
@@ -117,7 +116,7 @@ def test_before_the_first_training_a_run_is_preparing_and_has_no_speed(tmp_path:
     with locked(tmp_path):
         told = shown(tmp_path)
         assert told == [f"run: {tmp_path}", "state: preparing", "cells: 0", "failed: 0"]
-        assert in_short(look(tmp_path)) == "cells: 0, preparing"
+        assert in_short(progress_of(tmp_path)) == "cells: 0, preparing"
 
 
 def test_a_speed_of_nothing_is_shown_only_after_something_was_scored(
@@ -189,7 +188,7 @@ def test_a_plan_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> Non
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a run in"):
-        look(tmp_path)
+        progress_of(tmp_path)
 
 
 def test_asking_for_the_lock_neither_takes_nor_makes_it(tmp_path: Path) -> None:
@@ -232,7 +231,7 @@ def test_a_run_notes_every_cell_it_records(tmp_path: Path) -> None:
 
     outcome = run(config, ArrayCache(tmp_path / "cache"))
 
-    progress = look(config.out)
+    progress = progress_of(config.out)
     assert progress.planned == progress.cells == outcome.evaluated > 0
     assert progress.left == 0
     assert [(training.done, training.epochs) for training in progress.trainings] == [(1, 1), (1, 1)]

@@ -17,7 +17,9 @@ from harness.types import Condition
 
 def described(attack: str, **context: Any) -> list[dict[str, Any]]:
     """The descriptions of an attack's adaptive conditions at one radius."""
-    made = SuiteContext(dataset=None, split=None, seed=0, epsilons=(0.1,), **{"surrogates": ("bpda", "identity"), **context})
+    made = SuiteContext(
+        dataset=None, split=None, seed=0, epsilons=(0.1,), **{"surrogates": ("bpda", "identity"), **context}
+    )
     conditions = Adversarial(attacks=(attack,), threats=("adaptive",)).conditions(made)
     return [describe_attack(condition, made.surrogates[0]) for condition in conditions]
 

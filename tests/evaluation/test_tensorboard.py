@@ -99,7 +99,7 @@ def test_losses_of_a_long_epoch_are_thinned_out(
     assert steps(events(only(small)), "train/loss") == [1, 3, 4, 6, 7, 9]
 
 
-def test_looking_on_changes_no_weight(small: RunConfig, cache: ArrayCache) -> None:
+def test_observing_changes_no_weight(small: RunConfig, cache: ArrayCache) -> None:
     watched = train(small, cache)
     alone = train(dataclasses.replace(small, tensorboard=False, out=small.out / "alone"), cache)
 
@@ -109,7 +109,7 @@ def test_looking_on_changes_no_weight(small: RunConfig, cache: ArrayCache) -> No
 
 
 @pytest.mark.parametrize("lost", ["before its state was saved", "after its state was saved"])
-def test_an_interrupted_training_goes_on_without_steps_twice(
+def test_an_interrupted_training_continues_without_steps_twice(
     small: RunConfig, cache: ArrayCache, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     """The second epoch is lost, or its curves are; TensorBoard then shows each step at most once."""
@@ -142,9 +142,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, *, epoch: int, after_saving: boo
     monkeypatch.setattr(training, "save_epoch", interrupted)
 
 
-def test_a_training_from_the_beginning_takes_back_all_that_an_older_one_wrote(
-    small: RunConfig, cache: ArrayCache
-) -> None:
+def test_a_training_from_the_beginning_removes_all_that_an_older_one_wrote(small: RunConfig, cache: ArrayCache) -> None:
     train(small, cache).unlink()
     train(small, cache)
 
@@ -188,6 +186,6 @@ def test_without_the_package_one_line_says_what_to_install(tmp_path: Path, monke
     assert "\n" not in str(error.value)
 
 
-def test_nobody_looks_on_unless_asked(small: RunConfig, cache: ArrayCache) -> None:
+def test_nothing_is_observed_unless_asked_for(small: RunConfig, cache: ArrayCache) -> None:
     quiet: Sequence[Any] = [resolve(dataclasses.replace(small, tensorboard=False), cache).observer]
     assert [type(observer) for observer in quiet] == [Observer]

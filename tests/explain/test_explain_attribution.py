@@ -42,20 +42,20 @@ def test_grad_cam_is_what_its_formula_gives_by_hand() -> None:
     found = grad_cam(model, IMAGES, TARGETS)
 
     maps = functional.relu(convolution(IMAGES))
-    weights = head.weight[TARGETS] / 256  # the slope of a mean over 16×16 places
+    weights = head.weight[TARGETS] / 256  # the gradient of a mean over 16×16 places
     expected = functional.relu((weights[:, :, None, None] * maps).sum(1))
     assert expected.max() > 0
     torch.testing.assert_close(found, expected)
 
 
-def test_grad_cam_of_a_transformer_weighs_its_patches_by_their_mean_slope() -> None:
+def test_grad_cam_of_a_transformer_weighs_its_patches_by_their_mean_gradient() -> None:
     model = network(VIT)
     seen: list[torch.Tensor] = []
     handle = model.network.blocks[-1].norm1.register_forward_hook(lambda module, given, made: seen.append(made))
     logit = logits_of_targets(model, IMAGES.clone().requires_grad_()).sum()
-    (slope,) = torch.autograd.grad(logit, seen[0])
+    (gradient,) = torch.autograd.grad(logit, seen[0])
     handle.remove()
-    patches = (slope[:, 1:].mean(1, keepdim=True) * seen[0][:, 1:]).sum(2).detach()
+    patches = (gradient[:, 1:].mean(1, keepdim=True) * seen[0][:, 1:]).sum(2).detach()
     expected = functional.interpolate(functional.relu(patches).view(2, 1, 4, 4), (16, 16), mode="bilinear")[:, 0]
 
     torch.testing.assert_close(grad_cam(model, IMAGES, TARGETS), expected)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.explained import make_photographs, make_run, material, save_network
+from support.explained import explain_context, make_photographs, make_run, save_network
 
 from harness.errors import UserError
 from harness.explain.compute import complete
@@ -38,7 +38,7 @@ def texts(figure: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("explained")
-    given = material(make_run(folder / "run"), photographs=make_photographs(folder / "pictures"))
+    given = explain_context(make_run(folder / "run"), photographs=make_photographs(folder / "pictures"))
     outcome = complete([exhibits.create(name) for name in EXHIBITS], given)
     assert not outcome.missing
     return collection(folder / "run")
@@ -108,7 +108,7 @@ def test_relevance_warns_of_the_networks_own_grid(explained: Any) -> None:
 def test_an_epoch_that_was_not_kept_stays_empty(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     save_network(run, "vanilla.epoch=1.pt", "vanilla", dataset="another")
-    complete([exhibits.create("feature_spectra")], material(run))
+    complete([exhibits.create("feature_spectra")], explain_context(run))
 
     figure = figures.create("figure2b").draw(collection(run))
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from harness.contracts.dataset import Dataset, SplitName, digest_of_arrays
-from harness.explain.base import Material
+from harness.explain.base import ExplainContext
 from harness.models import checkpoints
 from harness.models.build import Architecture, build
 from harness.registry import defenses
@@ -67,6 +67,6 @@ def make_photographs(folder: Path) -> tuple[Path, ...]:
     return paths
 
 
-def material(run: Path, **changes: Any) -> Material:
-    """What there is to explain of a run."""
-    return Material(**{"run": run, "device": torch.device("cpu"), "dataset": Tiny(), "limit": 8, **changes})
+def explain_context(run: Path, **changes: Any) -> ExplainContext:
+    """The context in which a run is explained."""
+    return ExplainContext(**{"run": run, "device": torch.device("cpu"), "dataset": Tiny(), "limit": 8, **changes})

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.explain.base import Explanation, Material, as_bytes, digest_of_images
+from harness.explain.base import ExplainContext, Explanation, as_bytes, digest_of_images
 from harness.records.exhibits import Exhibit
 from harness.registry import exhibits
 
@@ -36,18 +36,18 @@ class _Path(Explanation):
         self.nu = nu
         self.scheme = scheme
 
-    def images(self, material: Material) -> tuple[list[str], np.ndarray]:
+    def images(self, context: ExplainContext) -> tuple[list[str], np.ndarray]:
         """Names and images [N,C,H,W] uint8. Raises: UserError where there are none."""
         raise NotImplementedError
 
-    def sources(self, material: Material) -> dict[str, Any]:
+    def sources(self, context: ExplainContext) -> dict[str, Any]:
         """The images and their names."""
-        names, images = self.images(material)
+        names, images = self.images(context)
         return {"names": names, "images": digest_of_images(images), "smoothing": ViRoLBI.version}
 
-    def compute(self, material: Material) -> Exhibit:
+    def compute(self, context: ExplainContext) -> Exhibit:
         """The smoothed images [N,L,C,H,W] uint8; level, iterations, edges and outcome of each [N,L]."""
-        names, images = self.images(material)
+        names, images = self.images(context)
         height, width = images.shape[2:]
         edges = edge_count(height, width)
         stages = path(images, levels=self.levels, nu=self.nu, scheme=checked_scheme(self.scheme))
@@ -68,10 +68,10 @@ class _Path(Explanation):
 class ImagePath(_Path):
     """Test images at rising levels of their path (Fig. 1 a)."""
 
-    def images(self, material: Material) -> tuple[list[str], np.ndarray]:
+    def images(self, context: ExplainContext) -> tuple[list[str], np.ndarray]:
         """One test image of each of several classes."""
-        samples = material.samples(self.count)
-        return material.class_names(samples.labels), samples.images
+        samples = context.samples(self.count)
+        return context.class_names(samples.labels), samples.images
 
 
 @exhibits.register("photograph_path")
@@ -92,6 +92,6 @@ class PhotographPath(_Path):
             raise UserError(f"size must be 2 pixels or more, got {size}.")
         self.size = size
 
-    def images(self, material: Material) -> tuple[list[str], np.ndarray]:
+    def images(self, context: ExplainContext) -> tuple[list[str], np.ndarray]:
         """Evenly spread ones of the photographs."""
-        return material.pictures(self.count, self.size)
+        return context.pictures(self.count, self.size)

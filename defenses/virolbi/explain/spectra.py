@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from harness.contracts.dataset import as_float
-from harness.explain.base import Explanation, Material, digest_of_images
+from harness.explain.base import ExplainContext, Explanation, digest_of_images
 from harness.explain.frequency import amplitude
 from harness.progress import track
 from harness.records.exhibits import Exhibit
@@ -33,19 +33,19 @@ class SpectralDifference(Explanation):
         self.nu = nu
         self.scheme = scheme
 
-    def sources(self, material: Material) -> dict[str, Any]:
+    def sources(self, context: ExplainContext) -> dict[str, Any]:
         """The images."""
-        split = material.test_images()
+        split = context.test_images()
         return {"images": digest_of_images(split.images, split.indices), "smoothing": ViRoLBI.version}
 
-    def compute(self, material: Material) -> Exhibit:
+    def compute(self, context: ExplainContext) -> Exhibit:
         """difference [L,H,W] float64, zero frequency in the middle: the mean over images and channels."""
-        split = material.test_images()
+        split = context.test_images()
         total = np.zeros((len(self.levels), *split.images.shape[2:]))
         for start in track(range(0, len(split), BATCH), "spectral difference"):
             total += self._sums(np.asarray(split.images[start : start + BATCH]))
         metadata = {"levels": list(self.levels), "nu": self.nu, "scheme": self.scheme, "images": len(split)}
-        return Exhibit(self.name, {"difference": total / len(split)}, {**metadata, "dataset": material.opened.name})
+        return Exhibit(self.name, {"difference": total / len(split)}, {**metadata, "dataset": context.opened.name})
 
     def _sums(self, images: np.ndarray) -> np.ndarray:
         stages = path(images, levels=self.levels, nu=self.nu, scheme=checked_scheme(self.scheme))

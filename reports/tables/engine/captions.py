@@ -11,18 +11,22 @@ from harness.records.schema import Record
 from ...collect.cells import Cells, network_of
 from ...collect.labels import natural
 from ...paper.numbers import explain
+from ...sentence import Sentence
 from ...statistics.estimates import Estimate
 from ...statistics.unchanged_images import Unchanged, unchanged
 from .layout import Places
 
-DATA = (
+DATA = Sentence(
     "“data …”: other images under the same name, which are not comparable. The digits are the first of the digest that "
-    "exported cells have as `data`."
+    "exported cells have as `data`.",
+    short="“data …”: other images of that name, not comparable.",
 )
-OVER_SEEDS = (
+ONE_SEED = Sentence("Accuracy in percent with its 95 % interval.", short="Percent right [95 % interval].")
+OVER_SEEDS = Sentence(
     "Accuracy in percent with its 95 % interval; over seeds, mean ± standard deviation. The interval over seeds is in "
     "the CSV file and in the page's tooltips. Each of its ends is the wider of two: Student's t over the seeds' means, "
-    "and resampled images."
+    "and resampled images.",
+    short="Percent right [95 % interval], over seeds mean ± standard deviation.",
 )
 MOST_CONDITIONS = 6
 """That a caption lists; it counts the rest."""
@@ -40,7 +44,7 @@ def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_not
     estimates = [entry for entry in places.values() if isinstance(entry, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
-        OVER_SEEDS if several else "Accuracy in percent with its 95 % interval.",
+        OVER_SEEDS if several else ONE_SEED,
         *provenance(cells, records),
         *explain([estimate.paper for estimate in estimates if estimate.paper is not None], paper_note),
     ]
@@ -75,7 +79,7 @@ def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
     return [
         *_unfinished(cells.unfinished),
         *_images(records),
-        f"Training: {_training(records)}.",
+        Sentence(f"Training: {_training(records)}."),
         *_seeds(cells, records),
         *_hardware(records),
         *_preprocessing(records),
@@ -112,7 +116,7 @@ def _images(records: Sequence[Record]) -> list[str]:
 
 def _hardware(records: Sequence[Record]) -> list[str]:
     devices = sorted({record.device for record in records if record.device})
-    return [f"Hardware: {'; '.join(devices)}."] if devices else []
+    return [Sentence(f"Hardware: {'; '.join(devices)}.")] if devices else []
 
 
 def _training(records: Sequence[Record]) -> str:
@@ -161,7 +165,7 @@ def _seeds(cells: Cells, records: Sequence[Record]) -> list[str]:
         (record.defense, cells.twins[network_of(record)]) for record in records if network_of(record) in cells.twins
     }
     return [
-        f"{'Seeds' if len(used) > 1 else 'Seed'} {numbers_text(used)}.",
+        f"Seeds {numbers_text(used)}." if len(used) > 1 else Sentence(f"Seed {numbers_text(used)}."),
         *(
             f"Seeds {numbers_text(seeds)} of {defense} have the same weights and count as one network."
             for defense, seeds in sorted(twins)
@@ -188,7 +192,8 @@ def _preprocessing(records: Sequence[Record]) -> list[str]:
             used[record.preprocess].add(record.defense)
     if len(used) < 2:
         return [f"Preprocessing: {name}." for name in used]
-    return ["Preprocessing: " + "; ".join(f"{name} for {', '.join(sorted(used[name]))}" for name in sorted(used)) + "."]
+    whose = "; ".join(f"{name} for {', '.join(sorted(used[name]))}" for name in sorted(used))
+    return [Sentence(f"Preprocessing: {whose}.")]
 
 
 def _unchanged(records: Sequence[Record]) -> list[str]:

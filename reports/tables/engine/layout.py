@@ -14,13 +14,17 @@ from harness.records.schema import Record
 from ...collect.cells import Group, group_of
 from ...collect.labels import base_name, natural
 from ...paper.numbers import BACKBONES, DEFENSES, FAMILIES, PaperNumber
+from ...sentence import Sentence
 from ...statistics.estimates import Combine, Estimate
 from .base import DECIMALS, Column, Finding, Row, Table
 
 THREATS = ("bare", "transfer", "adaptive")
 DIGEST_DIGITS = 6
 """How much of a digest is shown where data sets of one name hold different images."""
-BOLD = "Bold: the highest of its row and data set. The table `paired` says whether it leads significantly."
+BOLD = Sentence(
+    "Bold: the highest of its row and data set. The table `paired` says whether it leads significantly.",
+    short="Bold: the highest; whether significantly, `paired` says.",
+)
 
 
 class Label(NamedTuple):
