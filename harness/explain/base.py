@@ -188,7 +188,6 @@ class ExplainContext:
         return all(model.metadata.get(key) == value for key, value in expected.items())
 
 
-Material = ExplainContext
 """The name that explanations of defenses still use."""
 
 
