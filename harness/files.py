@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+"""The endings of picture files that are read."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

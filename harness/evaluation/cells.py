@@ -11,7 +11,6 @@ import numpy as np
 from harness.contracts.defense import Preprocessor
 from harness.evaluation.describe import describe
 from harness.evaluation.jobs import NONE, Job, data_digest
-from harness.evaluation.setup import RunSetup
 from harness.models.defended import DefendedModel
 from harness.records.schema import Details, PlannedCell
 from harness.registry import suites
@@ -68,20 +67,20 @@ class PendingCell:
         )
 
 
-def pending_cells(job: Job, setup: RunSetup) -> list[PendingCell]:
+def pending_cells(job: Job) -> list[PendingCell]:
     """The cells of a job, nothing of them done yet: each model without and with its preprocessing.
 
     An adaptive attack is made for the model with its preprocessing, and scored so alone.
     """
     adaptive = job.condition.threat == "adaptive"
     return [
-        PendingCell(planned=planned_cell(job, model, name, setup), model=model, preprocess=name)
+        PendingCell(planned=planned_cell(job, model, name), model=model, preprocess=name)
         for model in job.models
         for name in ([] if adaptive else [NONE]) + [model.preprocessor.label]
     ]
 
 
-def planned_cell(job: Job, model: DefendedModel, preprocess: str, setup: RunSetup) -> PlannedCell:
+def planned_cell(job: Job, model: DefendedModel, preprocess: str) -> PlannedCell:
     """The cell of one model in a job, its images as they are or preprocessed."""
     condition, source = job.condition, job.transfer_source
     spec: dict[str, Any] = {
@@ -103,5 +102,5 @@ def planned_cell(job: Job, model: DefendedModel, preprocess: str, setup: RunSetu
     if source is not None:
         spec["source"] = {"weights": source.digest, "seed": source.seed, "code": source.code}
     if model.defense.stochastic or (source is not None and source.defense.stochastic):
-        spec["batch_size"] = setup.batch_size  # a stochastic model draws once a batch
-    return PlannedCell(spec=spec, description=describe(job, model, preprocess, setup))
+        spec["batch_size"] = job.context.batch_size  # a stochastic model draws once a batch
+    return PlannedCell(spec=spec, description=describe(job, model, preprocess))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from harness.evaluation.jobs import NONE, Job, data_digest
-from harness.evaluation.setup import RunSetup
 from harness.models.defended import DefendedModel
 from harness.models.robustbench import SCHEME as ZOO
 from harness.records.schema import Description
@@ -16,12 +15,12 @@ _OWN_FIELDS = ("attack", "stage", "norm", "epsilon", "epsilon_space", "draws", "
 """Parameters of an attacked condition that have fields of their own."""
 
 
-def describe(job: Job, model: DefendedModel, preprocess: str, setup: RunSetup) -> Description:
+def describe(job: Job, model: DefendedModel, preprocess: str) -> Description:
     """The description of the cell of one model in a job."""
     condition, trained, source = job.condition, model.trained, job.transfer_source
     return Description(
-        dataset=setup.dataset.name,
-        family=setup.dataset.family or "",
+        dataset=job.context.dataset.name,
+        family=job.context.dataset.family or "",
         data=data_digest(job.context.split)[:16],
         backbone=model.backbone,
         defense=model.label,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.training.observer import TrainingObserver
+from harness.training.job import TrainingObserver
 
 if TYPE_CHECKING:
     from harness.evaluation.cells import PendingCell

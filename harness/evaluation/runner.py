@@ -62,7 +62,7 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
         runner = Runner(setup, records)
         models = [model for candidate in setup.candidates if (model := runner.prepare(candidate)) is not None]
         jobs = planner.plan(models)
-        note_plan(config.out, plan._replace(jobs=[_planned_job(job, setup) for job in jobs]))
+        note_plan(config.out, plan._replace(jobs=[_planned_job(job) for job in jobs]))
         for job in track(jobs, "score", name=job_name):
             runner.evaluate(job)
     return runner.outcome()
@@ -100,7 +100,7 @@ class Runner:
     def evaluate(self, job: Job) -> None:
         """Perturb, preprocess, predict and record whatever of a job is not recorded yet."""
         cells = self._not_recorded(job)
-        left = rows_left(job, cells, self.setup, self.records)
+        left = rows_left(job, cells, self.records)
         for block in _blocks(job.context.split):
             for cell in cells:
                 cell.begin_block(block)
@@ -128,7 +128,7 @@ class Runner:
                 self.setup.observer.scored(job, cell, perturbed.images, preprocessed.images)
 
     def _not_recorded(self, job: Job) -> list[PendingCell]:
-        cells = pending_cells(job, self.setup)
+        cells = pending_cells(job)
         pending = [cell for cell in cells if not self.records.use(cell.planned.identity)]
         self.counts["skipped"] += len(cells) - len(pending)
         return pending
@@ -246,8 +246,8 @@ def training_plan(setup: RunSetup) -> Plan:
     return Plan(time.time(), trainings)
 
 
-def _planned_job(job: Job, setup: RunSetup) -> PlannedJob:
-    return PlannedJob(job_name(job), tuple(cell.planned.identity for cell in pending_cells(job, setup)))
+def _planned_job(job: Job) -> PlannedJob:
+    return PlannedJob(job_name(job), tuple(cell.planned.identity for cell in pending_cells(job)))
 
 
 def job_name(job: Job) -> str:

@@ -9,11 +9,10 @@ import numpy as np
 from harness.errors import UserError
 from harness.evaluation.cells import PendingCell, planned_cell
 from harness.evaluation.jobs import Job
-from harness.evaluation.setup import RunSetup
 from harness.records.database import Records
 
 
-def rows_left(job: Job, cells: Sequence[PendingCell], setup: RunSetup, records: Records) -> np.ndarray:
+def rows_left(job: Job, cells: Sequence[PendingCell], records: Records) -> np.ndarray:
     """Which of the split's images a job perturbs: [N] bool.
 
     For an attack's later stage those that the stage before left correct, as the attacker saw the model. Every cell is
@@ -25,11 +24,11 @@ def rows_left(job: Job, cells: Sequence[PendingCell], setup: RunSetup, records: 
     before = job._replace(condition=job.condition.after)
     for cell in cells:
         try:
-            cell.before = records.predictions(planned_cell(before, cell.model, cell.preprocess, setup).identity)
+            cell.before = records.predictions(planned_cell(before, cell.model, cell.preprocess).identity)
         except UserError:
             cell.failure = f"the stage before it, {before.condition.name}, was not scored"
     try:
-        seen = planned_cell(before, job.attacked, job.attacked_through, setup)
+        seen = planned_cell(before, job.attacked, job.attacked_through)
         return records.predictions(seen.identity) == labels
     except UserError:
         for cell in cells:

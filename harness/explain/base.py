@@ -188,9 +188,6 @@ class ExplainContext:
         return all(model.metadata.get(key) == value for key, value in expected.items())
 
 
-"""The name that explanations of defenses still use."""
-
-
 def digest_of_images(*arrays: np.ndarray) -> str:
     """SHA-256 over the types, shapes and values of arrays."""
     digest = hashlib.sha256()

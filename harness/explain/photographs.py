@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from defenses.virolbi.apps.pictures import ENDINGS
 from harness.errors import UserError
+from harness.files import PICTURES
 from harness.progress import say
 
 
@@ -23,9 +23,9 @@ def find_photographs(source: Path | None) -> tuple[Path, ...]:
         return (source,)
     if not source.is_dir():
         raise UserError(f"--images expects a picture or a folder of pictures, found nothing at {source}.")
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+    found = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES and path.is_file())
     if not found:
-        raise UserError(f"--images expects pictures ({', '.join(ENDINGS)}), found none in {source}.")
+        raise UserError(f"--images expects pictures ({', '.join(PICTURES)}), found none in {source}.")
     return tuple(found)
 
 

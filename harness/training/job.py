@@ -1,4 +1,4 @@
-"""One training: what is trained, on what, by which recipe, and where the result goes."""
+"""One training: what is trained, on what, by which recipe, where the result goes, and who looks on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from harness.cache import ArrayCache
-from harness.training.observer import TrainingObserver
-from harness.types import Recipe, Split
+from harness.types import Recipe, Split, TrainingState
 
 if TYPE_CHECKING:
     from harness.contracts.defense import Defense
+
+
+class TrainingObserver:
+    """Looks on while a network is trained, and does nothing; what an observer sees changes nothing."""
+
+    def begin(self, job: TrainingJob, first: int) -> None:
+        """A training begins or, after `first` epochs, goes on."""
+
+    def images(self, job: TrainingJob, images: np.ndarray, state: TrainingState) -> None:
+        """An epoch begins with these images, [N,C,H,W] uint8 before augmentation."""
+
+    def batch(self, loss: torch.Tensor, rate: float) -> None:
+        """A step was taken; loss: a scalar on the model's device; rate: the learning rate."""
+
+    def epoch(self, model: nn.Module, job: TrainingJob, state: TrainingState) -> None:
+        """An epoch is over and saved."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -205,10 +205,7 @@ def test_the_ball_is_the_targets_and_the_draws_are_the_sources(small: RunConfig,
         ("vanilla", "bare", 1), ("vanilla", "transfer", 10), ("vanilla", "adaptive", 1),
         ("pni", "bare", 10), ("pni", "transfer", 1), ("pni", "adaptive", 10),
     }  # fmt: skip
-    cells = {
-        (job.models[0].label, job.condition.threat): planned_cell(job, job.models[0], "none", setup).spec
-        for job in jobs
-    }
+    cells = {(job.models[0].label, job.condition.threat): planned_cell(job, job.models[0], "none").spec for job in jobs}
     assert {key for key, spec in cells.items() if "batch_size" not in spec} == {
         ("vanilla", "bare"), ("vanilla", "adaptive"),
     }  # fmt: skip

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 
 from harness.errors import UserError
+from harness.files import PICTURES
 from harness.progress import say, track
 
 from ..backends import cpu
@@ -23,7 +24,6 @@ from .picture_files import Smoother, smooth_file
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 AHEAD = 4
 """How many pictures a thread may be ahead of the one that is reported next."""
 _REACHED, _THERE, _FAILED = "reached", "there", "failed"
@@ -62,7 +62,7 @@ def _smooth_folder(source: Path, target: Path, smoother: Smoother) -> int:
         raise UserError("IN and OUT are the same folder; the originals would be lost. Name another OUT.")
     total = sum(1 for _ in _pictures_in(source, target))
     if not total:
-        raise UserError(f"expected pictures ({', '.join(ENDINGS)}) in {source}, found none.")
+        raise UserError(f"expected pictures ({', '.join(PICTURES)}) in {source}, found none.")
     log = FolderLog(target, logged_settings(smoother.options()))
     counts: Counter[str] = Counter()
 
@@ -119,7 +119,7 @@ def _pictures_in(folder: Path, target: Path) -> Iterator[Path]:
         path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
             yield from _pictures_in(path, target)
-        elif path.suffix.lower() in ENDINGS and path.is_file():
+        elif path.suffix.lower() in PICTURES and path.is_file():
             yield path
 
 
