@@ -98,8 +98,8 @@ class Preprocessor(nn.Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | Preprocessed:
-        """The preprocessed images, alone or with what became of them."""
-        raise NotImplementedError
+        """The preprocessed images, alone or with what became of them; unless overridden, the images as they are."""
+        return images
 
 
 class _Identity(torch.autograd.Function):

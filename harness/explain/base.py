@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.contracts.model import inner_normalization
 from harness.errors import UserError
 from harness.models import checkpoints
 from harness.models.load import load
-from harness.models.modules import inner_normalization
 from harness.progress import say
 from harness.records.exhibits import Exhibit
 from harness.registry import defenses

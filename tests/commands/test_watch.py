@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.record_samples import plan_cell
 
 from harness import __main__ as cli
 from harness.cache import ArrayCache
@@ -19,17 +20,18 @@ from harness.evaluation.run_progress import progress_of
 from harness.evaluation.runner import run
 from harness.evaluation.watch import in_short, lines
 from harness.models import checkpoints
-from harness.records.database import Cell, Records, is_locked, locked
-from harness.records.plan import FILE_NAME, Plan, PlannedPiece, PlannedTraining, note_plan, read_plan
+from harness.records.connection import is_locked, locked
+from harness.records.database import Records
+from harness.records.plan import FILE_NAME, Plan, PlannedJob, PlannedTraining, note_plan, read_plan
 
 LABELS = np.arange(10)
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-CELLS = {name: Cell(spec={"name": name}, shown={"defense": name, "condition": "clean"}) for name in "abcd"}
+CELLS = {name: plan_cell({"name": name}, defense=name) for name in "abcd"}
 TRAININGS = (
     PlannedTraining("vanilla (seed 0)", "checkpoints/vanilla.pt", 4),
     PlannedTraining("blur (seed 0)", "checkpoints/blur.pt", 4),
 )
-JOBS = tuple(PlannedPiece(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
+JOBS = tuple(PlannedJob(f"clean ({name})", (cell.identity,)) for name, cell in CELLS.items())
 
 
 def add(folder: Path, name: str, wrong: int = 0) -> None:
@@ -178,9 +180,7 @@ def test_records_without_a_plan_are_shown_for_what_they_are(tmp_path: Path) -> N
     assert shown(tmp_path)[1:4] == ["state: not running", "cells: 1", "failed: 0"]
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"started": 1}', '{"started": 1, "trainings": [1], "pieces": null}']
-)
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"started": 1}', '{"started": 1, "trainings": [1], "jobs": null}'])
 def test_a_plan_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE_NAME).write_text(content)
     assert read_plan(tmp_path) is None

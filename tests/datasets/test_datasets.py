@@ -24,7 +24,7 @@ from datasets import parquet as parquet_module
 from datasets._files import CIFAR10, CIFAR100
 from datasets._normalization import CIFAR10_MEAN, CIFAR100_STD, IMAGENET_MEAN
 from defenses.blur import GaussianBlur
-from harness.config import RunConfig
+from harness.config import usual_level
 from harness.contracts.dataset import Dataset
 from harness.corruptions import constants_set
 from harness.errors import UserError
@@ -141,7 +141,7 @@ def test_small_ends_where_it_does_everywhere(
     assert (opened(f"parquet:{tmp_path / 'p'}").mean != IMAGENET_MEAN) == small
     assert (constants_set(height, width) == "cifar") == small
     assert GaussianBlur()._width(torch.empty(1, 3, height, width)) == (3 if small else 7)
-    assert (RunConfig().test_level(max(height, width)) == 0.6) == small
+    assert (usual_level(max(height, width)) == 0.6) == small
 
 
 def test_opening_decodes_nothing_and_a_second_opening_decodes_nothing_again(

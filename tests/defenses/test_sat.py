@@ -183,7 +183,7 @@ def job(folder: Path, defense: SelfAdaptiveTraining) -> TrainingJob:
         split=split,
         seed=1,
         path=folder / "model.pt",
-        about={"defense": "sat"},
+        metadata={"defense": "sat"},
         cache=ArrayCache(folder / "cache"),
         device=torch.device("cpu"),
     )

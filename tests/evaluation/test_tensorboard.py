@@ -133,7 +133,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, *, epoch: int, after_saving: boo
     save = training.save_epoch
 
     def interrupted(*arguments: Any) -> None:
-        state = arguments[3]
+        state = arguments[1]
         if state.epoch != epoch or after_saving:
             save(*arguments)
         if state.epoch == epoch:

@@ -19,14 +19,13 @@ from harness.config import RunConfig
 from harness.contracts.defense import Defense, Preprocessor
 from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
-from harness.evaluation import runner
 from harness.evaluation.cells import planned_cell
 from harness.evaluation.planner import Planner, _same_transfer, other_model
 from harness.evaluation.runner import Outcome, Runner, run
 from harness.evaluation.setup import resolve
 from harness.models.defended import DefendedModel
 from harness.records.database import Records
-from harness.registry import attacks, defenses, preprocessors
+from harness.registry import attacks, defenses, preprocessors, suites
 from harness.suites.base import SuiteContext
 from harness.types import Condition
 
@@ -251,7 +250,7 @@ def test_adaptive_attacks_use_every_surrogate_gradient(small: RunConfig, cache: 
     assert sorted(condition for *_, condition, _ in recorded(small.out)) == [*quick, "fgsm via unrolled eps=8/255"]
 
     context = SuiteContext(dataset=None, split=None, seed=0, surrogates=("bpda", "identity", "unrolled"))
-    found = runner.suites.create("adversarial:threats=adaptive,attacks=fgsm").conditions(context)
+    found = suites.create("adversarial:threats=adaptive,attacks=fgsm").conditions(context)
     assert {condition.parameters["gradient"] for condition in found} == {"bpda", "identity", "unrolled"}
 
 

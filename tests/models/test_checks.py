@@ -87,7 +87,10 @@ def test_a_good_preprocessor_passes(work):
         (lambda images: (images - images.detach()).sqrt() + images, "front.*holds NaN or infinity.*bpda_identity"),
         (lambda images: images.detach() * torch.ones((), requires_grad=True), "front.*no gradient comes back"),
         (lambda images: images[:, :, 1:], r"front: a preprocessor keeps the shape \[4, 3, 8, 8\], got \[4, 3, 7, 8\]"),
-        (lambda images: images * torch.rand(1), "front: the preprocessor returns other logits for the same images"),
+        (
+            lambda images: images * torch.rand(1),
+            "front: the preprocessor returns something else for the same images",
+        ),
     ],
     ids=["detached", "rounded", "a gradient of zero", "an infinite slope", "its own alone", "another shape", "random"],
 )

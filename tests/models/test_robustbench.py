@@ -106,7 +106,7 @@ def test_a_model_of_the_zoo_is_scored_behind_any_preprocessing(config, cache, zo
         **{
             **vars(config),
             "checkpoint": Path(zoo),
-            "defenses": (),
+            "defenses": None,
             "preprocess": "virolbi:level=0.3",
             "suites": ("clean", "adversarial:attacks=pgd,gradients=bpda"),
             "epsilons": (8 / 255,),
@@ -132,7 +132,7 @@ def test_a_model_of_the_zoo_is_scored_behind_any_preprocessing(config, cache, zo
 
 
 def test_a_model_of_the_zoo_is_under_its_own_name_and_beside_no_number_of_the_paper(config, cache, zoo) -> None:
-    chosen = RunConfig(**{**vars(config), "checkpoint": Path(zoo), "defenses": (), "preprocess": "blur"})
+    chosen = RunConfig(**{**vars(config), "checkpoint": Path(zoo), "defenses": None, "preprocess": "blur"})
 
     run(chosen, cache)
 
@@ -343,7 +343,7 @@ def test_corrupted_files_are_read_and_scored_as_robustbench_does(
     whole = dataclasses.replace(
         config, corruptions=("fog",), suites=(f"corruption:severities={severity}",), limit=10_000
     )
-    given = {"dataset": "many", "data_root": tmp_path, "checkpoint": Path(zoo), "defenses": (), "preprocess": "blur"}
+    given = {"dataset": "many", "data_root": tmp_path, "checkpoint": Path(zoo), "defenses": None, "preprocess": "blur"}
 
     assert run(dataclasses.replace(whole, **given), cache).failed == 0
 

@@ -273,5 +273,5 @@ def test_the_normalisation_inside_any_model_is_found() -> None:
 
 
 def test_a_model_without_normalisation_is_refused_with_advice() -> None:
-    with pytest.raises(UserError, match=r"build it with harness.models.NormalizedModel\(network, mean, std\)"):
+    with pytest.raises(UserError, match=r"build it with harness.contracts.model.NormalizedModel\(network, mean, std\)"):
         inner_normalization(nn.Linear(2, 2))

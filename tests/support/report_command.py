@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support.record_samples import plan_cell
 
-from harness.records.database import Cell, Records
+from harness.records.database import Records
+from harness.records.schema import PlannedCell
 
 LABELS = np.arange(20) % 4
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
-ABOUT = {"dataset": "cifar10", "backbone": "resnet18", "suite": "clean", "condition": "clean", "preprocess": "none"}
 Call = Callable[..., tuple[int, str, str]]
 """The report command: from its arguments to its exit code, standard output and standard error."""
 
 
-def cell(defense: str, **shown: Any) -> Cell:
-    return Cell(spec={"defense": defense, **shown}, shown={**ABOUT, "defense": defense, "seed": 0, **shown})
+def cell(defense: str, **given: Any) -> PlannedCell:
+    return plan_cell({"defense": defense, **given}, defense=defense, **given)
 
 
-def record(folder: Path, *defenses: str, wrong: int = 5, **shown: Any) -> Path:
+def record(folder: Path, *defenses: str, wrong: int = 5, **given: Any) -> Path:
     with Records.open(folder, write=True) as records:
         for defense in defenses:
             predictions = np.where(np.arange(20) < wrong, 4, LABELS)
-            records.add(cell(defense, **shown), predictions, LABELS, np.arange(20), **HERE)
+            records.add(cell(defense, **given), predictions, LABELS, np.arange(20), **HERE)
     return folder
 
 

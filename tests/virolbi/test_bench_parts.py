@@ -7,7 +7,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from reports.tables.base import Column, Table
 
 from defenses.virolbi import project, smooth
 from defenses.virolbi.bench.baselines import by_csgraph, by_label
@@ -19,6 +18,7 @@ from defenses.virolbi.bench.timing import plan_repeats, repeatedly, spread
 from defenses.virolbi.method.settings import make_settings
 from reports.formats.numbers import digits, short_time
 from reports.formats.render import to_markdown
+from reports.tables.engine.base import Column, Table
 
 
 @pytest.mark.parametrize("baseline", [by_csgraph, by_label])
