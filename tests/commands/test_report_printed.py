@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.report_command import Call, record, times
 
-from harness.records.plan import Plan, PlannedPiece, note_plan
+from harness.records.plan import Plan, PlannedJob, note_plan
 
 
 def test_the_summary_is_printed_and_every_table_is_made(run: Path, call: Call, drawn: list[Any]) -> None:
@@ -63,7 +63,7 @@ def test_the_caption_is_short_on_the_terminal_and_whole_in_the_file(
 
 
 def test_what_is_incomplete_or_left_out_is_said_on_the_terminal_too(run: Path, call: Call, drawn: list[Any]) -> None:
-    note_plan(run, Plan(0.0, (), (PlannedPiece("clean", ("never recorded",)),)))
+    note_plan(run, Plan(0.0, (), (PlannedJob("clean", ("never recorded",)),)))
     record(run, "vanilla", weights="new")
 
     _, shown, _ = call(run)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from reports.tables.base import Table
+from reports.tables.engine.base import Table
 
 from harness.cache import default_cache
 from harness.config import pick_device

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from reports.tables.base import Column, Row, Table
+from reports.tables.engine.base import Column, Row, Table
 
 from harness.records.exhibits import Exhibit, save_exhibit
 from reports.formats.numbers import digits, short_time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.tables.base import Column, Row, Table
+from reports.tables.engine.base import Column, Row, Table
 
 from reports.formats.numbers import digits
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reports.tables.base import Column, Row, Table
+from reports.tables.engine.base import Column, Row, Table
 
 from reports.formats.numbers import digits
 

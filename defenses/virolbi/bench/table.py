@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.tables.base import Finding, Row, Table
+from reports.tables.engine.base import Finding, Row, Table
 from rich.console import Console
 
 from reports.formats.latex import to_latex
