@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from reports.tables.engine.base import Table
 
 from harness.cache import default_cache
 from harness.config import pick_device
 from harness.errors import UserError
 from harness.progress import say
 from harness.registry import datasets
+from reports.tables.engine.base import Table
 
 from ..method.settings import SCHEMES
 from . import projection, projection_report, schemes, schemes_report, smoothing, smoothing_report

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from reports.tables.engine.base import Column, Row, Table
 
 from harness.records.exhibits import Exhibit, save_exhibit
 from reports.formats.numbers import digits, short_time
 from reports.paper import projection_seconds as paper
+from reports.tables.engine.base import Column, Row, Table
 
 from .measurements import Measurement
 from .plot import Line, Mark, Panel, draw_scaling

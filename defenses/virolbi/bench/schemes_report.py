@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.tables.engine.base import Column, Row, Table
-
 from reports.formats.numbers import digits
+from reports.tables.engine.base import Column, Row, Table
 
 from .measurements import Measurement
 from .schemes import STRETCH, VARIANTS

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reports.tables.engine.base import Column, Row, Table
-
 from reports.formats.numbers import digits
+from reports.tables.engine.base import Column, Row, Table
 
 from .measurements import Measurement
 from .plot import Line, Panel, draw_panels

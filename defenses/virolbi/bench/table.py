@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.tables.engine.base import Finding, Row, Table
 from rich.console import Console
 
 from reports.formats.latex import to_latex
 from reports.formats.render import to_markdown
 from reports.formats.terminal import to_terminal
+from reports.tables.engine.base import Finding, Row, Table
 
 COLUMN_HEADER = ("quantity", "measure")
 """What the two header lines of a column say."""
