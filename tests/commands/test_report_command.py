@@ -131,7 +131,7 @@ def test_several_runs_become_one_report(run: Path, tmp_path: Path, call: Call, d
         "conflict: vanilla (seed 0), cifar10, resnet18, clean, clean, severity 3, preprocess none: of 20 images right "
         "in run 15, other 13; 2 predicted differently; that of run, recorded first, counts."
     ) in said
-    contested = "Contested: 1 cell, of which runs recorded different predictions; those recorded first count."
+    contested = "Contested: runs recorded different predictions of 1 cell; those recorded first count."
     assert contested in (out / "tables" / "summary.md").read_text()
     assert contested in " ".join(shown.split())
     assert not (run / "tables").exists()

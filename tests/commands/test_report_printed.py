@@ -70,7 +70,7 @@ def test_what_is_incomplete_or_left_out_is_said_on_the_terminal_too(run: Path, c
 
     shown = " ".join(shown.split())
     assert "Incomplete: 0 of 1 planned cells of run." in shown
-    assert "1 cell that a later used one of the same settings replaced is left out." in shown
+    assert "1 cell is left out, replaced by later ones of the same settings." in shown
 
 
 def test_without_and_with_preprocessing_stand_side_by_side_where_that_saves_lines(

@@ -63,7 +63,7 @@ def test_a_running_job_shows_what_is_done_and_what_comes_next(scoring: Path) -> 
 
     assert told[:2] == [f"run: {scoring}", "state: running"]
     assert {"cells: 1 of 4", "failed: 1", "working on: clean (c)"} <= set(told)
-    assert {"last: a, clean: 70.0 % of 10", "failure: b, clean: no memory"} <= set(told)
+    assert {"last: a, clean, none: 70.0 % of 10", "failure: b, clean, none: no memory"} <= set(told)
 
 
 def test_the_time_left_follows_from_the_speed(scoring: Path) -> None:
