@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.cache import ArrayCache
+from harness.errors import UserError
 from harness.registry import defenses, preprocessors
 from harness.types import Batch, Preset, Recipe, Split, TrainingState
 
@@ -92,6 +93,15 @@ class Preprocessor(nn.Module):
     version: ClassVar[int] = 1
     """Raised when a change of code changes numbers; part of every cell's identity."""
     label: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raises: UserError for a class that names its gradient as it was done before `surrogates`."""
+        super().__init_subclass__(**options)
+        for old in {"gradient", "gradients"} & vars(cls).keys():
+            raise UserError(
+                f"the preprocessor {cls.__name__} sets `{old}`, which is no longer read. "
+                f'Declare its surrogate gradients instead, for example surrogates = ("bpda",).'
+            )
 
     def with_surrogate(self, name: str) -> nn.Module:
         """The same map with the surrogate gradient `name`, one of `surrogates`; override it where there are several."""
