@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.attack_runs import recorded
 from support.runs import defended_models
 from torch import nn
 
-from harness.attacks import autoattack
 from harness.attacks.base import Attack, AttackResult
 from harness.cache import ArrayCache
 from harness.config import RunConfig
@@ -28,37 +28,6 @@ from harness.records.database import Records
 from harness.registry import attacks, defenses, preprocessors, suites
 from harness.suites.base import SuiteContext
 from harness.types import Condition
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> RunConfig:
-    return RunConfig(
-        defenses=("vanilla",),
-        suites=("adversarial",),
-        attacks=("fgsm",),
-        epsilons=(8 / 255,),
-        epochs=1,
-        train_limit=64,
-        limit=12,
-        device="cpu",
-        out=tmp_path / "out",
-    )
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> ArrayCache:
-    return ArrayCache(tmp_path / "cache")
-
-
-def recorded(folder: Path) -> dict[tuple[str, ...], np.ndarray]:
-    """Predictions by defense, threat, condition and whether there was preprocessing."""
-    with Records.open(folder) as records:
-        frame = records.frame()
-        rows = zip(frame.identity, frame.defense, frame.threat, frame.condition, frame.preprocess, strict=True)
-        return {
-            (defense, threat, condition, "raw" if preprocess == "none" else "preprocessed"): records.predictions(key)
-            for key, defense, threat, condition, preprocess in rows
-        }
 
 
 class Spy(Attack):
@@ -264,101 +233,6 @@ def test_a_surrogate_gradient_may_be_chosen_and_an_unknown_one_is_refused(small:
     assert not (wrong.out / "checkpoints").exists()  # refused before it was trained
     with pytest.raises(UserError, match=r"unknown gradient 'straight'.*Known: bpda, exact, identity, unrolled"):
         run(dataclasses.replace(small, suites=("adversarial:gradients=straight",)), cache)
-
-
-# Stages
-
-
-class InStages(Attack):
-    """The first stage whitens the even images, the second blackens what it is given."""
-
-    name = "staged"
-    given: list[tuple[str, list[int]]] = []  # noqa: RUF012 (emptied by the test)
-
-    def __init__(self, *, stage: str = "") -> None:
-        self.stage = stage
-        self.stages = () if stage else ("white", "black")
-
-    def at(self, stage: str) -> Attack:
-        return InStages(stage=stage)
-
-    def __call__(self, model, images, labels, budget, *, seed, indices):
-        InStages.given.append((self.stage, indices.tolist()))
-        colour = torch.full_like(images, float(self.stage == "white"))
-        even = torch.from_numpy(indices % 2 == 0)[:, None, None, None]
-        return torch.where(even, colour, images) if self.stage == "white" else colour
-
-
-def test_a_stage_attacks_only_what_the_one_before_left(small: RunConfig, cache: ArrayCache, register) -> None:
-    InStages.given = []
-    register(attacks, "staged", InStages)
-    chosen = dataclasses.replace(small, attacks=("staged",), suites=("adversarial:threats=bare/adaptive",))
-
-    outcome = run(chosen, cache)
-
-    assert outcome.failed == 0
-    with Records.open(chosen.out) as records:
-        frame = records.frame().set_index(["threat", "condition", "preprocess"])
-        correct = {key: records.correct(identity) for key, identity in frame.identity.items()}
-        found = {key: records.predictions(identity) for key, identity in frame.identity.items()}
-    taken = [indices for stage, indices in InStages.given if stage == "black"]
-    for threat, preprocess in (("bare", "none"), ("adaptive", "virolbi")):
-        first, second = ((threat, f"staged {stage} eps=8/255", preprocess) for stage in ("white", "black"))
-        left = correct[first]
-        assert len(taken.pop(0)) == left.sum()
-        assert np.array_equal(found[second][~left], found[first][~left])
-        assert not (correct[second] & ~left).any()
-
-
-def test_an_interrupted_attack_goes_on_at_its_next_stage(small: RunConfig, cache: ArrayCache, register) -> None:
-    InStages.given = []
-    register(attacks, "staged", InStages)
-    chosen = dataclasses.replace(small, attacks=("staged",), suites=("adversarial:threats=bare",))
-    with Records.open(chosen.out, write=True) as records:
-        setup = resolve(chosen, cache)
-        at_work = Runner(setup, records)
-        first, *_ = Planner(setup, None).plan([at_work.prepare(setup.candidates[0])])
-        at_work.evaluate(first)
-
-    outcome = run(chosen, cache)
-
-    assert outcome == Outcome(evaluated=2, skipped=2, failed=0)
-    assert [stage for stage, _ in InStages.given] == ["white", "black"]
-
-
-def test_a_stage_without_the_one_before_fails_with_that_reason(small: RunConfig, cache: ArrayCache, register) -> None:
-    class Failing(InStages):
-        def at(self, stage: str) -> Attack:
-            return Failing(stage=stage)
-
-        def __call__(self, *given, **more):
-            if self.stage == "white":
-                raise RuntimeError("no paint")
-            return super().__call__(*given, **more)
-
-    register(attacks, "staged", Failing)
-    chosen = dataclasses.replace(small, attacks=("staged",), suites=("adversarial:threats=bare",))
-
-    assert run(chosen, cache) == Outcome(evaluated=0, skipped=0, failed=4)
-    with Records.open(chosen.out) as records:
-        reasons = [failed.reason for failed in records.failures()]
-    assert sum("no paint" in reason for reason in reasons) == 2
-    assert sum("the stage before it, staged white eps=8/255, was not scored" in reason for reason in reasons) == 2
-
-
-def test_autoattack_is_recorded_stage_by_stage(small: RunConfig, cache: ArrayCache, monkeypatch) -> None:
-    monkeypatch.setattr(autoattack, "evaluate", lambda _, images, *__, **___: AttackResult(images, ("odd",)))
-    chosen = dataclasses.replace(
-        small, attacks=("autoattack:version=rand",), suites=("adversarial:threats=bare",), limit=4
-    )
-
-    run(chosen, cache)
-
-    found = recorded(chosen.out)
-    assert sorted({condition for *_, condition, _ in found}) == [
-        "autoattack:version=rand apgd-ce eps=8/255",
-        "autoattack:version=rand apgd-dlr eps=8/255",
-    ]
 
 
 # What is said of a cell

@@ -35,7 +35,7 @@ from harness import __main__ as cli
 from harness.errors import UserError
 from harness.records.exhibits import Exhibits
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = ("--size", "8", "--iterations", "20", "--repeats", "2", "--scaling", "4")
 SMALL = ("--sizes", "8,12", "--batches", "1,2", "--threads", "1", "--nu", "1,4", "--seconds", "0.001")
 
