@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 _INTERNAL = ("used", "outcome_bits")
 """Fields that are no column: they change with every run, or are no single value."""
 _FIELDS = [field.name for field in dataclasses.fields(Record) if field.name not in _INTERNAL]
-_PLACE = _FIELDS.index("n_correct") + 1
-TIDY_COLUMNS = [*_FIELDS[:_PLACE], "accuracy", "ci_low", "ci_high", *_FIELDS[_PLACE:]]
+_FIRST = (
+    *("dataset", "backbone", "defense", "seed", "suite", "condition", "severity", "threat", "preprocess"),
+    *("n_images", "n_correct", "accuracy", "ci_low", "ci_high"),
+)
+"""What a person looks for first: which cell it is, and its accuracy."""
+TIDY_COLUMNS = [*_FIRST, *(name for name in _FIELDS if name not in _FIRST)]
 _DTYPES = {int: "Int64", int | None: "Int64", float: "float64", float | None: "float64"}
 
 
