@@ -1,4 +1,4 @@
-"""What one run is told: options checked once, presets filled in."""
+"""A run's options as the user gave them, each checked for its range; `evaluation/setup.py` resolves them."""
 
 from __future__ import annotations
 
@@ -34,22 +34,28 @@ class RunConfig:
     dataset: str = "shapes"
     data_root: Path = Path("data")
     backbone: str | None = None
+    """None: the data set's, `Dataset.usual_backbone`."""
     seeds: tuple[int, ...] | None = None
     preset: Preset = "quick"
     epochs: int | None = None
     batch_size: int | None = None
     limit: int | None = None
+    """At most this many test images; None: the preset's."""
     train_limit: int | None = None
     keep_epochs: tuple[int, ...] = ()
+    """After which epochs, counted from 1, a checkpoint is kept."""
     corruptions: tuple[str, ...] = ()
+    """None given: the paper's three kinds of noise."""
     attacks: tuple[str, ...] = ("fgsm", "pgd")
     norm: Norm = "Linf"
     epsilons: tuple[float, ...] = (8 / 255, 16 / 255)
     epsilon_space: EpsilonSpace = "pixel"
     level: float | None = None
+    """None: `usual_level` of the images' size."""
     nu: float | None = None
     scheme: str | None = None
     preprocess: str | None = None
+    """None: what the defense does to test images."""
     checkpoint: str | Path | None = None
     """A file, or `robustbench:NAME`."""
     transfer_from: str | Path | None = None
@@ -97,8 +103,8 @@ def usual_level(image_size: int) -> float:
 
 def _check(option: str, value: Any, right: Callable[[Any], bool], expected: str) -> None:
     if value is not None and not right(value):
-        shown = "nothing" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
-        raise UserError(f"{option} must be {expected}, got {shown}.")
+        got = "nothing" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
+        raise UserError(f"{option} must be {expected}, got {got}.")
 
 
 def pick_device(name: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""What an attack is, and the pieces that attacks share."""
+"""What an attack is, and what attacks share: the ball, its step, the gradient of a loss, the random start."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def explain(run_folder: Path, names: str | None, plugin: tuple[Path, ...], **opt
     """Compute what figures show and records do not hold: paths of images, attributions, spectra.
 
     The results, called exhibits, go to RUN/exhibits; `report` draws them. One that was made from the same images and
-    weights is not made again. Attributions need the run's checkpoints and `pip install -e '.[explain]'`.
+    weights is not made again. Attributions need the run's checkpoints and the packages captum and zennit.
     """
     from harness.explain.compute import explain as explain_run
     from harness.spec import split_list

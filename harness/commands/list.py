@@ -72,10 +72,10 @@ def _describe(kind: Registry, entry: Entry) -> str:
     needed = [f"{name}={name.upper()}" for name, each in parameters.items() if each.default is inspect.Parameter.empty]
     defaults = {name: each.default for name, each in parameters.items() if each.default is not inspect.Parameter.empty}
     unset = [name for name, default in defaults.items() if default in (None, "", ())]
-    shown = needed + [f"{name}={show_value(default)}" for name, default in defaults.items() if name not in unset]
+    in_full = needed + [f"{name}={show_value(default)}" for name, default in defaults.items() if name not in unset]
     lines = [f"{kind.kind} {entry.name}", entry.doc]
-    if shown:
-        lines.append(f"In full: {entry.name}:{','.join(shown)}")
+    if in_full:
+        lines.append(f"In full: {entry.name}:{','.join(in_full)}")
     if unset:
-        lines.append(f"{'Further parameters' if shown else 'Parameters'}, unset: {', '.join(unset)}")
+        lines.append(f"{'Further parameters' if in_full else 'Parameters'}, unset: {', '.join(unset)}")
     return "\n\n".join(filter(None, lines))

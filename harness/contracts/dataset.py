@@ -1,4 +1,4 @@
-"""What a data set is."""
+"""What a data set is: its splits, its classes, its usual backbone, its official corruptions."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ SplitName = Literal["train", "test"]
 
 @datasets.base_class
 class Dataset:
-    """Two splits of labelled images; a data set says how to `load` each of them.
-
-    name: what tables show · family: the paper's data set it belongs to ("cifar10", "cifar100", "imagenet100"),
-    "imagenet" for all of its 1,000 classes, or None · classes: names in the order of the labels · mean, std: per
-    channel of images in [0,1].
-    """
+    """Two splits of labelled images; a data set says how to `load` each of them."""
 
     name: str
+    """As tables show it."""
     family: str | None = None
+    """The paper's data set it belongs to: "cifar10", "cifar100", "imagenet100"; "imagenet" for all 1,000 classes."""
     classes: tuple[str, ...]
+    """Names, in the order of the labels."""
     mean: tuple[float, ...]
+    """Per channel, of images in [0,1]."""
     std: tuple[float, ...]
+    """Per channel, of images in [0,1]."""
     label: str
+    """The name with its parameters, set by the registry."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'label', self.name)}>"

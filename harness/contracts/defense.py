@@ -82,8 +82,8 @@ class Preprocessor(nn.Module):
 
     An image gives the same result every time.
 
-    An attacker who knows the defense differentiates through it, by one of its surrogate gradients (Athalye et al.
-    2018). Name yours "exact" where autograd gives the true derivative, "bpda" where `forward` replaces it by another.
+    An attacker who knows the defense differentiates it by one of its surrogate gradients (Athalye et al. 2018). Name
+    yours "exact" where autograd gives the true derivative, "bpda" where `forward` replaces it by another.
     """
 
     surrogates: ClassVar[tuple[str, ...]] = ("exact",)
@@ -113,7 +113,7 @@ class Preprocessor(nn.Module):
 
 
 class _Identity(torch.autograd.Function):
-    """Forward: what was computed. Backward: as if nothing had been done."""
+    """Forward: what was computed. Backward: the gradient of the identity."""
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:

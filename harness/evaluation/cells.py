@@ -30,27 +30,31 @@ class PendingCell:
     before: np.ndarray | None = None
     """The predictions [N] of the attack's stage before, kept for the images that this stage leaves alone."""
     predictions: list[np.ndarray] = dataclasses.field(default_factory=list)
+    """Of each block [B]."""
     flags: dict[str, None] = dataclasses.field(default_factory=dict)
+    """What attacks warned of, each once, in order."""
     measures: Counter[str] = dataclasses.field(default_factory=Counter)
     """What attacks measured, summed over the perturbed images."""
     outcomes: Counter[str] = dataclasses.field(default_factory=Counter)
+    """How preprocessing ended, in numbers of images."""
     perturbed: int = 0
     """How many images were perturbed."""
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     """By kind of work."""
     failure: str | None = None
+    """Why it failed, in one line."""
 
     @property
     def preprocessor(self) -> Preprocessor | None:
-        """What its images go through before the network; None for nothing."""
+        """What preprocesses its images; None where the network is given them as they are."""
         return None if self.preprocess == NONE else self.model.preprocessor
 
     def begin_block(self, block: np.ndarray) -> None:
-        """Make room for the predictions of a block: those of the stage before, else none yet."""
+        """Begin a block with the predictions of the stage before, or with −1 where there is none."""
         self.predictions.append(np.full(len(block), -1) if self.before is None else self.before[block].copy())
 
     def add_perturbed(self, result: Perturbed) -> None:
-        """Note what came with perturbed images."""
+        """Add the flags and measures that came with perturbed images."""
         count = len(result.images)
         self.flags |= dict.fromkeys(result.flags)
         self.measures.update({name: value * count for name, value in result.measures.items()})
@@ -68,9 +72,9 @@ class PendingCell:
 
 
 def pending_cells(job: Job) -> list[PendingCell]:
-    """The cells of a job, nothing of them done yet: each model without and with its preprocessing.
+    """The cells of a job before any work is done: each model without and with its preprocessing.
 
-    An adaptive attack is made for the model with its preprocessing, and scored so alone.
+    An adaptive attack is made through the preprocessing, and scored with it alone.
     """
     adaptive = job.condition.threat == "adaptive"
     return [

@@ -12,7 +12,7 @@ from harness.registry import defenses, preprocessors
 from harness.types import Condition
 
 _OWN_FIELDS = ("attack", "stage", "norm", "epsilon", "epsilon_space", "draws", "gradient")
-"""Parameters of an attacked condition that have fields of their own."""
+"""Parameters of an attack that have fields of their own in a description."""
 
 
 def describe(job: Job, model: DefendedModel, preprocess: str) -> Description:
@@ -67,5 +67,5 @@ def describe_attack(condition: Condition, usual_surrogate: str) -> dict[str, Any
 
 
 def _source_label(source: DefendedModel, target: DefendedModel) -> str:
-    """Whose examples a target is given; with its backbone where that is another."""
+    """The transfer source as tables show it, with its backbone where the target has another."""
     return source.label if source.backbone in (target.backbone, ZOO) else f"{source.label} ({source.backbone})"

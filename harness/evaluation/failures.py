@@ -1,4 +1,4 @@
-"""What goes wrong while cells are scored, and how long work takes: an error fails the cells that need the work."""
+"""Failure and timing of work: an error fails the cells that need the work, and its seconds count for each of them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def work(kind: str, cells: Iterable[PendingCell], device: torch.device) -> Itera
 
 
 def alive(cells: Iterable[PendingCell]) -> list[PendingCell]:
-    """Those that nothing has failed yet."""
+    """The cells that have not failed."""
     return [cell for cell in cells if cell.failure is None]
 
 
 def reason_of(error: Exception) -> str:
-    """One line: what went wrong and, unless the harness itself says it, where."""
+    """One line: what went wrong and, where the error is not the harness's own, in which line of which file."""
     first = str(error).splitlines()[0] if str(error) else "no message"
     if isinstance(error, HarnessError):
         return first

@@ -1,4 +1,4 @@
-"""What a run is made of: jobs, whose cells share images."""
+"""Jobs: one condition each, on the models that share its images."""
 
 from __future__ import annotations
 

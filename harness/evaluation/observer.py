@@ -1,4 +1,4 @@
-"""Who looks on while networks are trained and scored; what they see changes nothing."""
+"""What an observer of a run is told of training and scoring; it changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Observer(TrainingObserver):
-    """Looks on and does nothing; `harness.evaluation.tensorboard` has one that keeps what it sees."""
+    """An observer that does nothing; the one in `harness.evaluation.tensorboard` writes curves and images."""
 
     def scored(self, job: Job, cell: PendingCell, perturbed: torch.Tensor, preprocessed: torch.Tensor) -> None:
         """Images [B,C,H,W] were scored: as the suite perturbed them, and as the network was given them."""
@@ -23,4 +23,4 @@ class Observer(TrainingObserver):
         """A cell is in the records."""
 
     def close(self) -> None:
-        """Nothing further comes."""
+        """The run has ended."""

@@ -12,15 +12,15 @@ from harness.training.source import trained_here
 def obtain(candidate: Candidate, setup: RunSetup) -> DefendedModel:
     """The defended model of a candidate.
 
-    Raises: UserError for weights that do not fit; HarnessError when training diverges, or ends in a model that returns
-    what no model may.
+    Raises: UserError for weights that do not fit; HarnessError when training diverges, or the trained model fails a
+    check.
     """
     source, defense, preprocessor = candidate.source, candidate.defense, candidate.preprocessor
     if isinstance(source, Training):
         made = trained_here(source.job, source.architecture, preprocessor)
         try:
             check_candidate(made.label, defense, made.model, setup)
-        except UserError as error:  # what training ended in is no mistake of the user's: the run goes on without it
+        except UserError as error:  # training spoiled the model, which is no mistake of the user's: the run goes on
             raise HarnessError(str(error)) from error
         return made
     if isinstance(source, Loading):

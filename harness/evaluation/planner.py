@@ -1,4 +1,4 @@
-"""What a run evaluates: every condition of its suites, on the models that it is for."""
+"""Plans a run: its suites and models become jobs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from harness.types import Condition
 
 
 def check_suites(setup: RunSetup) -> None:
-    """See whether the run's suites can be planned for its models, none of which is trained yet.
+    """Check that the run's suites can be planned, before any of its models is trained.
 
-    Raises: UserError for options that cannot be.
+    Raises: UserError for a suite's options that do not fit the run.
     """
     for suite in setup.suites:
         context = _context(suite, setup)
@@ -45,7 +45,7 @@ class Planner:
         return [Job(suite, condition, context, models) for condition in suite.conditions(context)]
 
     def _plan_attacks(self, suite: Suite, context: SuiteContext, models: list[DefendedModel]) -> list[Job]:
-        """Model by model. What is made on one source for a transfer is given to every model that it is the same for."""
+        """Model by model. Transfer examples that are the same for several models are made in one job."""
         jobs: list[Job] = []
         transfers: dict[tuple[str, ...], Job] = {}
         for model in models:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.records.schema import CellStatus
 
 SPEED_SECONDS = 300.0
-"""Over the last of which the speed is measured."""
+"""The speed is measured over this many seconds before now."""
 MOST_RECENT = 5
 """How many accuracies and failures are kept."""
 
@@ -26,7 +26,7 @@ class TrainingProgress(NamedTuple):
     done: int
     """Epochs."""
     epochs: int
-    """That it is trained for in all."""
+    """How many it is trained for in all."""
 
 
 class Accuracy(NamedTuple):

@@ -40,18 +40,20 @@ BLOCK_BYTES = 2**26
 
 
 class Outcome(NamedTuple):
-    """How many cells a run evaluated, found recorded already, and could not evaluate."""
+    """How a run ended, in numbers of cells."""
 
     evaluated: int
     skipped: int
+    """Recorded already by an earlier run."""
     failed: int
+    """Failed trainings included."""
 
 
 def run(config: RunConfig, cache: ArrayCache) -> Outcome:
-    """Train or load every defense of the run, and take each through every suite.
+    """Train or load every defense of the run, and score each on every suite.
 
-    Raises: UserError for anything wrong in what the user gave. What fails on the way (a training, a cell) is
-    recorded as failed and counted, and the run goes on.
+    Raises: UserError for a mistake in the options. A training or a cell that fails is recorded as failed and counted,
+    and the run goes on.
     """
     setup = resolve(config, cache)
     with contextlib.closing(setup.observer), Records.open(config.out, write=True) as records:
@@ -78,7 +80,7 @@ class Runner:
         self.counts: Counter[str] = Counter()
 
     def outcome(self) -> Outcome:
-        """What has been done so far."""
+        """The numbers of cells so far."""
         return Outcome(self.counts["evaluated"], self.counts["skipped"], self.counts["failed"])
 
     def prepare(self, candidate: Candidate) -> DefendedModel | None:
@@ -98,7 +100,7 @@ class Runner:
         return model
 
     def evaluate(self, job: Job) -> None:
-        """Perturb, preprocess, predict and record whatever of a job is not recorded yet."""
+        """Perturb, preprocess, predict and record the cells of a job that are not recorded yet."""
         cells = self._not_recorded(job)
         left = rows_left(job, cells, self.records)
         for block in _blocks(job.context.split):
@@ -233,7 +235,7 @@ def _training_attempt(job: TrainingJob, setup: RunSetup) -> PlannedCell:
 
 
 def training_plan(setup: RunSetup) -> Plan:
-    """What a run will train, or has trained, as of now."""
+    """The plan of a run before its jobs are known: its trainings, done or not."""
     jobs = [candidate.source.job for candidate in setup.candidates if isinstance(candidate.source, Training)]
     trainings = [
         PlannedTraining(
@@ -251,7 +253,7 @@ def _planned_job(job: Job) -> PlannedJob:
 
 
 def job_name(job: Job) -> str:
-    """What is scored on whom."""
+    """A job in one line: suite, condition, severity, threat model, and its models in parentheses."""
     names = ", ".join(dict.fromkeys(model.label for model in job.models))
     words = [job.suite.label, job.condition.name, str(job.condition.severity or ""), job.condition.threat or ""]
     return f"{' '.join(dict.fromkeys(filter(None, words)))} ({names})"

@@ -1,4 +1,4 @@
-"""A run's options, resolved: everything that is decided and checked before anything is trained."""
+"""From a run's options to a `RunSetup`: defaults filled in and everything checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PROBES = 4
 
 
 class Training(NamedTuple):
-    """A model is trained here, or was."""
+    """A model that this run trains, unless its checkpoint is there already."""
 
     job: TrainingJob
     architecture: Architecture
@@ -72,7 +72,7 @@ class Candidate(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSetup:
-    """Everything of a run that is settled before it begins."""
+    """A run's options, resolved and checked; nothing is trained yet."""
 
     config: RunConfig
     dataset: Dataset
@@ -264,7 +264,7 @@ def _training_job(defense: Defense, seed: int, architecture: Architecture, setup
 
 
 def _preprocessor(defense: Defense, setup: RunSetup) -> Preprocessor:
-    """What test images go through: what the user asks for, else what the defense does to them."""
+    """The preprocessor of test images: the one that the user asks for, else the defense's own."""
     asked = setup.config.preprocess
     usual = preprocessors.canonical(asked or PREPROCESSOR, **setup.smoothing)
     preprocessor: Preprocessor = preprocessors.create(usual if asked else defense.preprocess(usual))
@@ -272,7 +272,7 @@ def _preprocessor(defense: Defense, setup: RunSetup) -> Preprocessor:
 
 
 def _check(candidate: Candidate, setup: RunSetup) -> None:
-    """Try the untrained model and the preprocessor on a few images. Raises: UserError for what they may not do."""
+    """Check the untrained model and the preprocessor by a few images. Raises: UserError for what they may not do."""
     if isinstance(candidate.source, Training):
         job, architecture = candidate.source
         _check_keep_epochs(job.defense, job.recipe, setup.config)
@@ -281,7 +281,7 @@ def _check(candidate: Candidate, setup: RunSetup) -> None:
 
 
 def check_candidate(name: str, defense: Defense, model: torch.nn.Module, setup: RunSetup) -> None:
-    """Look at a model's logits of a few test images. Raises: UserError for what a model may not return."""
+    """Check a model by its logits of a few test images. Raises: UserError for what a model may not return."""
     classes = len(setup.dataset.classes)
     check_model(name, model.to(setup.device).eval(), setup.probes, classes=classes, stochastic=defense.stochastic)
 

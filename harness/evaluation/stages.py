@@ -1,4 +1,4 @@
-"""Attacks in stages: a stage perturbs what the ones before it left correct, and takes over their other predictions."""
+"""Attacks in stages: each attacks the images that are still classified correctly, and keeps the other predictions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harness.records.database import Records
 def rows_left(job: Job, cells: Sequence[PendingCell], records: Records) -> np.ndarray:
     """Which of the split's images a job perturbs: [N] bool.
 
-    For an attack's later stage those that the stage before left correct, as the attacker saw the model. Every cell is
-    given its own predictions of the stage before; where there are none, it fails.
+    For a later stage of an attack these are the images that were still correct after the stage before, on the model as
+    the attacker saw it. Each cell gets its own predictions of that stage; a cell without them fails.
     """
     labels = job.context.split.labels
     if job.condition.after is None or job.attacked is None:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 FOLDER = "tensorboard"
 SAMPLES = 16
-"""Images shown at a time."""
+"""Images that are written at a time."""
 CONDITIONS = 3
-"""How many conditions of a suite are shown."""
+"""Conditions of a suite whose images are written."""
 POINTS = 50
 """At most this many losses of an epoch are written, evenly spaced; the epoch's mean is over all."""
 JUDGED = 512
@@ -150,7 +150,7 @@ def _pictures(images: np.ndarray) -> torch.Tensor:
 
 
 def _for_display(images: torch.Tensor) -> torch.Tensor:
-    """The first images as they can be shown."""
+    """The first images, on the CPU, clamped to [0,1]."""
     return images[:SAMPLES].detach().float().clamp(0, 1).cpu().contiguous()
 
 

@@ -1,4 +1,7 @@
-"""The undefended classifiers: small ones for a CPU, the paper's, and any of timm's by name."""
+"""The undefended classifiers: small ones for a CPU, the paper's, and any of timm's by name.
+
+Which one a run takes by default, its data set says: `usual_backbone` in `harness/contracts/dataset.py`.
+"""
 
 from __future__ import annotations
 
@@ -187,14 +190,14 @@ def _torchvision(
 def _downloaded(name: str, weights: str) -> object:
     import torchvision
 
-    chosen = getattr(torchvision.models, weights).DEFAULT
+    default = getattr(torchvision.models, weights).DEFAULT
     try:
-        chosen.get_state_dict(progress=False)
+        default.get_state_dict(progress=False)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"the pretrained weights of {name} could not be loaded: {error}. Drop pretrained=true."
         ) from error
-    return chosen
+    return default
 
 
 def _timm(name: str, classes: int, image_shape: tuple[int, int, int], *, pretrained: bool, **options: Any) -> nn.Module:

@@ -85,7 +85,7 @@ def load(path: Path) -> Checkpoint:
 def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     """Put a checkpoint's weights into a model.
 
-    A bare state dict may belong to the undefended network alone; it is tried there second.
+    A bare state dict may be that of the undefended network: where it does not fit the model, it is put into that.
     Raises: UserError naming what does not fit.
     """
     targets = [model] if checkpoint.metadata else [model, *_inner_networks(model)]

@@ -1,6 +1,6 @@
-"""What a model and a preprocessor must do for their numbers to mean anything, tried before anything long.
+"""Checks that a model's and a preprocessor's numbers can mean anything, on a few images, before anything long.
 
-One that raises an error of its own here passes: it fails the cells that need it, and no others.
+One that raises an error of its own passes here: later it fails the cells that need it, and no others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAME = 1e-5
 
 
 def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: int, stochastic: bool) -> None:
-    """Look at a model's logits of a few images [B,C,H,W] in [0,1].
+    """Check a model by its logits of a few images [B,C,H,W] in [0,1].
 
     Raises: UserError for another number of classes, NaN or infinity, probabilities instead of logits, and logits that
     change from call to call although the defense does not declare that.
@@ -50,7 +50,7 @@ def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: i
 
 
 def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None:
-    """Look at what a preprocessor makes of a few images [B,C,H,W] in [0,1].
+    """Check a preprocessor by a few images [B,C,H,W] in [0,1].
 
     Raises: UserError when it changes their shape or returns something else each time, or when one of its surrogate
     gradients (but the costly ones) is missing, zero everywhere, or not finite.
@@ -73,7 +73,7 @@ def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None
 
 
 def _check_gradient(name: str, preprocessor: nn.Module, images: torch.Tensor) -> None:
-    """Send a random gradient back through a preprocessor."""
+    """Check a surrogate gradient by sending a random gradient back through the preprocessor."""
     point = images.detach().clone().requires_grad_()
     try:
         result = Preprocessed.of(preprocessor(point)).images

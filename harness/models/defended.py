@@ -1,4 +1,4 @@
-"""A network under a defense, ready to be scored."""
+"""`DefendedModel`: a network under a defense, ready to be scored."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DefendedModel:
-    """A defended model under test."""
+    """A trained network, its defense, and what preprocesses its test images."""
 
     label: str
-    """The defense as tables show it; of a kept checkpoint with its tag, of a zoo's model its name there."""
+    """The defense as tables show it; for a kept checkpoint with its tag; for a zoo's model, its name there."""
     defense: Defense
     seed: int
     model: nn.Module
@@ -30,7 +30,7 @@ class DefendedModel:
     """Of the weights."""
     backbone: str
     preprocessor: Preprocessor
-    """What test images go through in the scores with preprocessing."""
+    """What is done to test images in the scores with preprocessing."""
     path: Path
     """Of the checkpoint."""
     trained: Mapping[str, Any]

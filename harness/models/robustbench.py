@@ -1,4 +1,4 @@
-"""RobustBench, both ways: its zoo's models under this harness, and its evaluation on ours."""
+"""RobustBench: its zoo's models for this harness, and its own evaluation for any model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from harness.spec import Spec
 SCHEME = "robustbench"
 THREATS = ("Linf", "L2", "corruptions")
 DATASETS = ("cifar10", "cifar100")
-"""Families of data sets that the zoo has models for, by the name of both."""
+"""Families of data sets that the zoo has models for; the zoo uses the same names."""
 
 
 class ZooName(NamedTuple):
-    """A model of the zoo as a checkpoint's name gives it: `robustbench:NAME,threat=Linf,models=DIR`.
-
-    threat: the zoo it is in · models: the folder of its weights, DIR/DATASET/THREAT/NAME.pt, `models` by default
-    """
+    """A model of the zoo as `--checkpoint` names it: `robustbench:NAME,threat=Linf,models=DIR`."""
 
     name: str
     threat: str
+    """The part of the zoo that it is in, one of `THREATS`."""
     folder: Path
+    """Of the weights, `models` by default; they lie at FOLDER/DATASET/THREAT/NAME.pt."""
 
     @classmethod
     def parse(cls, text: str) -> ZooName | None:
@@ -53,8 +52,8 @@ class ZooName(NamedTuple):
 def load_zoo_model(wanted: ZooName, family: str) -> nn.Module:
     """A model of the zoo, [0,1] in and logits out, in evaluation mode.
 
-    Raises: UserError without RobustBench, for a data set or name it does not have, and where its weights are neither
-    in the folder nor to be had.
+    Raises: UserError without RobustBench, for a data set or name it does not have, and for weights that are not in the
+    folder and cannot be downloaded.
     """
     bench = imported()
     if family not in DATASETS:
@@ -96,7 +95,7 @@ class _RobustBench(NamedTuple):
 
 
 def imported() -> _RobustBench:
-    """RobustBench's modules, with AutoAttack under the name that they want it by. Raises: UserError without them."""
+    """RobustBench's modules, with AutoAttack under the name that they import. Raises: UserError without them."""
     if importlib.util.find_spec("robustbench") is None:
         raise UserError(
             "RobustBench is not installed. Install it, in a checkout, with: pip install -e '.[robustbench]'"

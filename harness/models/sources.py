@@ -1,4 +1,4 @@
-"""Models that come trained: from a checkpoint, or from RobustBench's zoo. `training.source` trains one here."""
+"""Defended models that come trained: from a checkpoint or from RobustBench's zoo. `training/source.py` trains one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def from_zoo(
 ) -> DefendedModel:
     """A model of RobustBench's zoo, as it comes, under its name there.
 
-    Raises: UserError for weights that are not to be had, and a data set that the zoo has no models for.
+    Raises: UserError for weights that cannot be downloaded, and a data set that the zoo has no models for.
     """
     network = load_zoo_model(name, dataset.family or dataset.name)
     return DefendedModel.of(

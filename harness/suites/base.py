@@ -48,7 +48,7 @@ class SuiteContext:
 
 
 class Perturbed(NamedTuple):
-    """Perturbed images, and what else was found on the way."""
+    """Perturbed images, with what an attack warned of and measured."""
 
     images: torch.Tensor
     """[B,C,H,W] float32."""

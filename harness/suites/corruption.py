@@ -59,11 +59,11 @@ class CorruptionSuite(Suite):
         if fingerprint is not None:
             identity |= {"source": "official", "fingerprint": fingerprint}
             return Condition(name, severity, identity, source="official")
-        chosen = corruptions.constants_set(*context.split.images.shape[2:])
-        constants = corruptions.get(name).constants(chosen, severity)
+        set_name = corruptions.constants_set(*context.split.images.shape[2:])
+        constants = corruptions.get(name).constants(set_name, severity)
         identity |= {
             "source": "generated",
-            "set": chosen,
+            "set": set_name,
             "constants": list(constants),
             "noise_seed": self.noise_seed,
         }

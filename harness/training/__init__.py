@@ -1,1 +1,1 @@
-"""How a network is trained: the one loop, recipes, augmentation, and who looks on."""
+"""How a network is trained: the one loop, recipes, augmentation, and its observer."""

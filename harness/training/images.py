@@ -70,7 +70,7 @@ def _gather(images: np.ndarray, rows: torch.Tensor, device: torch.device) -> tor
 
 
 def _room(device: torch.device) -> float:
-    """Bytes of training images that may be held on the device."""
+    """Bytes of training images that may lie on the device."""
     if device.type == "cuda":
         return DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
     return 2**30

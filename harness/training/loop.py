@@ -1,4 +1,4 @@
-"""The one training loop: a defense brings its images and its loss, everything else is here."""
+"""The one training loop. A defense brings its images and its loss; the plain ones are in `contracts/defense.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is trained here, or was: its checkpoint is loaded where it is there already."""
+"""A model that this run trains; where its checkpoint is there already, it is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trained_here(job: TrainingJob, architecture: Architecture, preprocessor: Preprocessor) -> DefendedModel:
-    """The model of a training. Raises: HarnessError when training diverges."""
+    """The model of a training, trained or loaded. Raises: HarnessError when training diverges."""
     who = f"{job.defense.label} (seed {job.seed})"
     model = build(architecture, job.defense, seed=job.seed).to(job.device)
     if job.path.is_file():
