@@ -27,7 +27,7 @@ QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The options of `run`, `train` and `diagnose` as the user gave them; what was not given is None."""
+    """The options of `run`, `train` and `diagnose` as the user gave them; None where the default depends on others."""
 
     defenses: tuple[str, ...] | None = None
     suites: tuple[str, ...] | None = None
