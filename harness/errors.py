@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class HarnessError(Exception):
@@ -22,6 +22,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for an unknown name; it lists near names first, then all of them."""
     names = sorted(known)
     return UserError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}.")
+
+
+def refuse_former(kind: type, renamed: Mapping[str, str]) -> None:
+    """Raises: UserError for a class that defines what has been renamed, which nobody would read."""
+    for former, now in renamed.items():
+        if former in vars(kind):
+            raise UserError(f"{kind.__name__} defines `{former}`, which is no longer read. Now it is {now}.")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import pkgutil
 import sys
 from collections.abc import Iterator
@@ -41,13 +42,25 @@ def _folder(name: str) -> Path:
 
 
 def _matching(pattern: str) -> list[ModuleType]:
-    """The packages and modules that a pattern names."""
+    """The packages and modules that a pattern names. Raises: ModuleNotFoundError for one that is not there.
+
+    Of the packages at a `*` those that lack the folder named next are not imported: a broken one cannot break others.
+    """
     top, *rest = pattern.split(".")
     matches = [_top(top)]
-    for part in rest:
-        inside = [(parent, name) for parent in matches for name in _inside(parent, packages=part == "*")]
-        matches = [importlib.import_module(f"{up.__name__}.{name}") for up, name in inside if part in ("*", name)]
+    for part, following in itertools.zip_longest(rest, rest[1:]):
+        if part == "*":
+            inside = [(parent, name) for parent in matches for name in _inside(parent, packages=True)]
+            names = [(up, name) for up, name in inside if following is None or _has(up, name, following)]
+        else:
+            names = [(parent, part) for parent in matches]
+        matches = [importlib.import_module(f"{parent.__name__}.{name}") for parent, name in names]
     return matches
+
+
+def _has(parent: ModuleType, name: str, folder: str) -> bool:
+    """Whether a package inside another has a folder of this name."""
+    return any((Path(place) / name / folder).is_dir() for place in parent.__path__)
 
 
 def _inside(package: ModuleType, *, packages: bool = False) -> Iterator[str]:

@@ -42,6 +42,8 @@ class ReportOptions:
     figures: Sequence[str] | None = None
     """Draw these figures only; None draws all that the records allow, () none."""
     page: bool = True
+    plugins: Sequence[Path] = ()
+    """What registers further tables and figures; named in the command that is proposed next."""
     printed: Sequence[str] | Literal["all"] | None = None
     """Print these tables, which are made whatever `tables` says. None prints `tables`, else the summary."""
 
@@ -81,7 +83,7 @@ def make_report(runs: Sequence[Path], out: Path | None = None, options: ReportOp
     say_missing(missing)
     if options.tables is None:
         names = [[table.name for table in each] for each in (made, printed)]
-        say_next(_command(runs, out), {record.defense for record in collection.cells}, *names)
+        say_next(_command(runs, out, options.plugins), {record.defense for record in collection.cells}, *names)
     return missing
 
 
@@ -135,11 +137,10 @@ def _write_if_changed(target: Path, collection: Collection, made: Sequence[Table
     holds = {"tables": options.tables, "made": [table.name for table in made]}
     digest = digest_of({"source": source, **holds, "figures": options.figures, "page": options.page})
     manifest = read_manifest(target)
-    current = manifest is not None and is_current(target, manifest, digest)
-    if manifest is None or not current:
-        manifest = _write(target, Manifest(digest=digest, source=source), collection, made, options)
-    say_files(target, manifest.files, written=not current)
-    return manifest
+    if manifest is not None and is_current(target, manifest, digest):
+        say_files(target, manifest.files, what="up to date")
+        return manifest
+    return _write(target, Manifest(digest=digest, source=source), collection, made, options)
 
 
 def _write(
@@ -160,6 +161,7 @@ def _write(
     missing = (*_missing(tables, options.tables, made), *_missing(figures, options.figures, drawn))
     manifest = dataclasses.replace(manifest, files=(*names, *stale.kept), missing=missing)
     save_manifest(target, manifest)
+    say_files(target, names, what="made")
     return manifest
 
 
@@ -184,11 +186,10 @@ def _missing(kind: Registry, asked: Sequence[str] | None, made: Sequence[Table] 
     return [name for name in asked or () if kind.canonical(name) not in names]
 
 
-def _command(runs: Sequence[Path], out: Path | None) -> str:
+def _command(runs: Sequence[Path], out: Path | None, plugins: Sequence[Path]) -> str:
     """The command that makes this report again."""
-    return shlex.join(
-        ["python", "-m", "harness", "report", *map(str, runs), *([] if out is None else ["--out", str(out)])]
-    )
+    given = [*(("--out", out) if out is not None else ()), *(word for path in plugins for word in ("--plugin", path))]
+    return shlex.join(map(str, ["python", "-m", "harness", "report", *runs, *given]))
 
 
 def _source(collection: Collection) -> str:

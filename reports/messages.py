@@ -42,14 +42,14 @@ def say_failures(failures: Iterable[Failure], *, several: bool) -> None:
         say(f"failed: {where}{failure.description.defense}, {failure.description.condition}: {failure.reason}")
 
 
-def say_files(target: Path, files: Iterable[str], *, written: bool) -> None:
-    """Say in one line how many tables and figures the report holds, and where they and the page are."""
+def say_files(target: Path, files: Iterable[str], *, what: str) -> None:
+    """Say in one line how many tables and figures these files are, and where they and the page lie."""
     paths = [PurePosixPath(name) for name in files]
     names = {folder: {path.stem for path in paths if path.parts[0] == folder} for folder in ("tables", "figures")}
     parts = [f"{_counted(len(stems), folder[:-1])} in {target / folder}" for folder, stems in names.items() if stems]
     parts += [f"page {target / path}" for path in paths if len(path.parts) == 1]
     if parts:
-        say(f"{'made' if written else 'up to date'}: {', '.join(parts)}")
+        say(f"{what}: {', '.join(parts)}")
 
 
 def say_missing(names: Sequence[str]) -> None:
@@ -67,9 +67,8 @@ def say_next(command: str, defenses: Names[str], made: Sequence[str], printed: N
     comparisons = [name for name in COMPARISONS if name in rest]
     if len(defenses) == 1:
         (only,) = defenses
-        other = BASELINE if only != BASELINE else "NAME"
-        names = " (names: python -m harness list defenses)" if other == "NAME" else ""
-        say(f"next: a comparison needs a second defense: the same run with --defense {only},{other}{names}")
+        other = BASELINE if only != BASELINE else "NAME (names: python -m harness list defenses)"
+        say(f"next: a comparison needs a second defense: run or load another into the same --out: --defense {other}")
     elif comparisons:
         say(f"next: {command} --tables {','.join(comparisons)} (or all) to compare defenses")
     elif rest:

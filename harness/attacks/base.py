@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.contracts.defense import Preprocessed
 from harness.contracts.model import Pipeline
-from harness.errors import UserError
+from harness.errors import UserError, refuse_former
 from harness.registry import attacks
 from harness.seeding import uniform_rows
 from harness.types import EpsilonSpace, Norm
@@ -109,6 +109,12 @@ class Attack:
     """Whether it measures the model without trying to fool it, and so does not belong in a worst case."""
     batch_size: int | None = None
     """Images it must be given at a time for the same results; None where the batch does not matter."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raises: UserError for what was renamed."""
+        super().__init_subclass__(**options)
+        returned = "returned by the call: AttackResult(images, flags, measures)"
+        refuse_former(cls, {"flags": returned, "measures": returned})
 
     @property
     def counts_as(self) -> str:

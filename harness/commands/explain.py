@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.commands._options import FILE, FOLDER, load_plugins
+from harness.commands.options import FILE, FOLDER, load_plugins
 from harness.registry import commands
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands._options import FILE, load_plugins
+from harness.commands.options import FILE, load_plugins
 from harness.errors import UserError, did_you_mean
 from harness.registry import ALL, Entry, Registry, commands, corruptions
 from harness.spec import parameters_of, show_value

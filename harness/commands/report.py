@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.commands._options import DEFAULT_OUT, FILE, FOLDER, load_plugins, printed_tables, tables_option
+from harness.commands.options import DEFAULT_OUT, FILE, FOLDER, load_plugins, printed_tables, tables_option
 from harness.errors import UserError
 from harness.registry import commands
 
@@ -46,6 +46,7 @@ def report(
         tables=split_list(only_tables) if only_tables else None,
         figures=() if no_figures else split_list(figures) if figures else None,
         page=not no_page,
+        plugins=plugin,
         printed=printed_tables(tables),
     )
     missing = make_report(runs or (out or DEFAULT_OUT,), out, options)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from harness.commands._options import FILE, printed_tables, run_config, tables_option, training_options
+from harness.commands.options import FILE, printed_tables, run_config, tables_option, training_options
 from harness.registry import commands
 
 
@@ -56,8 +56,9 @@ def run(tables: str | None, **options: Any) -> int:
     from harness.progress import say
     from reports.make import ReportOptions, make_report
 
+    plugins = options["plugin"]
     config = run_config(options)
-    report = ReportOptions(printed=printed_tables(tables))
+    report = ReportOptions(printed=printed_tables(tables), plugins=plugins)
     outcome = run_all(config, default_cache())
     say(f"{outcome.evaluated} cells evaluated, {outcome.skipped} recorded before, {outcome.failed} failed")
     make_report([config.out], options=report)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.commands._options import DEFAULT_OUT, FOLDER
+from harness.commands.options import DEFAULT_OUT, FOLDER
 from harness.registry import commands
 
 

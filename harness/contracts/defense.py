@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.cache import ArrayCache
-from harness.errors import UserError
+from harness.errors import UserError, refuse_former
 from harness.registry import defenses, preprocessors
 from harness.types import Batch, Preset, Recipe, Split, TrainingState
 
@@ -76,6 +76,16 @@ class Preprocessed(NamedTuple):
         return returned if isinstance(returned, Preprocessed) else cls(returned)
 
 
+_FORMER = {
+    "gradient": '`surrogates`, a tuple of names, such as ("bpda",)',
+    "gradients": "`surrogates`",
+    "ways": "`surrogates`",
+    "costly": "`costly_surrogates`",
+    "through": "the method `with_surrogate`",
+    "last_outcomes": "returned by `forward`: Preprocessed(images, outcomes)",
+}
+
+
 @preprocessors.base_class
 class Preprocessor(nn.Module):
     """What is done to test images before the network: [B,C,H,W] float32 in [0,1] to the same, each image by itself.
@@ -95,12 +105,13 @@ class Preprocessor(nn.Module):
     label: str
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Raises: UserError for a class that names its gradient as it was done before `surrogates`."""
+        """Raises: UserError for surrogates that are no names, and for what was renamed."""
         super().__init_subclass__(**options)
-        for old in {"gradient", "gradients"} & vars(cls).keys():
+        refuse_former(cls, _FORMER)
+        names: Any = cls.surrogates
+        if not isinstance(names, tuple) or not names or not all(isinstance(name, str) and name for name in names):
             raise UserError(
-                f"the preprocessor {cls.__name__} sets `{old}`, which is no longer read. "
-                f'Declare its surrogate gradients instead, for example surrogates = ("bpda",).'
+                f'{cls.__name__}: expected surrogates to be names, such as surrogates = ("bpda",), got {names!r}.'
             )
 
     def with_surrogate(self, name: str) -> nn.Module:

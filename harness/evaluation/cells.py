@@ -10,9 +10,9 @@ import numpy as np
 
 from harness.contracts.defense import Preprocessor
 from harness.evaluation.describe import describe
-from harness.evaluation.jobs import NONE, Job, data_digest
+from harness.evaluation.jobs import Job, data_digest
 from harness.models.defended import DefendedModel
-from harness.records.schema import Details, PlannedCell
+from harness.records.schema import NO_PREPROCESS, Details, PlannedCell
 from harness.registry import suites
 from harness.suites.base import Perturbed
 
@@ -47,7 +47,7 @@ class PendingCell:
     @property
     def preprocessor(self) -> Preprocessor | None:
         """What preprocesses its images; None where the network is given them as they are."""
-        return None if self.preprocess == NONE else self.model.preprocessor
+        return None if self.preprocess == NO_PREPROCESS else self.model.preprocessor
 
     def begin_block(self, block: np.ndarray) -> None:
         """Begin a block with the predictions of the stage before, or with −1 where there is none."""
@@ -80,7 +80,7 @@ def pending_cells(job: Job) -> list[PendingCell]:
     return [
         PendingCell(planned=planned_cell(job, model, name), model=model, preprocess=name)
         for model in job.models
-        for name in ([] if adaptive else [NONE]) + [model.preprocessor.label]
+        for name in ([] if adaptive else [NO_PREPROCESS]) + [model.preprocessor.label]
     ]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.evaluation.jobs import NONE, Job, data_digest
+from harness.evaluation.jobs import Job, data_digest
 from harness.models.defended import DefendedModel
 from harness.models.robustbench import SCHEME as ZOO
-from harness.records.schema import Description
+from harness.records.schema import NO_PREPROCESS, Description
 from harness.registry import defenses, preprocessors
 from harness.types import Condition
 
@@ -40,29 +40,23 @@ def describe(job: Job, model: DefendedModel, preprocess: str) -> Description:
         **describe_attack(condition, model.preprocessor.surrogates[0]),
         transfer_from="" if source is None else _source_label(source, model),
         preprocess=preprocess,
-        preprocess_parameters={} if preprocess == NONE else preprocessors.parameters(preprocess),
+        preprocess_parameters={} if preprocess == NO_PREPROCESS else preprocessors.parameters(preprocess),
     )
 
 
 def describe_attack(condition: Condition, usual_surrogate: str) -> dict[str, Any]:
-    """The fields that say how the images were attacked; none where nobody attacks."""
-    if condition.threat is None:
-        return {}
+    """The fields that say how the images were attacked; of a suite that attacks nobody, those it has parameters for."""
     given = condition.parameters
-    return {
+    fields = {name: value for name, value in given.items() if name in _OWN_FIELDS}
+    if condition.threat is None:
+        return fields
+    return fields | {
         "threat": condition.threat,
-        "attack": given.get("attack", ""),
         "attack_parameters": {name: value for name, value in given.items() if name not in _OWN_FIELDS},
         "counts_as": condition.counts_as or given.get("attack", ""),
-        "stage": given.get("stage", ""),
         "stage_index": condition.stage_index,
         "stage_count": condition.stage_count,
-        "norm": given.get("norm", ""),
-        "epsilon": given.get("epsilon"),
-        "epsilon_space": given.get("epsilon_space", ""),
-        "gradient": given.get("gradient", ""),
         "usual_gradient": given.get("gradient", "") in ("", usual_surrogate),
-        "draws": given.get("draws", 1),
     }
 
 

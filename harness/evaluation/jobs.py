@@ -6,11 +6,9 @@ import hashlib
 from typing import NamedTuple
 
 from harness.models.defended import DefendedModel
+from harness.records.schema import NO_PREPROCESS
 from harness.suites.base import Suite, SuiteContext
 from harness.types import Condition, Split
-
-NONE = "none"
-"""The preprocessing of images that the network is given as they are."""
 
 
 class Job(NamedTuple):
@@ -32,7 +30,7 @@ class Job(NamedTuple):
     def attacked_through(self) -> str:
         """The preprocessing that the attacker saw in front of the attacked model."""
         adaptive = self.attacked is not None and self.condition.threat == "adaptive"
-        return self.attacked.preprocessor.label if self.attacked is not None and adaptive else NONE
+        return self.attacked.preprocessor.label if self.attacked is not None and adaptive else NO_PREPROCESS
 
 
 def data_digest(split: Split) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from harness.errors import HarnessError, UserError
-from harness.evaluation.setup import Candidate, Loading, RunSetup, Training, check_candidate
+from harness.evaluation.setup import Candidate, Loading, RunSetup, Training
+from harness.evaluation.trial import try_model
 from harness.models.defended import DefendedModel
 from harness.models.sources import from_checkpoint, from_zoo
-from harness.training.source import trained_here
+from harness.training.trained import trained_here
 
 
 def obtain(candidate: Candidate, setup: RunSetup) -> DefendedModel:
@@ -19,7 +20,7 @@ def obtain(candidate: Candidate, setup: RunSetup) -> DefendedModel:
     if isinstance(source, Training):
         made = trained_here(source.job, source.architecture, preprocessor)
         try:
-            check_candidate(made.label, defense, made.model, setup)
+            try_model(made.label, defense, made.model, setup)
         except UserError as error:  # training spoiled the model, which is no mistake of the user's: the run goes on
             raise HarnessError(str(error)) from error
         return made
@@ -29,5 +30,5 @@ def obtain(candidate: Candidate, setup: RunSetup) -> DefendedModel:
         )
     else:
         made = from_zoo(source, setup.dataset, defense=defense, preprocessor=preprocessor, device=setup.device)
-    check_candidate(candidate.label, defense, made.model, setup)
+    try_model(candidate.label, defense, made.model, setup)
     return made

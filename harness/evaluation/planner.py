@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from harness.cache import digest_of
 from harness.config import UNDEFENDED
 from harness.contracts.model import inner_normalization
 from harness.errors import UserError
+from harness.evaluation.cells import pending_cells
 from harness.evaluation.jobs import Job
-from harness.evaluation.setup import RunSetup
+from harness.evaluation.setup import RunSetup, Training
 from harness.models.defended import DefendedModel
 from harness.progress import say
+from harness.records.plan import Plan, PlannedJob, PlannedTraining
 from harness.suites.base import Suite, SuiteContext
 from harness.types import Condition
 
@@ -24,7 +27,7 @@ def check_suites(setup: RunSetup) -> None:
     for suite in setup.suites:
         context = _context(suite, setup)
         for surrogates in dict.fromkeys(candidate.preprocessor.surrogates for candidate in setup.candidates):
-            suite.conditions(dataclasses.replace(context, surrogates=surrogates))
+            _conditions(suite, dataclasses.replace(context, surrogates=surrogates))
 
 
 class Planner:
@@ -51,7 +54,7 @@ class Planner:
         for model in models:
             source = self._source(models, model)
             own = self._own_context(context, model, source)
-            for condition in suite.conditions(own):
+            for condition in _conditions(suite, own):
                 if source is None or condition.threat != "transfer":
                     jobs.append(Job(suite, condition, own, [model], attacked=model))
                 elif (key := _same_transfer(condition, source, model)) in transfers:
@@ -83,6 +86,17 @@ class Planner:
             say(f"{target.label} (seed {target.seed}) is the model of --transfer-from itself: no transfer to it.")
             return None
         return self.transfer
+
+
+def _conditions(suite: Suite, context: SuiteContext) -> list[Condition]:
+    """A suite's conditions. Raises: UserError for a transfer where there is no model to make examples on."""
+    conditions = suite.conditions(context)
+    if suite.needs_model and not context.has_transfer and any(each.threat == "transfer" for each in conditions):
+        raise UserError(
+            f"the suite {suite.label} plans a transfer attack where there is no other model to make examples on. "
+            "Plan one only where context.has_transfer is set."
+        )
+    return conditions
 
 
 def _context(suite: Suite, setup: RunSetup) -> SuiteContext:
@@ -119,3 +133,29 @@ def other_model(models: list[DefendedModel], target: DefendedModel) -> DefendedM
     """Another model of the run: the undefended one if there is one, of the target's seed if there is one."""
     others = [model for model in models if model.digest != target.digest]
     return min(others, key=lambda other: (other.defense.label != UNDEFENDED, other.seed != target.seed), default=None)
+
+
+def training_plan(setup: RunSetup) -> Plan:
+    """The plan of a run before its jobs are known: its trainings, done or not."""
+    jobs = [candidate.source.job for candidate in setup.candidates if isinstance(candidate.source, Training)]
+    trainings = [
+        PlannedTraining(
+            f"{job.defense.label} (seed {job.seed})",
+            job.path.relative_to(setup.config.out).as_posix(),
+            job.recipe.epochs,
+        )
+        for job in jobs
+    ]
+    return Plan(time.time(), trainings)
+
+
+def planned_job(job: Job) -> PlannedJob:
+    """A job as the plan notes it."""
+    return PlannedJob(job_name(job), tuple(cell.planned.identity for cell in pending_cells(job)))
+
+
+def job_name(job: Job) -> str:
+    """A job in one line: suite, condition, severity, threat model, and its models in parentheses."""
+    names = ", ".join(dict.fromkeys(model.label for model in job.models))
+    words = [job.suite.label, job.condition.name, str(job.condition.severity or ""), job.condition.threat or ""]
+    return f"{' '.join(dict.fromkeys(filter(None, words)))} ({names})"

@@ -19,17 +19,18 @@ from harness.contracts.model import Pipeline
 from harness.errors import HarnessError, UserError
 from harness.evaluation.cells import PendingCell, pending_cells
 from harness.evaluation.failures import alive, reason_of, work
-from harness.evaluation.jobs import NONE, Job
+from harness.evaluation.jobs import Job
 from harness.evaluation.obtain import obtain
-from harness.evaluation.planner import Planner, check_suites
+from harness.evaluation.planner import Planner, check_suites, job_name, planned_job, training_plan
 from harness.evaluation.setup import BATCH_SIZE, Candidate, RunSetup, Training, resolve
 from harness.evaluation.stages import rows_left
+from harness.evaluation.trial import try_out
 from harness.models.defended import DefendedModel
 from harness.progress import say, track
 from harness.records.database import Records
 from harness.records.environment import describe_environment
-from harness.records.plan import Plan, PlannedJob, PlannedTraining, note_plan
-from harness.records.schema import Description, PlannedCell
+from harness.records.plan import note_plan
+from harness.records.schema import NO_PREPROCESS, Description, PlannedCell
 from harness.seeding import derive
 from harness.suites.base import Perturbed
 from harness.training.job import TrainingJob
@@ -57,6 +58,7 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
     """
     setup = resolve(config, cache)
     with contextlib.closing(setup.observer), Records.open(config.out, write=True) as records:
+        try_out(setup)
         planner = Planner(setup, None if setup.transfer is None else obtain(setup.transfer, setup))
         check_suites(setup)
         plan = training_plan(setup)
@@ -64,7 +66,7 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
         runner = Runner(setup, records)
         models = [model for candidate in setup.candidates if (model := runner.prepare(candidate)) is not None]
         jobs = planner.plan(models)
-        note_plan(config.out, plan._replace(jobs=[_planned_job(job) for job in jobs]))
+        note_plan(config.out, plan._replace(jobs=[planned_job(job) for job in jobs]))
         for job in track(jobs, "score", name=job_name):
             runner.evaluate(job)
     return runner.outcome()
@@ -102,6 +104,8 @@ class Runner:
     def evaluate(self, job: Job) -> None:
         """Perturb, preprocess, predict and record the cells of a job that are not recorded yet."""
         cells = self._not_recorded(job)
+        if not cells:
+            return
         left = rows_left(job, cells, self.records)
         for block in _blocks(job.context.split):
             for cell in cells:
@@ -229,31 +233,6 @@ def _training_attempt(job: TrainingJob, setup: RunSetup) -> PlannedCell:
         seed=job.seed,
         suite="",
         condition="training",
-        preprocess=NONE,
+        preprocess=NO_PREPROCESS,
     )
     return PlannedCell(spec={"training": job.metadata}, description=description)
-
-
-def training_plan(setup: RunSetup) -> Plan:
-    """The plan of a run before its jobs are known: its trainings, done or not."""
-    jobs = [candidate.source.job for candidate in setup.candidates if isinstance(candidate.source, Training)]
-    trainings = [
-        PlannedTraining(
-            f"{job.defense.label} (seed {job.seed})",
-            job.path.relative_to(setup.config.out).as_posix(),
-            job.recipe.epochs,
-        )
-        for job in jobs
-    ]
-    return Plan(time.time(), trainings)
-
-
-def _planned_job(job: Job) -> PlannedJob:
-    return PlannedJob(job_name(job), tuple(cell.planned.identity for cell in pending_cells(job)))
-
-
-def job_name(job: Job) -> str:
-    """A job in one line: suite, condition, severity, threat model, and its models in parentheses."""
-    names = ", ".join(dict.fromkeys(model.label for model in job.models))
-    words = [job.suite.label, job.condition.name, str(job.condition.severity or ""), job.condition.threat or ""]
-    return f"{' '.join(dict.fromkeys(filter(None, words)))} ({names})"

@@ -24,15 +24,14 @@ from harness.config import (
 from harness.errors import UserError
 from harness.evaluation.observer import Observer
 from harness.models import checkpoints
-from harness.models.build import Architecture, build
-from harness.models.checks import check_model, check_preprocessor
+from harness.models.build import Architecture
 from harness.models.robustbench import ZooName
 from harness.models.sources import named_in
 from harness.registry import backbones, datasets, defenses, preprocessors, suites
 from harness.training.job import TrainingJob
 from harness.training.loop import TRAINING_VERSION
 from harness.training.recipes import usual_recipe
-from harness.types import Recipe
+from harness.types import Split
 
 if TYPE_CHECKING:
     from harness.contracts.dataset import Dataset
@@ -100,7 +99,7 @@ class RunSetup:
 
 
 def resolve(config: RunConfig, cache: ArrayCache) -> RunSetup:
-    """Resolve a run's options, and check them as far as that can be done before training.
+    """Resolve a run's options; no model is built. `trial.try_out` tries what it comes to.
 
     Raises: UserError for anything that is wrong in them.
     """
@@ -116,10 +115,7 @@ def resolve(config: RunConfig, cache: ArrayCache) -> RunSetup:
         smoothing={name: value for name, value in smoothing.items() if value is not None},
         suites=tuple(suites.create(name) for name in _suite_names(config)),
     )
-    setup = dataclasses.replace(setup, transfer=_transfer(setup), candidates=tuple(_candidates(setup)))
-    for candidate in {candidate.label: candidate for candidate in setup.candidates}.values():
-        _check(candidate, setup)
-    return setup
+    return dataclasses.replace(setup, transfer=_transfer(setup), candidates=tuple(_candidates(setup)))
 
 
 def _observer(config: RunConfig) -> Observer:
@@ -144,8 +140,9 @@ def _candidates(setup: RunSetup) -> list[Candidate]:
     if config.checkpoint is None:
         return _to_be_trained(labels or list(DEFAULT_DEFENSES), setup)
     seeds = config.seeds or (0,)
-    if max(len(labels), 1) * len(seeds) != 1:
-        raise UserError(f"--checkpoint is for one defense and one seed, got {len(labels) * len(seeds)} of them.")
+    count = max(len(labels), 1) * len(seeds)
+    if count != 1:
+        raise UserError(f"--checkpoint is for one defense and one seed, got {count} of them.")
     label = labels[0] if labels else None
     zoo = ZooName.parse(str(config.checkpoint))
     if zoo is not None:
@@ -210,21 +207,23 @@ def _of_file(
 
 
 def _to_be_trained(labels: list[str], setup: RunSetup) -> list[Candidate]:
-    config = setup.config
-    architecture = Architecture.of(config.backbone or setup.dataset.usual_backbone(config.preset), setup.dataset)
+    """Every defense at every seed, each with a `Defense` of its own: what one keeps on itself reaches no other."""
+    config, dataset = setup.config, setup.dataset
+    architecture = Architecture.of(config.backbone or dataset.usual_backbone(config.preset), dataset)
+    split = dataset.train().take(config.train_limit)
     candidates = []
     for label in labels:
-        defense = defenses.create(defenses.canonical(label, **setup.smoothing))
-        preprocessor = _preprocessor(defense, setup)
         for seed in config.seeds or (0,):
-            job = _training_job(defense, seed, architecture, setup)
-            candidates.append(Candidate(defense.label, seed, defense, preprocessor, Training(job, architecture)))
+            defense: Defense = defenses.create(defenses.canonical(label, **setup.smoothing))
+            source = Training(_training_job(defense, seed, split, architecture, setup), architecture)
+            candidates.append(Candidate(defense.label, seed, defense, _preprocessor(defense, setup), source))
     return candidates
 
 
-def _training_job(defense: Defense, seed: int, architecture: Architecture, setup: RunSetup) -> TrainingJob:
+def _training_job(
+    defense: Defense, seed: int, split: Split, architecture: Architecture, setup: RunSetup
+) -> TrainingJob:
     config = setup.config
-    split = setup.dataset.train().take(config.train_limit)
     usual = defense.recipe(usual_recipe(config.preset, architecture.backbone), config.preset)
     options: dict[str, Any] = {"epochs": config.epochs, "batch_size": config.batch_size}
     recipe = dataclasses.replace(usual, **{name: value for name, value in options.items() if value is not None})
@@ -269,27 +268,3 @@ def _preprocessor(defense: Defense, setup: RunSetup) -> Preprocessor:
     usual = preprocessors.canonical(asked or PREPROCESSOR, **setup.smoothing)
     preprocessor: Preprocessor = preprocessors.create(usual if asked else defense.preprocess(usual))
     return preprocessor.to(setup.device).eval()
-
-
-def _check(candidate: Candidate, setup: RunSetup) -> None:
-    """Check the untrained model and the preprocessor by a few images. Raises: UserError for what they may not do."""
-    if isinstance(candidate.source, Training):
-        job, architecture = candidate.source
-        _check_keep_epochs(job.defense, job.recipe, setup.config)
-        check_candidate(candidate.label, candidate.defense, build(architecture, candidate.defense), setup)
-    check_preprocessor(candidate.preprocessor, setup.probes)
-
-
-def check_candidate(name: str, defense: Defense, model: torch.nn.Module, setup: RunSetup) -> None:
-    """Check a model by its logits of a few test images. Raises: UserError for what a model may not return."""
-    classes = len(setup.dataset.classes)
-    check_model(name, model.to(setup.device).eval(), setup.probes, classes=classes, stochastic=defense.stochastic)
-
-
-def _check_keep_epochs(defense: Defense, recipe: Recipe, config: RunConfig) -> None:
-    last = max(config.keep_epochs, default=0)
-    if last > recipe.epochs:
-        raise UserError(
-            f"--keep-epochs: {last} is beyond the {recipe.epochs} epochs trained ({defense.label}). "
-            "Leave it out, or train longer with --epochs."
-        )

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from harness.errors import UserError
-from harness.evaluation.jobs import NONE
 from harness.evaluation.observer import Observer
 from harness.seeding import generator
 from harness.training.images import augment
@@ -108,7 +107,8 @@ class TensorBoard(Observer):
         if len(conditions) < CONDITIONS:
             conditions[name] = None
         if name in conditions and identity not in self._samples:
-            what, images = ("perturbed", perturbed) if cell.preprocess == NONE else (cell.preprocess, preprocessed)
+            plain = cell.preprocessor is None
+            what, images = ("perturbed", perturbed) if plain else (cell.preprocess, preprocessed)
             self._samples[identity] = {f"{job.suite.label}/{name}/{what}": _for_display(images)}
 
     def recorded(self, cell: PendingCell) -> None:

@@ -15,7 +15,7 @@ from harness.errors import UserError, unknown_name
 from harness.spec import Spec
 
 SCHEME = "robustbench"
-THREATS = ("Linf", "L2", "corruptions")
+ZOO_THREATS = ("Linf", "L2", "corruptions")
 DATASETS = ("cifar10", "cifar100")
 """Families of data sets that the zoo has models for; the zoo uses the same names."""
 
@@ -25,7 +25,7 @@ class ZooName(NamedTuple):
 
     name: str
     threat: str
-    """The part of the zoo that it is in, one of `THREATS`."""
+    """The part of the zoo that it is in, one of `ZOO_THREATS`."""
     folder: Path
     """Of the weights, `models` by default; they lie at FOLDER/DATASET/THREAT/NAME.pt."""
 
@@ -38,15 +38,15 @@ class ZooName(NamedTuple):
         extra = sorted(spec.parameters.keys() - {"threat", "models"})
         if spec.positional is None or extra:
             raise UserError(f"expected {SCHEME}:NAME,threat=Linf,models=DIR, got {text!r}.")
-        threat = spec.parameters.get("threat", THREATS[0])
-        if threat not in THREATS:
-            raise unknown_name("threat model of RobustBench", threat, THREATS)
+        threat = spec.parameters.get("threat", ZOO_THREATS[0])
+        if threat not in ZOO_THREATS:
+            raise unknown_name("threat model of RobustBench", threat, ZOO_THREATS)
         return cls(spec.positional, threat, Path(spec.parameters.get("models", "models")))
 
     @property
     def label(self) -> str:
         """As tables show it."""
-        return f"{SCHEME}:{self.name}" + ("" if self.threat == THREATS[0] else f",threat={self.threat}")
+        return f"{SCHEME}:{self.name}" + ("" if self.threat == ZOO_THREATS[0] else f",threat={self.threat}")
 
 
 def load_zoo_model(wanted: ZooName, family: str) -> nn.Module:

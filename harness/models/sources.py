@@ -1,4 +1,4 @@
-"""Defended models that come trained: from a checkpoint or from RobustBench's zoo. `training/source.py` trains one."""
+"""Defended models that come trained: from a checkpoint or from RobustBench's zoo. `training/trained.py` trains one."""
 
 from __future__ import annotations
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from harness.errors import refuse_former
 from harness.registry import preprocessors, suites
 from harness.types import Condition, EpsilonSpace, Norm, Purpose, Split
 
@@ -85,6 +86,12 @@ class Suite:
     """
     limit: int | None = None
     """At most this many test images, where a suite is costly."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raises: UserError for what was renamed."""
+        super().__init_subclass__(**options)
+        returned = "returned by `perturb`: Perturbed(images, flags, measures)"
+        refuse_former(cls, {"disturb": "the method `perturb`", "last_flags": returned, "last_measures": returned})
 
     def conditions(self, context: SuiteContext) -> list[Condition]:
         """Every condition of this suite, in the order tables show them."""

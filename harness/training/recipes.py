@@ -19,7 +19,7 @@ def usual_recipe(preset: Preset, backbone: str) -> Recipe:
     says its own learning rate where the usual one is too high for it.
     """
     own: float = getattr(backbones.entry(Spec.parse(backbone).name).factory, "learning_rate", LEARNING_RATE)
-    rate = FINE_TUNING_RATE if backbones.parameters(backbone).get("pretrained") else own
+    rate = min(own, FINE_TUNING_RATE) if backbones.parameters(backbone).get("pretrained") else own
     if preset == "paper":
         return Recipe(epochs=160, learning_rate=rate, schedule="multi_step")
     return Recipe(epochs=12, learning_rate=2 * rate)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from harness.records.schema import Record
+from harness.types import THREATS
 
 from ..collect.cells import Group
 from ..collect.labels import base_name, natural
-from ..tables.engine.layout import THREATS, Label, epsilon_label, summary_group, threat_label
+from ..tables.engine.layout import Label, epsilon_label, summary_group, threat_label
 from ..tables.summary import HEADLINE, headlined, size_label
 from ..tables.summary import ORDER as SUITES
 from ..tables.table1 import ORDER as CORRUPTIONS

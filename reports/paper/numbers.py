@@ -96,9 +96,13 @@ def explain(papers: Sequence[PaperNumber], note: str = "") -> list[str]:
         return []
     met = {difference for number in papers for difference in number.differences}
     reasons = ", ".join(text for name, text in DIFFERENCES.items() if name in met)
-    source = Sentence(f"“paper”: {SOURCE}; {COMPARISON}", short="“paper”: its number, then ours − the paper's.")
+    source = Sentence(
+        f"“paper”: {SOURCE}; {COMPARISON}",
+        short="“paper”: its number, then ours − the paper's. ✓: our interval covers it, ✗: it does not; in parentheses "
+        "it proves nothing.",
+    )
     sentences = [source, *([note] if note else [])]
-    setting = Sentence(f"† The paper measured this with {reasons}.", short="† in another setting than ours.")
+    setting = Sentence(f"† The paper measured this with {reasons}.", short="† The paper's setting is another.")
     return [*sentences, setting] if met else sentences
 
 

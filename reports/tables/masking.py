@@ -30,7 +30,8 @@ CAPTION = Sentence(
     "on the same images. A check fails when the attack that should be stronger leaves significantly more images right "
     f"(McNemar's test, p < {SIGNIFICANT}). “More effort” fails when it leaves less accuracy than the lower end of "
     "PGD-20's interval. A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high.",
-    short="A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high.",
+    short="A defense that fails hides its gradient from these attacks: its adaptive accuracy is too high. Fails: "
+    f"p < {SIGNIFICANT} (McNemar).",
 )
 
 Check = Callable[[Sequence[Record]], Finding | None]

@@ -48,7 +48,8 @@ CAPTION = Sentence(
     "error is the mean over its severities. Baselines: vanilla of the same seed without preprocessing; AlexNet's "
     "published errors for all 15 corruptions of official ImageNet-C with its 1,000 classes. 95 % intervals from "
     "resampling images, those of a defense and of vanilla together.",
-    short="Error in percent of the baseline's, averaged over corruptions; less is better.",
+    short="Error in percent of the baseline's (vanilla of that seed, or AlexNet), averaged over corruptions; less is "
+    "better.",
 )
 
 Outcomes = Mapping[tuple[str, int], np.ndarray]

@@ -37,7 +37,8 @@ CAPTION = Sentence(
     f"A star marks p < {SIGNIFICANT}. a : b, images that only the defense, and only vanilla, got right. "
     "Robust: right under every attack of that threat model that all defenses of the row were scored under.",
     short="Difference from vanilla in points, same images. a : b, images that only one of them, and only vanilla, got "
-    f"right. A star: p < {SIGNIFICANT} (McNemar, Holm).",
+    f"right. A star: p < {SIGNIFICANT} (McNemar, Holm). Robust: under the attacks that all of the row were scored "
+    "under.",
 )
 
 

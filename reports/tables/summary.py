@@ -14,7 +14,7 @@ from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number
 from ..sentence import Sentence
 from ..statistics.estimates import Estimate, mean_accuracy, worst_case
 from .engine.base import Table
-from .engine.captions import common, epsilon_spaces
+from .engine.captions import common, epsilon_spaces, warnings_of_attacks
 from .engine.layout import (
     Label,
     Place,
@@ -56,7 +56,11 @@ class Summary:
             places,
             name="summary",
             title="Summary",
-            caption=[*about_robustness(everything), *common(cells, everything, places, paper_note=UNSTATED)],
+            caption=[
+                *about_robustness(everything),
+                *warnings_of_attacks(everything),
+                *common(cells, everything, places, paper_note=UNSTATED),
+            ],
             row_header=("backbone", "measure", "preprocess"),
         )
 
@@ -97,7 +101,7 @@ def about_robustness(records: Sequence[Record]) -> list[str]:
         Sentence(
             "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
             f"({epsilon_spaces(attacked)} space).",
-            short="Robust: right under every attack.",
+            short="Robust: right under every attack that was run.",
         )
     ]
 

@@ -16,10 +16,10 @@ from ..sentence import Sentence
 from ..statistics.attack_coverage import furthest, is_result
 from ..statistics.estimates import mean_accuracy, worst_case
 from .engine.base import Table
-from .engine.captions import common, epsilon_spaces
+from .engine.captions import common, epsilon_spaces, warnings_of_attacks
 from .engine.layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
 
-THREATS = {
+THREAT_TEXTS = {
     "bare": "bare = made on the network alone",
     "transfer": "transfer = made on another network",
     "adaptive": "adaptive = made through the whole defense",
@@ -71,7 +71,7 @@ class AdversarialExamples:
             caption=[
                 *about_attacks(rows),
                 WORST_CASE,
-                *_flags(records),
+                *warnings_of_attacks(records),
                 *common(cells, records, places, paper_note=PAPER_NOTE),
             ],
             row_header=("backbone", "ε", "threat", "preprocess", "attack"),
@@ -103,11 +103,13 @@ def about_attacks(records: Sequence[Record]) -> list[str]:
     threats = {record.threat for record in records}
     norms = " and ".join(sorted({record.norm for record in records if record.norm}))
     measured = f"{norms or 'unnamed'} norm, ε in {epsilon_spaces(records)} space"
-    known = "; ".join(text for name, text in THREATS.items() if name in threats)
-    details = (_gradients, _stages, _sources, steps_of, _draws)
+    known = "; ".join(text for name, text in THREAT_TEXTS.items() if name in threats)
     return [
         Sentence(f"Threat model: {measured}; {known}.", short=f"{measured}."),
-        *(Sentence(text) for sentences in details for text in sentences(records)),
+        *map(Sentence, _gradients(records)),
+        *_stages(records),
+        *_sources(records),
+        *map(Sentence, [*steps_of(records), *_draws(records)]),
     ]
 
 
@@ -168,12 +170,6 @@ def _draws(records: Sequence[Record]) -> list[str]:
     """Over how many gradients a step is averaged for models that draw random numbers."""
     averaged = {(str(record.draws), record.defense) for record in records if record.draws > 1}
     return [f"Gradients averaged per step: {_listed(averaged)}."] if averaged else []
-
-
-def _flags(records: Sequence[Record]) -> list[str]:
-    """What attacks warned of: the numbers of these models may be too high."""
-    flags = {(f"“{flag}”", record.defense) for record in records for flag in record.details.flags}
-    return [f"Warnings of attacks: {_listed(flags)}."] if flags else []
 
 
 def _listed(pairs: Iterable[tuple[str, str]]) -> str:

@@ -15,7 +15,7 @@ from ..statistics.estimates import worst_case
 from .engine.base import Table
 from .engine.captions import common, epsilon_spaces
 from .engine.layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
-from .table2 import THREATS, steps_of
+from .table2 import THREAT_TEXTS, steps_of
 
 EPSILON = "8/255"
 PAPER_NOTE = Sentence(
@@ -61,7 +61,7 @@ def _paper(members: Sequence[Record]) -> PaperNumber | None:
 
 def _about(records: Sequence[Record]) -> list[str]:
     present = {record.threat for record in records}
-    known = "; ".join(text for name, text in THREATS.items() if name in present)
+    known = "; ".join(text for name, text in THREAT_TEXTS.items() if name in present)
     return [
         *steps_of(records),
         f"From a random start, L∞, ε in {epsilon_spaces(records)} space.",

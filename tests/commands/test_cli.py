@@ -17,7 +17,7 @@ from PIL import Image
 from support.command_line import ROOT, harness, one_line
 
 from defenses.virolbi.method import settings
-from harness.commands import _options
+from harness.commands import options
 from harness.commands.list import print_names
 from harness.records.database import FILE_NAME, Records
 
@@ -294,4 +294,4 @@ def test_list_tells_all_about_one_name(capsys: pytest.CaptureFixture) -> None:
 
 def test_the_schemes_on_offer_are_those_there_are() -> None:
     """The command line names them itself, so that help needs not wait for PyTorch."""
-    assert _options.SCHEMES == settings.SCHEMES
+    assert options.SCHEMES == settings.SCHEMES

@@ -46,7 +46,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_answered_inone_line(
+def test_a_mistake_is_answered_in_one_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     arguments, expected = MISTAKES[name]
@@ -117,7 +117,7 @@ def test_there_must_be_records_to_report(
         (["empty", "out"], "expected pictures"),
     ],
 )
-def test_smooth_answers_a_mistake_inone_line(
+def test_smooth_answers_a_mistake_in_one_line(
     arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)

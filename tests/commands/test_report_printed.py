@@ -10,6 +10,7 @@ import pytest
 from support.report_command import Call, record, times
 
 from harness.records.plan import Plan, PlannedJob, note_plan
+from harness.records.schema import Details
 
 
 def test_the_summary_is_printed_and_every_table_is_made(run: Path, call: Call, drawn: list[Any]) -> None:
@@ -88,10 +89,42 @@ def test_without_and_with_preprocessing_stand_side_by_side_where_that_saves_line
 
 
 def test_one_defense_is_told_that_a_comparison_needs_a_second(tmp_path: Path, call: Call, drawn: list[Any]) -> None:
-    other, baseline = record(tmp_path / "other", "blur"), record(tmp_path / "baseline", "vanilla")
+    said = {
+        name: call(record(tmp_path / name.partition("@")[0], name))[2].splitlines()[-1]
+        for name in ("blur", "vanilla", "median@epoch=1")
+    }
 
-    assert "next: a comparison needs a second defense: the same run with --defense blur,vanilla\n" in call(other)[2]
-    assert "--defense vanilla,NAME (names: python -m harness list defenses)\n" in call(baseline)[2]
+    advice = "next: a comparison needs a second defense: run or load another into the same --out: --defense"
+    assert said == {
+        "blur": f"{advice} vanilla",
+        "vanilla": f"{advice} NAME (names: python -m harness list defenses)",
+        "median@epoch=1": f"{advice} vanilla",
+    }
+
+
+def test_networks_trained_differently_and_preprocessed_differently_are_said_so(
+    tmp_path: Path, call: Call, drawn: list[Any]
+) -> None:
+    run = tmp_path / "run"
+    for defense, epochs in (("vanilla", 1), ("blur", 2)):
+        for preprocess in ("none", "blur" if defense == "blur" else "median"):
+            record(run, defense, epochs=epochs, altered=True, preset="quick", preprocess=preprocess)
+
+    shown = " ".join(call(run)[1].split())
+
+    assert "altered quick preset, 1 epoch for vanilla" in shown
+    assert "altered quick preset, 2 epochs for blur" in shown
+    assert "Preprocessing: each defense's own." in shown
+
+
+def test_what_attacks_warned_of_is_said_beside_the_robust_accuracies(
+    tmp_path: Path, call: Call, drawn: list[Any]
+) -> None:
+    attacked = {"suite": "adversarial", "condition": "fgsm", "threat": "bare", "attack": "fgsm", "epsilon": 8 / 255}
+    details = Details(flags=("it is odd",))
+    run = record(tmp_path / "run", "vanilla", **attacked, norm="Linf", epsilon_space="pixel", details=details)
+
+    assert "Warnings of attacks: “it is odd” for vanilla." in " ".join(call(run)[1].split())
 
 
 def test_with_two_defenses_the_next_command_compares_them(run: Path, call: Call, drawn: list[Any]) -> None:

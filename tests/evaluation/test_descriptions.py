@@ -67,5 +67,11 @@ def test_an_image_that_nobody_attacks_has_no_attack() -> None:
     assert describe_attack(Condition("clean"), "exact") == {}
 
 
+def test_a_suite_that_names_no_threat_may_still_have_a_radius() -> None:
+    fields = describe_attack(Condition("noise", parameters={"norm": "L2", "epsilon": 0.1, "other": 1}), "exact")
+
+    assert fields == {"norm": "L2", "epsilon": 0.1}
+
+
 def test_masking_checks_are_diagnostics() -> None:
     assert Masking().purpose == "diagnostic"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from support.attack_runs import recorded
 
@@ -12,13 +13,14 @@ from harness.attacks import autoattack
 from harness.attacks.base import Attack, AttackResult
 from harness.cache import ArrayCache
 from harness.config import RunConfig
+from harness.errors import UserError
 from harness.evaluation.planner import Planner
 from harness.evaluation.runner import Outcome, Runner, run
 from harness.evaluation.setup import resolve
 from harness.records.database import Records
-from harness.registry import attacks
-
-# Stages
+from harness.registry import attacks, suites
+from harness.suites.base import Suite, SuiteContext
+from harness.types import Condition
 
 
 class InStages(Attack):
@@ -111,3 +113,36 @@ def test_autoattack_is_recorded_stage_by_stage(small: RunConfig, cache: ArrayCac
         "autoattack:version=rand apgd-ce eps=8/255",
         "autoattack:version=rand apgd-dlr eps=8/255",
     ]
+
+
+class StagedTransfer(Suite):
+    """A transfer in two stages."""
+
+    needs_model = True
+
+    def conditions(self, context: SuiteContext) -> list[Condition]:
+        if not context.has_transfer:
+            return []
+        first = Condition("first", threat="transfer")
+        return [first, Condition("second", threat="transfer", after=first)]
+
+    def perturb(self, rows, condition, context, model):
+        return torch.from_numpy(context.split.images[rows]).float() / 255
+
+
+def test_a_later_stage_of_a_transfer_goes_on_from_the_model_under_test(small, cache, register) -> None:
+    register(suites, "staged_transfer", StagedTransfer)
+    config = dataclasses.replace(small, defenses=("vanilla", "blur"), suites=("staged_transfer",))
+
+    assert run(config, cache) == Outcome(evaluated=8, skipped=0, failed=0)
+
+
+def test_a_transfer_without_a_model_to_make_examples_on_is_refused_before_training(small, cache, register) -> None:
+    class Blind(StagedTransfer):
+        def conditions(self, context: SuiteContext) -> list[Condition]:
+            return [Condition("first", threat="transfer")]
+
+    register(suites, "blind", Blind)
+    with pytest.raises(UserError, match="plans a transfer attack where there is no other model"):
+        run(dataclasses.replace(small, suites=("blind",)), cache)
+    assert not list(small.out.rglob("*.pt"))

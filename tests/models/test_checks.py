@@ -169,9 +169,3 @@ def test_what_training_came_to_is_looked_at_too(tmp_path: Path, register):
             (failed,) = records.failures()
             assert set(records.frame().defense) == {"vanilla"}
         assert "restless: the model returns other logits for the same images each time" in failed.reason
-
-
-@pytest.mark.parametrize("old", [{"gradient": "bpda"}, {"gradients": ("bpda", "identity")}])
-def test_a_preprocessor_that_names_its_gradient_as_it_was_done_before_is_refused(old):
-    with pytest.raises(UserError, match=r"sets `gradients?`, which is no longer read.*surrogates = \(\"bpda\",\)"):
-        type("Former", (Preprocessor,), old)

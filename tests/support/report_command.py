@@ -10,10 +10,11 @@ import numpy as np
 from support.record_samples import plan_cell
 
 from harness.records.database import Records
-from harness.records.schema import PlannedCell
+from harness.records.schema import Details, PlannedCell
 
 LABELS = np.arange(20) % 4
 HERE = {"environment": {"device": "CPU"}, "seconds": 1.0}
+NOTHING = Details()
 Call = Callable[..., tuple[int, str, str]]
 """The report command: from its arguments to its exit code, standard output and standard error."""
 
@@ -22,11 +23,13 @@ def cell(defense: str, **given: Any) -> PlannedCell:
     return plan_cell({"defense": defense, **given}, defense=defense, **given)
 
 
-def record(folder: Path, *defenses: str, wrong: int = 5, **given: Any) -> Path:
+def record(folder: Path, *defenses: str, wrong: int = 5, details: Details = NOTHING, **given: Any) -> Path:
     with Records.open(folder, write=True) as records:
         for defense in defenses:
             predictions = np.where(np.arange(20) < wrong, 4, LABELS)
-            records.add(cell(defense, **given), predictions, LABELS, np.arange(20), **HERE)
+            records.add(
+                cell(defense, **given), predictions, LABELS, np.arange(20), **HERE, details=details or Details()
+            )
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.commands._options import FILE, FOLDER, SCHEMES
+from harness.commands.options import FILE, FOLDER, SCHEMES
 from harness.registry import commands
 
 

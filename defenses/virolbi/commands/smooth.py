@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.commands._options import SCHEMES
+from harness.commands.options import SCHEMES
 from harness.registry import commands
 
 

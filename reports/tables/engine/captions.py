@@ -59,6 +59,16 @@ def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_not
     return sentences
 
 
+def warnings_of_attacks(records: Iterable[Record]) -> list[str]:
+    """What attacks warned of: the robust accuracies of these models may be too high."""
+    whose: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for flag in record.details.flags:
+            whose[flag].add(record.defense)
+    texts = [f"“{flag}” for {', '.join(sorted(names))}" for flag, names in sorted(whose.items())]
+    return [f"Warnings of attacks: {'; '.join(texts)}."] if texts else []
+
+
 def numbers_text(numbers: Iterable[int]) -> str:
     """Whole numbers in short: runs of three and more as a range.
 
@@ -79,7 +89,7 @@ def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
     return [
         *_unfinished(cells.unfinished),
         *_images(records),
-        Sentence(f"Training: {_training(records)}."),
+        *_training(records),
         *_seeds(cells, records),
         *_hardware(records),
         *_preprocessing(records),
@@ -119,12 +129,18 @@ def _hardware(records: Sequence[Record]) -> list[str]:
     return [Sentence(f"Hardware: {'; '.join(devices)}.")] if devices else []
 
 
-def _training(records: Sequence[Record]) -> str:
-    """How the networks were trained; in whose case, where one preset's networks were trained differently."""
+def _training(records: Sequence[Record]) -> list[str]:
+    """How the networks were trained; in whose case, where one preset's networks were trained differently.
+
+    The terminal leaves it out where all were trained alike and as their preset says.
+    """
     by_preset: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_preset[record.preset].append(record)
-    return "; ".join(part for preset in sorted(by_preset) for part in _told_apart(by_preset[preset]))
+    texts = [text for preset in sorted(by_preset) for text in _told_apart(by_preset[preset])]
+    sentence = f"Training: {'; '.join(texts)}."
+    usual = len(texts) == 1 and not any(record.altered or record.amp for record in records)
+    return [Sentence(sentence) if usual else sentence]
 
 
 def _told_apart(records: Sequence[Record]) -> list[str]:
@@ -193,7 +209,9 @@ def _preprocessing(records: Sequence[Record]) -> list[str]:
     if len(used) < 2:
         return [f"Preprocessing: {name}." for name in used]
     whose = "; ".join(f"{name} for {', '.join(sorted(used[name]))}" for name in sorted(used))
-    return [Sentence(f"Preprocessing: {whose}.")]
+    whose_own = sum(map(len, used.values())) == len(set().union(*used.values()))
+    text = f"Preprocessing: {whose}."
+    return [Sentence(text, short="Preprocessing: each defense's own.") if whose_own else text]
 
 
 def _unchanged(records: Sequence[Record]) -> list[str]:

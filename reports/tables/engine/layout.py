@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from harness.metrics import show_epsilon
 from harness.records.schema import Record
+from harness.types import THREATS
 
 from ...collect.cells import Group, group_of
 from ...collect.labels import base_name, natural
@@ -18,7 +19,6 @@ from ...sentence import Sentence
 from ...statistics.estimates import Combine, Estimate
 from .base import DECIMALS, Column, Finding, Row, Table
 
-THREATS = ("bare", "transfer", "adaptive")
 DIGEST_DIGITS = 6
 """How much of a digest is shown where data sets of one name hold different images."""
 BOLD = Sentence(
