@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.command_line import call
 
 from harness.cache import ArrayCache
 from harness.config import RunConfig
@@ -83,9 +84,10 @@ def test_the_preprocessing_and_the_source_may_be_chosen(trained: Path, tmp_path:
         ([], "Missing option '--checkpoint'"),
     ],
 )
-def test_mistakes_are_one_line(options, message, trained: Path, tmp_path: Path) -> None:
-    done = diagnose(*[str(trained) if option == "TRAINED" else option for option in options], "--out", tmp_path)
+def test_mistakes_are_one_line(options, message, trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    given = [str(trained) if option == "TRAINED" else option for option in options]
+    code, stderr = call(monkeypatch, capsys, "diagnose", *given, "--out", str(tmp_path))
 
-    assert done.returncode == 2, done.stderr
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+    assert code == 2, stderr
+    assert message in " ".join(stderr.split())
+    assert "Traceback" not in stderr

@@ -23,7 +23,7 @@ DIGEST_DIGITS = 6
 """How much of a digest is shown where data sets of one name hold different images."""
 BOLD = Sentence(
     "Bold: the highest of its row and data set. The table `paired` says whether it leads significantly.",
-    short="Bold: the highest; whether significantly, `paired` says.",
+    short="Bold: the highest (`paired`: whether significantly).",
 )
 
 
