@@ -27,7 +27,7 @@ from .method.settings import (
     required_edges,
     whole_number,
 )
-from .method.trace import Backend, State, Trace
+from .method.trace import Backend, SolverState, Trace
 
 MAX_ITERATIONS = 200_000
 DEFAULT_LEVEL = 0.6
@@ -61,7 +61,7 @@ class PathState(NamedTuple):
     """The paths of a batch, interrupted; `path` continues them."""
 
     settings: Settings
-    state: State
+    state: SolverState
     images: torch.Tensor
     """[B,2] float64: two sums over the values of each image, which tell other images apart."""
 
@@ -236,10 +236,10 @@ def _pose(
     return _Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
 
 
-def _continued(problem: _Problem[Kind], given: PathState | None) -> State:
+def _continued(problem: _Problem[Kind], given: PathState | None) -> SolverState:
     """A state to move along: a copy of the given one, or the start."""
     if given is None:
-        return State.start(problem.batch)
+        return SolverState.start(problem.batch)
     if given.settings != problem.settings:
         raise UserError(f"the state belongs to a path with {given.settings}, got {problem.settings}.")
     before, expected = given.state.u, problem.batch
@@ -250,7 +250,7 @@ def _continued(problem: _Problem[Kind], given: PathState | None) -> State:
         )
     if not torch.allclose(given.images.to(expected.device), _sums(expected), rtol=1e-9, atol=0):
         raise UserError("the state belongs to other images of the same shape.")
-    return State(*(part.detach().to(problem.batch.device, copy=True) for part in given.state))
+    return SolverState(*(part.detach().to(problem.batch.device, copy=True) for part in given.state))
 
 
 def _sums(batch: torch.Tensor) -> torch.Tensor:
@@ -261,7 +261,7 @@ def _sums(batch: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _run_for(problem: _Problem[Kind], counts: list[int], state: State | None = None) -> list[Smoothed[Kind]]:
+def _run_for(problem: _Problem[Kind], counts: list[int], state: SolverState | None = None) -> list[Smoothed[Kind]]:
     batch = problem.batch
     never = torch.full((len(batch), 1), problem.edges + 1, device=batch.device)
     outcome = np.full(never.shape, "reached", OUTCOMES)
@@ -270,7 +270,7 @@ def _run_for(problem: _Problem[Kind], counts: list[int], state: State | None = N
 
 @torch.no_grad()
 def _run_to(
-    problem: _Problem[Kind], levels: list[float], max_iterations: int, state: State | None = None
+    problem: _Problem[Kind], levels: list[float], max_iterations: int, state: SolverState | None = None
 ) -> list[Smoothed[Kind]]:
     limit = whole_number("max_iterations", max_iterations, least=1)
     batch = problem.batch
@@ -286,7 +286,7 @@ def _run_to(
     return _results(problem, trace, outcome)
 
 
-def _trace(problem: _Problem[Kind], stops: torch.Tensor, limit: int, state: State | None) -> Trace:
+def _trace(problem: _Problem[Kind], stops: torch.Tensor, limit: int, state: SolverState | None) -> Trace:
     if not len(problem.batch):
         return Trace.empty(problem.batch, stops.shape[1])
     return problem.backend.trace(problem.batch, stops, problem.settings, limit, state)

@@ -81,14 +81,14 @@ class _Attribution(Explanation):
             "maps": np.array(maps, np.float32),
             "predicted": np.array(predicted, np.int64),
         }
-        about = {
+        metadata = {
             "models": [{**model, "method": method} for model, method in zip(described(models), methods, strict=True)],
             "variants": [variant.name for variant in variants],
             "names": context.class_names(samples.labels),
             "classes": list(context.opened.classes),
             "dataset": context.opened.name,
         }
-        return Exhibit(self.name, arrays, about)
+        return Exhibit(self.name, arrays, metadata)
 
 
 class _Smoothing(_Attribution):

@@ -98,7 +98,7 @@ def _make(explanation: Explanation, context: ExplainContext) -> bool:
     if _is_there(context.run, explanation.name, sources):
         return False
     exhibit = explanation.compute(context)
-    path = save_exhibit(context.run, exhibit._replace(about={**exhibit.about, MADE_FROM: sources}))
+    path = save_exhibit(context.run, exhibit._replace(metadata={**exhibit.metadata, MADE_FROM: sources}))
     say(f"exhibit: {path}")
     return True
 
@@ -107,7 +107,7 @@ def _is_there(run: Path, name: str, sources: dict[str, Any]) -> bool:
     """Whether the exhibit on disk was made from these sources; a file that cannot be read was not."""
     path = run / FOLDER / f"{name}.npz"
     try:
-        return path.is_file() and read_exhibit(path).about.get(MADE_FROM) == sources
+        return path.is_file() and read_exhibit(path).metadata.get(MADE_FROM) == sources
     except UserError:
         return False
 

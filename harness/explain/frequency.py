@@ -72,8 +72,8 @@ class FeatureSpectra(Explanation):
             _mean_spectrum(model.network(context.device), split.images, context.device)
             for model in track(models, "feature spectra")
         ]
-        about = {"models": described(models), "images": len(split), "dataset": context.opened.name}
-        return Exhibit(self.name, {"spectra": np.stack(spectra)}, about)
+        metadata = {"models": described(models), "images": len(split), "dataset": context.opened.name}
+        return Exhibit(self.name, {"spectra": np.stack(spectra)}, metadata)
 
 
 def in_training(context: ExplainContext) -> list[ExplainedModel]:

@@ -16,7 +16,7 @@ import torch
 from ..method import reference
 from ..method.reference import Edges, support_size
 from ..method.settings import Settings
-from ..method.trace import State, Trace
+from ..method.trace import SolverState, Trace
 from .cuda_driver import Kernels
 
 GROUP_PIXELS = 2**25
@@ -45,7 +45,7 @@ class _Unprojected(NamedTuple):
 
 
 def trace(
-    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
+    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: SolverState | None = None
 ) -> Trace:
     """As `reference.trace`, and the same bits as `cpu.trace`; `exact` is left to the reference."""
     if settings.scheme == "exact":
@@ -53,8 +53,8 @@ def trace(
     result = Trace.empty(images, stops.shape[1])
     images, stops = images.contiguous(), stops.contiguous()
     for rows in _groups(len(images), images.shape[2] * images.shape[3] * stops.shape[1]):
-        given = State.start(images[rows]) if state is None else (part[rows] for part in state)
-        paths = State(*(part.contiguous() for part in given))
+        given = SolverState.start(images[rows]) if state is None else (part[rows] for part in state)
+        paths = SolverState(*(part.contiguous() for part in given))
         part = Trace(*(values[rows] for values in result))
         _trace_group(images[rows], stops[rows], settings, min(max_iterations, _ENDLESS), paths, part)
         if state is not None:
@@ -115,7 +115,7 @@ def _groups(count: int, pixels: int) -> Iterator[slice]:
 
 
 def _trace_group(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, trace: Trace
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: SolverState, trace: Trace
 ) -> None:
     """Follow the paths of x [B,C,H,W] in place, and fill in their trace."""
     count, number = stops.shape
@@ -148,7 +148,7 @@ def _factors(settings: Settings) -> ctypes.Array[ctypes.c_float]:
 
 
 def _follow_in_blocks(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, out: _Unprojected
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: SolverState, out: _Unprojected
 ) -> None:
     """All paths from start to end in one launch."""
     _, channels, height, width = x.shape
@@ -162,7 +162,7 @@ def _follow_in_blocks(
 
 
 def _follow_in_grid(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, out: _Unprojected
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: SolverState, out: _Unprojected
 ) -> None:
     """The whole batch step by step; images that have reached a stop pause until the next check."""
     batch = _Batch(x, settings, paths)
@@ -201,7 +201,7 @@ class _Batch:
     iterations, sizes: [B], the iterations of an image and the size of its support when it last paused.
     """
 
-    def __init__(self, x: torch.Tensor, settings: Settings, paths: State) -> None:
+    def __init__(self, x: torch.Tensor, settings: Settings, paths: SolverState) -> None:
         self._x, self._factors = x, _factors(settings)
         inertia = settings.inertia > 0
         self._kernels = _iteration(x.device, x.shape[1], inertia)
@@ -266,7 +266,7 @@ class _Batch:
         self._kernels.launch("find_support", number, _THREADS, states, *arguments)
         return cuts
 
-    def save(self, paths: State) -> None:
+    def save(self, paths: SolverState) -> None:
         """Write the paused states of all images back into their paths."""
         states = self.states(np.arange(len(self._x)))
         paths.u.copy_(states[:, 0])
@@ -276,7 +276,7 @@ class _Batch:
             paths.velocity.copy_(states[:, 3])
         paths.iterations.copy_(torch.as_tensor(self.iterations))
 
-    def _load(self, paths: State) -> None:
+    def _load(self, paths: SolverState) -> None:
         self._buffers[0, :, 0] = paths.u
         self._buffers[0, :, 1, :, :, :-1] = paths.z_horizontal
         self._buffers[0, :, 2, :, :-1] = paths.z_vertical

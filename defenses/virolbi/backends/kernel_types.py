@@ -41,7 +41,7 @@ class Solver(NamedTuple):
 
 
 class ImageState(NamedTuple):
-    """Where the path of one image is: `trace.State` without the batch axis, iterations [1]."""
+    """Where the path of one image is: `trace.SolverState` without the batch axis, iterations [1]."""
 
     u: Array
     velocity: Array

@@ -100,10 +100,10 @@ def test_the_seconds_of_the_size_asked_for_are_kept_for_reports(measured: tuple[
 
     kept = Exhibits([measured[0]])["projection"]
 
-    assert (set(kept.arrays), kept.about["size"], kept.about["iterations"]) == (set(METHODS), 8, 20)
+    assert (set(kept.arrays), kept.metadata["size"], kept.metadata["iterations"]) == (set(METHODS), 8, 20)
     for method, seconds in kept.arrays.items():
         np.testing.assert_allclose(seconds, frame[frame.method == method].seconds)
-    assert kept.about["measured"]["graph"] == 20
+    assert kept.metadata["measured"]["graph"] == 20
 
 
 def test_what_was_extrapolated_is_said(measured: tuple[Path, str], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from defenses.virolbi import path, smooth
 from defenses.virolbi.backends import backend_for, cpu, cuda, cuda_driver
 from defenses.virolbi.method import reference
 from defenses.virolbi.method.settings import Scheme, Settings, edge_count, make_settings
-from defenses.virolbi.method.trace import State, Trace
+from defenses.virolbi.method.trace import SolverState, Trace
 from harness.errors import UserError
 
 KERNELS = {
@@ -149,7 +149,7 @@ def test_a_picture_of_usual_size_takes_the_same_path(shape, on_host):
 @pytest.mark.parametrize("scheme", ["paper", "fast"])
 def test_a_path_goes_on_from_where_it_stood(shape, scheme, on_host):
     images, stops, settings = problem(shape, scheme=scheme)
-    states = {backend: State.start(images) for backend in (cuda, cpu)}
+    states = {backend: SolverState.start(images) for backend in (cuda, cpu)}
 
     for iterations in (40, 41, 200):
         found, expected = (b.trace(images, stops, settings, iterations, state) for b, state in states.items())
@@ -177,8 +177,8 @@ def test_neither_batch_mates_nor_the_size_of_a_group_matter(shape, on_host, monk
 @pytest.mark.parametrize("height", [1, 9])
 def test_strided_images_and_states_are_understood(height, on_host):
     images, stops, settings = problem((3, height, 8))
-    strided = [part.repeat_interleave(2, -1)[..., ::2] for part in State.start(images)[:-1]]
-    state = State(*strided, torch.zeros(6, dtype=torch.int64)[::2])
+    strided = [part.repeat_interleave(2, -1)[..., ::2] for part in SolverState.start(images)[:-1]]
+    state = SolverState(*strided, torch.zeros(6, dtype=torch.int64)[::2])
 
     found = cuda.trace(images.flip(3).flip(3).transpose(2, 3).contiguous().transpose(2, 3), stops, settings, 50, state)
 
