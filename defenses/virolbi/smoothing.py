@@ -139,7 +139,7 @@ def smooth(
         raise UserError(f"give either level or iterations, got level={level} and iterations={iterations}.")
 
     def work(some: Kind) -> Smoothed[Kind]:
-        problem = _pose(some, kappa, nu, step, backend, scheme)
+        problem = make_problem(some, kappa, nu, step, backend, scheme)
         if iterations is not None:
             return _run_for(problem, [whole_number("iterations", iterations, least=0)])[0]
         return _run_to(problem, [checked_level(DEFAULT_LEVEL if level is None else level)], max_iterations)[0]
@@ -180,7 +180,7 @@ def path(
     Raises: UserError as `smooth`; for levels or iterations that are missing, descend or lie behind the state; and for
     a state of other settings or images.
     """
-    problem = _pose(images, kappa, nu, step, backend, scheme)
+    problem = make_problem(images, kappa, nu, step, backend, scheme)
     current = _continued(problem, state)
     if (levels is None) == (iterations is None):
         raise UserError(f"give either levels or iterations, got {'neither' if levels is None else 'both'}.")
@@ -214,7 +214,7 @@ def _empty_like(part: torch.Tensor | np.ndarray, count: int) -> torch.Tensor | n
     return np.empty((count, *part.shape[1:]), OUTCOMES if part.dtype.kind == "U" else part.dtype)
 
 
-class _Problem(NamedTuple, Generic[Kind]):
+class Problem(NamedTuple, Generic[Kind]):
     """What to compute, checked."""
 
     images: Kind
@@ -227,16 +227,17 @@ class _Problem(NamedTuple, Generic[Kind]):
     backend: Backend
 
 
-def _pose(
+def make_problem(
     images: Kind, kappa: float, nu: float, step: float | None, backend: str | None, scheme: Scheme
-) -> _Problem[Kind]:
+) -> Problem[Kind]:
+    """The problem that a user's images and options pose. Raises: UserError for those that are unusable."""
     batch = to_batch(images, double=backend == "reference")
     height, width = batch.shape[-2:]
     settings = make_settings(height, width, kappa=kappa, nu=nu, step=step, scheme=scheme)
-    return _Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
+    return Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
 
 
-def _continued(problem: _Problem[Kind], given: PathState | None) -> SolverState:
+def _continued(problem: Problem[Kind], given: PathState | None) -> SolverState:
     """A state to move along: a copy of the given one, or the start."""
     if given is None:
         return SolverState.start(problem.batch)
@@ -261,7 +262,7 @@ def _sums(batch: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _run_for(problem: _Problem[Kind], counts: list[int], state: SolverState | None = None) -> list[Smoothed[Kind]]:
+def _run_for(problem: Problem[Kind], counts: list[int], state: SolverState | None = None) -> list[Smoothed[Kind]]:
     batch = problem.batch
     never = torch.full((len(batch), 1), problem.edges + 1, device=batch.device)
     outcome = np.full(never.shape, "reached", OUTCOMES)
@@ -270,7 +271,7 @@ def _run_for(problem: _Problem[Kind], counts: list[int], state: SolverState | No
 
 @torch.no_grad()
 def _run_to(
-    problem: _Problem[Kind], levels: list[float], max_iterations: int, state: SolverState | None = None
+    problem: Problem[Kind], levels: list[float], max_iterations: int, state: SolverState | None = None
 ) -> list[Smoothed[Kind]]:
     limit = whole_number("max_iterations", max_iterations, least=1)
     batch = problem.batch
@@ -286,13 +287,13 @@ def _run_to(
     return _results(problem, trace, outcome)
 
 
-def _trace(problem: _Problem[Kind], stops: torch.Tensor, limit: int, state: SolverState | None) -> Trace:
+def _trace(problem: Problem[Kind], stops: torch.Tensor, limit: int, state: SolverState | None) -> Trace:
     if not len(problem.batch):
         return Trace.empty(problem.batch, stops.shape[1])
     return problem.backend.trace(problem.batch, stops, problem.settings, limit, state)
 
 
-def _put_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
+def _put_the_image(problem: Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
     """Where a level is out of reach, put the path's limit: u = x, with every edge where Dx ≠ 0 in the support.
 
     On the way there other edges may be in the support for a while, above all at large ν, and the level may be met. That
@@ -308,7 +309,7 @@ def _put_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreac
         trace.iterations[replaced] = 0
 
 
-def _results(problem: _Problem[Kind], trace: Trace, outcome: np.ndarray) -> list[Smoothed[Kind]]:
+def _results(problem: Problem[Kind], trace: Trace, outcome: np.ndarray) -> list[Smoothed[Kind]]:
     """One result per stop, clipped to [0,1]."""
     images = problem.images
     share = trace.counts.double() / problem.edges if problem.edges else torch.ones_like(trace.counts).double()

@@ -180,11 +180,7 @@ def random_start(images: torch.Tensor, budget: Budget, *, seed: int, name: str, 
     """A random point of the ball around each image, uniform before it is clipped to the box."""
     noise = uniform_rows(tuple(images.shape[1:]), seed, name, indices).to(images.device)
     if budget.norm == "L2":
-        noise = _uniform_in_ball(noise, uniform_rows((1, 1, 1), seed, f"{name} length", indices).to(images.device))
+        length = uniform_rows((1, 1, 1), seed, f"{name} length", indices).to(images.device)
+        normal = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))  # a normal vector's direction is uniform
+        noise = normal / _lengths(normal) * length.abs() ** (1 / noise[0].numel())
     return budget.clip(images + noise * budget.radius, images)
-
-
-def _uniform_in_ball(noise: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Uniform in the Euclidean unit ball, from numbers [B,…] and [B,1,1,1] uniform in [−1,1]."""
-    normal = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))  # a normal vector's direction is uniform
-    return normal / _lengths(normal) * length.abs() ** (1 / noise[0].numel())

@@ -91,7 +91,7 @@ class PGD(Attack):
         indices: np.ndarray,
     ) -> torch.Tensor:
         """The example of the first ascent; for an image that it does not fool, the first example that does."""
-        victims = _Victims(images, labels, None, indices)
+        victims = Victims(images, labels, None, indices)
         target_classes = self._target_classes(model, victims, budget.draws)
         adversarial, pending = images.clone(), torch.arange(len(images), device=images.device)
         for number, targets in enumerate(target_classes):
@@ -109,7 +109,7 @@ class PGD(Attack):
                 break
         return adversarial
 
-    def _ascend(self, model: nn.Module, victims: _Victims, start: torch.Tensor, budget: Budget) -> torch.Tensor:
+    def _ascend(self, model: nn.Module, victims: Victims, start: torch.Tensor, budget: Budget) -> torch.Tensor:
         """The last of `steps` iterates; with early_stop an image stays at the first that is misclassified."""
         adversarial, rows = start, torch.arange(len(start), device=start.device)
         for _ in range(self.steps):
@@ -124,7 +124,7 @@ class PGD(Attack):
             adversarial = adversarial.index_copy(0, rows, budget.clip(adversarial[rows] + move, victims.images))
         return adversarial
 
-    def _target_classes(self, model: nn.Module, victims: _Victims, draws: int) -> list[torch.Tensor | None]:
+    def _target_classes(self, model: nn.Module, victims: Victims, draws: int) -> list[torch.Tensor | None]:
         """For every ascent the target class of each image [B], or None where it is untargeted."""
         if not self.targets:
             return [None] * self.restarts
@@ -132,14 +132,14 @@ class PGD(Attack):
         wrong = logits.scatter(1, victims.labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         return [*wrong[:, : self.targets].unbind(1)] * self.restarts
 
-    def _loss_of(self, victims: _Victims) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _loss_of(self, victims: Victims) -> Callable[[torch.Tensor], torch.Tensor]:
         targets = victims.targets
         if targets is None:
             return lambda logits: LOSSES[self.loss](logits, victims.labels)
         return lambda logits: TARGETED[self.loss](logits, victims.labels, targets)
 
 
-class _Victims(NamedTuple):
+class Victims(NamedTuple):
     """Images under attack, their true classes, their target classes if any, and their indices."""
 
     images: torch.Tensor
@@ -147,10 +147,10 @@ class _Victims(NamedTuple):
     targets: torch.Tensor | None
     indices: np.ndarray
 
-    def take(self, rows: torch.Tensor) -> _Victims:
+    def take(self, rows: torch.Tensor) -> Victims:
         """Some of them, by position or mask."""
         targets = None if self.targets is None else self.targets[rows]
-        return _Victims(self.images[rows], self.labels[rows], targets, self.indices[rows.cpu().numpy()])
+        return Victims(self.images[rows], self.labels[rows], targets, self.indices[rows.cpu().numpy()])
 
 
 @torch.no_grad()

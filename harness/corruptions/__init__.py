@@ -12,10 +12,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from harness.corruptions.base import Constants, ConstantsSet, Corruption, check_severity
+from harness.corruptions.base import Constants, ConstantsSet, Corruption
 from harness.errors import UserError
 from harness.registry import corruptions
-from harness.types import SMALL_IMAGE
+from harness.types import SMALL_IMAGE, check_severity
 
 PAPER = ("gaussian_noise", "shot_noise", "impulse_noise")
 """The three that the ViRoLBI paper evaluates."""

@@ -1,7 +1,7 @@
 """Where in an image a network finds the evidence for a class, by maintained libraries: Captum and Zennit.
 
 Captum (BSD) computes Grad-CAM and integrated gradients; Zennit (LGPL, used as it is) layer-wise relevance propagation.
-Both are optional: `pip install -e .[explain]`.
+Both are optional: `pip install captum zennit`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def library(name: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"attributions need Captum and Zennit, which are not installed ({error}). "
-            "Install them: python -m pip install -e '.[explain]'"
+            "Install them: python -m pip install captum zennit"
         ) from error
 
 

@@ -30,7 +30,7 @@ class Variant(NamedTuple):
     """[N,C,H,W] float32; outside [0,1] too where frequencies were removed."""
 
 
-class _Attribution(Explanation):
+class Attribution(Explanation):
     """Maps of what adds to the logit of the true class, for `count` test images."""
 
     def __init__(self, *, count: int = 4) -> None:
@@ -74,7 +74,8 @@ class _Attribution(Explanation):
         for model in track(models, self.name):
             network = model.network(context.device)
             maps.append([self.attribute(network, images, targets).float().cpu().numpy() for images in inputs])
-            predicted.append([_predicted(network, images) for images in inputs])
+            with torch.no_grad():
+                predicted.append([network(images).argmax(1).cpu().numpy() for images in inputs])
             methods.append(self.method(network))
         arrays = {
             "images": np.stack([as_bytes(variant.images.numpy()) for variant in variants]),
@@ -91,7 +92,7 @@ class _Attribution(Explanation):
         return Exhibit(self.name, arrays, metadata)
 
 
-class _Smoothing(_Attribution):
+class SmoothedAttribution(Attribution):
     """Attributions of smoothed images among others.
 
     Args:
@@ -113,7 +114,7 @@ class _Smoothing(_Attribution):
 
 
 @exhibits.register("grad_cam")
-class GradCam(_Smoothing):
+class GradCam(SmoothedAttribution):
     """Grad-CAM of test images, their low frequencies and their large scales (Fig. 1 b).
 
     Args:
@@ -151,7 +152,7 @@ class GradCam(_Smoothing):
 
 
 @exhibits.register("grad_cam_training")
-class GradCamTraining(_Attribution):
+class GradCamTraining(Attribution):
     """Grad-CAM of test images during training, from kept checkpoints (Fig. 5)."""
 
     def models(self, context: ExplainContext) -> list[ExplainedModel]:
@@ -164,7 +165,7 @@ class GradCamTraining(_Attribution):
 
 
 @exhibits.register("relevance")
-class Relevance(_Smoothing):
+class Relevance(SmoothedAttribution):
     """Relevance (LRP) of the pixels of original, blurred and smoothed test images (Fig. 3)."""
 
     def variants(self, images: torch.Tensor) -> list[Variant]:
@@ -179,8 +180,3 @@ class Relevance(_Smoothing):
     def method(self, model: nn.Module) -> str:
         """LRP where its rules are known."""
         return relevance_method(model)
-
-
-@torch.no_grad()
-def _predicted(model: nn.Module, images: torch.Tensor) -> np.ndarray:
-    return model(images).argmax(1).cpu().numpy()

@@ -15,6 +15,7 @@ from torch import nn
 
 from harness.contracts.model import inner_normalization
 from harness.errors import UserError
+from harness.files import file_digest
 from harness.models import checkpoints
 from harness.models.load import load
 from harness.progress import say
@@ -226,5 +227,4 @@ def _read(path: Path) -> ExplainedModel | None:
         return None
     if not {"defense", "backbone"} <= metadata.keys():
         return None
-    with path.open("rb") as file:
-        return ExplainedModel(path, metadata, hashlib.file_digest(file, "sha256").hexdigest())
+    return ExplainedModel(path, metadata, file_digest(path))

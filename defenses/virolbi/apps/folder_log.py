@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.files import file_digest
 
 from ..preprocessor import ViRoLBI
 
@@ -43,15 +43,15 @@ class FolderLog:
 
     def is_ours(self, target: Path) -> bool:
         """Whether this command made the file, with whatever settings."""
-        return _digest(target) in self._ours
+        return file_digest(target) in self._ours
 
     def is_current(self, source: Path, target: Path) -> bool:
         """Whether this command made the file from `source` as it is, with the present settings."""
-        return _digest(target) + _digest(source) in self._current
+        return file_digest(target) + file_digest(source) in self._current
 
     def add(self, source: Path, made: Path, outcome: str) -> None:
         """Log a picture before it is put in its place, so that it counts as ours after a kill in between."""
-        entry = {"picture": source.name, "from": _digest(source), "made": _digest(made), **self.settings}
+        entry = {"picture": source.name, "from": file_digest(source), "made": file_digest(made), **self.settings}
         # The line end comes first: a line that a kill cut short then spoils no other.
         line = "\n" + json.dumps({**entry, "outcome": outcome})
         with self._adding, self.file.open("a", encoding="utf-8") as stream:
@@ -70,14 +70,6 @@ def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
                         yield value
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}. Name another OUT.") from error
-
-
-def _digest(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
 
 
 def logged_settings(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_the_best_level_is_where_the_noise_is_gone_and_the_blocks_are_there(
 ) -> None:
     found = choose_level(clean, noisy, levels=LEVELS)
 
-    assert found.chosen in (0.15, 0.4)
+    assert found.best in (0.15, 0.4)
     assert found.errors.min() < 0.6 * min(found.errors[0], found.errors[-1])
     assert found.errors[-1] == pytest.approx(NOISE**2, rel=0.15)  # hardly smoothed: the noise itself
     np.testing.assert_array_equal(found.candidates, LEVELS)
@@ -68,7 +68,7 @@ def test_errors_and_choices_are_those_of_smoothing_image_by_image(
 
     np.testing.assert_allclose(found.errors, errors.mean(0), rtol=1e-12)
     np.testing.assert_allclose(found.standard_errors, errors.std(0, ddof=1) / len(clean) ** 0.5, rtol=1e-12)
-    assert found.chosen == candidates[errors.mean(0).argmin()]
+    assert found.best == candidates[errors.mean(0).argmin()]
     held_out = []
     for fold in range(folds):
         inside = np.arange(len(clean)) % folds == fold
@@ -96,7 +96,7 @@ def test_a_second_noisy_copy_serves_where_there_are_no_clean_images(clean: np.nd
 
     found, ideal = (choose_level(target, noisy, levels=LEVELS) for target in (other, clean))
 
-    assert found.chosen == ideal.chosen
+    assert found.best == ideal.best
     np.testing.assert_allclose(found.errors, ideal.errors + NOISE**2, rtol=0.15)
 
 
@@ -152,7 +152,7 @@ def test_of_candidates_that_tie_the_smaller_is_taken() -> None:
     found = choose_level(flat, flat, levels=[0.2, 0.5, 0.9], folds=2)
 
     assert found.errors.tolist() == [0, 0, 0]
-    assert found.chosen == 0.2
+    assert found.best == 0.2
 
 
 def test_8_bit_images_are_taken_as_smooth_takes_them(clean: np.ndarray, noisy: np.ndarray) -> None:
