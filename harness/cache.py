@@ -23,11 +23,11 @@ from harness.progress import say, track
 
 Fill = Callable[[slice], np.ndarray]
 PATIENCE = 5.0
-"""Seconds to wait for another process before saying so."""
+"""Seconds of waiting for another process before a line says so."""
 _CHUNK = 2**22
 """Bytes read at a time, so that checking an array of any size takes little memory."""
 _sound: dict[Path, tuple[int, ...]] = {}
-"""Files that this process has checked and found undamaged: inode, size and time of change by path."""
+"""Undamaged files that this process has checked: inode, size and time of change by path."""
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
@@ -92,7 +92,7 @@ def default_cache() -> ArrayCache:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """The array asked for: what it must be, and where it lies."""
+    """The array asked for: its shape and type, and where it lies on disk."""
 
     path: Path
     shape: tuple[int, ...]
@@ -100,12 +100,12 @@ class Target:
 
     @property
     def partial(self) -> Path:
-        """The file until all blocks are computed."""
+        """The file's path until all blocks are computed."""
         return self.path.with_suffix(".partial.npy")
 
     @property
     def sums(self) -> Path:
-        """The file of checksums, for the partial and the finished array alike: one renaming finishes both."""
+        """The file of checksums, of the partial and of the finished array: renaming the array alone finishes it."""
         return self.path.with_suffix(".sums")
 
     @property
@@ -299,7 +299,7 @@ def _rename(source: Path, destination: Path) -> None:
 
 
 def _reserve(file: Path) -> None:
-    """Reserve the whole file's room on disk: a full disk shows now rather than after hours of computing."""
+    """Reserve the whole file's room on disk: a full disk is an error now rather than after hours of computing."""
     if not hasattr(os, "posix_fallocate"):  # macOS and Windows have no such call
         return
     with file.open("r+b") as stream:

@@ -114,7 +114,7 @@ def smooth(
     nu: coupling of image and edges; larger lets features enter by scale rather than by contrast, in more iterations.
     step: α; larger takes the path in fewer, coarser steps. It must be under 2/(κ‖H‖₂) with `paper`, 1/(κν) with
       `fast`, 2/(κν) with `exact`; None takes half of that, at ν < 1 of that for ν = 1.
-    max_iterations: where to give up; the outcome then says so.
+    max_iterations: where a path ends that has not reached the level; its outcome is then `max_iterations`.
     iterations: stop after exactly so many iterations, not at a level; every outcome is then `reached`.
     backend: `cpu` (Numba), `cuda` (CUDA C++, NVIDIA GPUs), `reference` (PyTorch, any device), or None to choose by
       the images' device.
@@ -138,8 +138,8 @@ def smooth(
     if level is not None and iterations is not None:
         raise UserError(f"give either level or iterations, got level={level} and iterations={iterations}.")
 
-    def work(some: Kind) -> Smoothed[Kind]:
-        problem = make_problem(some, kappa, nu, step, backend, scheme)
+    def work(part: Kind) -> Smoothed[Kind]:
+        problem = make_problem(part, kappa, nu, step, backend, scheme)
         if iterations is not None:
             return _run_for(problem, [whole_number("iterations", iterations, least=0)])[0]
         return _run_to(problem, [checked_level(DEFAULT_LEVEL if level is None else level)], max_iterations)[0]
@@ -215,7 +215,7 @@ def _empty_like(part: torch.Tensor | np.ndarray, count: int) -> torch.Tensor | n
 
 
 class Problem(NamedTuple, Generic[Kind]):
-    """What to compute, checked."""
+    """A smoothing to compute, its options checked."""
 
     images: Kind
     """As the user gave them."""
@@ -296,8 +296,9 @@ def _trace(problem: Problem[Kind], stops: torch.Tensor, limit: int, state: Solve
 def _put_the_image(problem: Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
     """Where a level is out of reach, put the path's limit: u = x, with every edge where Dx ≠ 0 in the support.
 
-    On the way there other edges may be in the support for a while, above all at large ν, and the level may be met. That
-    does not last, and so does not count as reached: the result comes at once and does not depend on a cap.
+    Other edges may be in the support for some iterations, above all at large ν, and the support may then be as large as
+    the level asks. That does not last, and so does not count as reached: the result takes no iterations and does not
+    depend on `max_iterations`.
     An image of one pixel has no edges, and is its own result as well.
     """
     replaced = unreachable if problem.edges else torch.ones_like(unreachable)

@@ -1,4 +1,4 @@
-"""AutoAttack (Croce & Hein 2020): the whole, stage by stage, and two of its attacks with parameters of their own."""
+"""AutoAttack (Croce & Hein 2020), and two of its attacks with parameters of their own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PackagedAttack(Attack):
     """The package draws its random numbers for a whole batch: results are those of batches of this size."""
 
     def evaluation(self, draws: int) -> Evaluation:
-        """What the package is asked to run; `draws` gradients are averaged where the attack leaves that open."""
+        """The package's attacks and settings; `draws` gradients are averaged where the attack does not prescribe it."""
         raise NotImplementedError
 
     def __call__(
@@ -89,12 +89,12 @@ class AutoAttack(PackagedAttack):
         return self.name if self.version in ("", STANDARD, RANDOMIZED) else self.label
 
     def label_on(self, *, stochastic: bool) -> str:
-        """The version in the label, but for `standard` on a deterministic model."""
+        """The label with the version, except for `standard` on a deterministic model."""
         version = self.version or (RANDOMIZED if stochastic else STANDARD)
         return self.name if version == STANDARD and not stochastic else f"{self.name}:version={version}"
 
     def draws(self, asked: int) -> int:
-        """What the version prescribes, whatever the run asks for."""
+        """The number that the version prescribes, whatever the run asks for."""
         return RANDOMIZED_DRAWS if self.version == RANDOMIZED else 1
 
     def at(self, stage: str) -> Attack:
@@ -164,7 +164,7 @@ class Square(PackagedAttack):
 class ScaledModel(nn.Module):
     """The model on images divided by `ratio` [C,1,1] ≥ 1, where the ball has one radius for all channels.
 
-    AutoAttack knows one radius. It searches up to 1 in each channel; what then lies beyond the box is clipped to it.
+    AutoAttack takes one radius. It searches up to 1 in each channel; values beyond the box are clipped to it.
     """
 
     def __init__(self, model: nn.Module, ratio: torch.Tensor) -> None:

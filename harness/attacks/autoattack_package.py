@@ -1,4 +1,4 @@
-"""Runs AutoAttack's code, from whichever of its two packages is installed.
+"""Runs AutoAttack's code, from the one of its two packages that is installed.
 
 `autoattack` (on GitHub) and its copy `pyautoattack` (on PyPI) differ in their arguments; nothing else in the harness
 knows either.
@@ -33,7 +33,7 @@ FAB returns none.
 
 
 class Evaluation(NamedTuple):
-    """What AutoAttack is asked to run."""
+    """The attacks that AutoAttack runs, and their settings."""
 
     stages: tuple[str, ...]
     """Its attacks, in order."""

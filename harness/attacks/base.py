@@ -1,4 +1,4 @@
-"""What an attack is, and what attacks share: the ball, its step, the gradient of a loss, the random start."""
+"""The base class of attacks, and what they share: the ball, its step, the gradient of a loss, the random start."""
 
 from __future__ import annotations
 
@@ -79,18 +79,18 @@ def _lengths(vectors: torch.Tensor) -> torch.Tensor:
 
 
 class AttackResult(NamedTuple):
-    """What an attack returns where images alone do not say everything."""
+    """The images that an attack returns, with flags and measures."""
 
     images: torch.Tensor
     """[B,C,H,W], each inside the budget's ball and [0,1]."""
     flags: tuple[str, ...] = ()
-    """What the attack warns of, each a line of text."""
+    """The attack's warnings, a line of text each."""
     measures: Mapping[str, float] = {}
     """Numbers by name, each the mean over the images."""
 
     @classmethod
     def of(cls, returned: torch.Tensor | AttackResult) -> AttackResult:
-        """What an attack returned; plain images become a result without flags and measures."""
+        """The result itself; plain images become one without flags and measures."""
         return returned if isinstance(returned, AttackResult) else cls(returned)
 
 
@@ -112,7 +112,7 @@ class Attack:
 
     @property
     def counts_as(self) -> str:
-        """The attack that worst cases take it for: forms of one attack for different models count as one."""
+        """The label under which worst cases count it: variants of one attack for different models count as one."""
         return self.label
 
     def at(self, stage: str) -> Attack:
@@ -128,7 +128,7 @@ class Attack:
         return asked if self.uses_gradient else 1
 
     def parameters(self) -> dict[str, Any]:
-        """What changes its results, as plain values."""
+        """The parameters that change its results, as plain values."""
         return {}
 
     def __call__(
@@ -160,7 +160,7 @@ def loss_gradient(
 ) -> LossGradient:
     """The gradient of each image's own loss, which `loss` computes from the logits: [B,K] → [B].
 
-    A preprocessor draws no random numbers: one pass through it serves every draw of the network.
+    A preprocessor draws no random numbers: one pass of it serves every draw of the network.
     """
     point = images.detach().requires_grad_()
     preprocessed = Preprocessed.of(model.preprocessor(point)).images if isinstance(model, Pipeline) else point

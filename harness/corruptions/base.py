@@ -1,4 +1,4 @@
-"""What a corruption is: a function of one image, with published constants for severities 1 to 5."""
+"""The class of corruptions: functions of one image, with published constants for severities 1 to 5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where networks look in plain, blurred and smoothed images, and during training: Figures 1 (b), 3 and 5."""
+"""Attributions in plain, blurred and smoothed images, and during training: Figures 1 (b), 3 and 5."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .frequency import in_training
 
 
 class Variant(NamedTuple):
-    """One form of the samples."""
+    """One variant of the samples."""
 
     name: str
     images: torch.Tensor
@@ -43,7 +43,7 @@ class Attribution(Explanation):
         return context.finals
 
     def variants(self, images: torch.Tensor) -> list[Variant]:
-        """The forms in which the samples are shown to a model."""
+        """The variants of the samples that a model classifies."""
         return [Variant("original", images)]
 
     def attribute(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -46,11 +46,11 @@ class Explanation:
         return self.label.partition(":")[0]
 
     def sources(self, context: ExplainContext) -> dict[str, Any]:
-        """All that the arrays depend on beside the parameters, as JSON values. Raises: UserError."""
+        """What the arrays depend on beside the parameters, as JSON values. Raises: UserError."""
         raise NotImplementedError
 
     def compute(self, context: ExplainContext) -> Exhibit:
-        """The arrays and what they show. Raises: UserError."""
+        """The arrays and their metadata. Raises: UserError."""
         raise NotImplementedError
 
 
@@ -199,7 +199,7 @@ def digest_of_images(*arrays: np.ndarray) -> str:
 
 
 def described(models: Sequence[ExplainedModel]) -> list[dict[str, Any]]:
-    """What figures say of each checkpoint; its name holds the backbone where there are several."""
+    """Each checkpoint's metadata for figures; its name holds the backbone where there are several."""
     several = len({model.backbone for model in models}) > 1
     return [
         {

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from harness.contracts.dataset import Dataset
 
 MADE_FROM = "made_from"
-"""Where an exhibit's description holds what it was computed from."""
+"""The key of an exhibit's metadata that holds what it was computed from."""
 
 
 class Explained(NamedTuple):
-    """What became of each exhibit, by label."""
+    """The outcome for each exhibit, by label."""
 
     made: tuple[str, ...]
     there: tuple[str, ...]
@@ -48,19 +48,19 @@ def explain(
 ) -> Explained:
     """Compute the exhibits of these names, by default all, and keep them in RUN/exhibits.
 
-    An exhibit that was made from the same images, weights and parameters is left as it is; one made from others is
-    made again. One that cannot be made does not keep the others from being made.
+    An exhibit that was made from the same images, weights and parameters stays as it is; one made from others is
+    made again. The others are made even where one cannot be.
 
     Args:
         dataset: as for `run`; by default the one that the run's records name.
         images: a folder of photographs, or a single one.
         limit: test images that averages are taken over.
-        seed: of the choice of test images that are shown.
+        seed: of the choice of test images.
 
     Raises: UserError for unknown names and for a run, folder or device that does not exist.
     """
     if not run.is_dir():
-        raise UserError(f"expected the folder of a run, found none at {run}.")
+        raise UserError(f"expected the folder of a run, got none at {run}.")
     if limit < 1:
         raise UserError(f"--limit must be 1 or more test images, got {limit}.")
     explanations = [exhibits.create(name) for name in (exhibits.names() if names is None else names)]
@@ -78,7 +78,7 @@ def explain(
 
 
 def complete(explanations: Sequence[Explanation], context: ExplainContext) -> Explained:
-    """Make those of these exhibits that are not there, and say of each that cannot be made why."""
+    """Make the exhibits that are missing; return why others cannot be made."""
     made: list[str] = []
     there: list[str] = []
     missing: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What smoothing and training do to spatial frequencies: the paper's Figure 2."""
+"""Spatial frequencies of images, and of feature maps during training: the paper's Figure 2 (a) and (b)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _first_maps(model: nn.Module, batch: torch.Tensor) -> np.ndarray:
     network = inner_normalization(model).network
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if not convolutions:
-        raise UserError("feature_spectra needs a network with a convolution, found none.")
+        raise UserError("feature_spectra needs a network with a convolution, got none.")
     handle = convolutions[0].register_forward_hook(lambda module, given, made: outputs.append(made))
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What figures show and records do not hold: arrays computed from images and models, kept beside the records.
+"""Arrays for figures, computed from images and models and kept beside the records, which do not hold them.
 
 An exhibit is computed once, by `harness.explain`, and drawn by `reports.figures`, which opens no model.
 """

@@ -115,9 +115,9 @@ def test_a_photograph_that_cannot_be_read_is_left_out(
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
 
-    with pytest.raises(UserError, match=r"expects pictures .*, found none in"):
+    with pytest.raises(UserError, match=r"expects pictures .*, got none in"):
         find_photographs(tmp_path)
-    with pytest.raises(UserError, match="found nothing at"):
+    with pytest.raises(UserError, match="got nothing at"):
         find_photographs(tmp_path / "nowhere")
 
 
@@ -131,7 +131,7 @@ def test_a_run_that_names_no_data_set_is_answered_in_one_line(
     assert told.count("\n") == 2
     assert "not made: image_path, grad_cam: the records in" in told
     assert "give one with --dataset" in told
-    with pytest.raises(UserError, match="expected the folder of a run, found none"):
+    with pytest.raises(UserError, match="expected the folder of a run, got none"):
         explain(tmp_path / "nowhere")
 
 

@@ -1,4 +1,4 @@
-"""The log of a folder of smoothed pictures, by which a repeated command knows what is done and what is ours."""
+"""The log of a folder of smoothed pictures: it tells a repeated command which pictures it made, and how."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..preprocessor import ViRoLBI
 
 LOG = ".smooth.jsonl"
 _USUAL = {"kappa": 5.0, "scheme": "paper", "max_iterations": 200_000}
-"""Settings that a log leaves out at these values: older logs, made before they were options, do not name them."""
+"""Settings that a log omits at these values: older logs, written before they were options, do not have them."""
 _NO_SETTINGS = ("picture", "from", "made", "outcome")
-"""What a line of the log says beside the settings."""
+"""The keys of a line that are no settings."""
 
 
 class FolderLog:
-    """What this command made in a folder: a JSON line a picture, with its source, its settings and its outcome.
+    """The pictures that this command made in a folder: a JSON line each, with source, settings and outcome.
 
     Pictures are known by a digest of their content: a file that somebody put in the place of ours is not ours. Lines
     are in the order in which pictures were finished; several threads may add them.
@@ -50,7 +50,7 @@ class FolderLog:
         return file_digest(target) + file_digest(source) in self._current
 
     def add(self, source: Path, made: Path, outcome: str) -> None:
-        """Log a picture before it is put in its place, so that it counts as ours after a kill in between."""
+        """Log a picture before it is moved to its place, so that it counts as ours after a kill in between."""
         entry = {"picture": source.name, "from": file_digest(source), "made": file_digest(made), **self.settings}
         # The line end comes first: a line that a kill cut short then spoils no other.
         line = "\n" + json.dumps({**entry, "outcome": outcome})
@@ -73,6 +73,6 @@ def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def logged_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a log says of the settings: the options that are not usual, and the version of the method."""
+    """The settings of a log's lines: the options that are not usual, and the version of the method."""
     unusual = {name: value for name, value in options.items() if value != _USUAL.get(name)}
     return {**unusual, "version": ViRoLBI.version}

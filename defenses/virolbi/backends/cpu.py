@@ -19,7 +19,7 @@ from .kernels_projection import fill_images, label_images
 _CALL = 8
 """Images per call of a kernel: enough to make the call cheap, few enough to keep all threads busy."""
 _VALUES_BETWEEN_CHECKS = 2**29
-"""Values updated between two checks for an interruption: about a quarter of a second's work."""
+"""Values updated between two checks for an interruption: some quarter of a second's work."""
 _interrupted = 0
 """How often `interrupt` was called."""
 _NO_TABLES = Solver(*(np.empty((0, 0), np.float32),) * 3)

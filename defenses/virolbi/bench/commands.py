@@ -1,4 +1,4 @@
-"""What the bench commands do: measure, record each measurement at once, and show the table, interrupted or not."""
+"""The work of the bench commands: measure, record each measurement at once, and print the table at the end."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _record(
         measure()
     except KeyboardInterrupt:
         code = INTERRUPTED
-        say(f"interrupted; the {len(measurements.rows)} measurements made are kept and shown")
+        say(f"interrupted; the {len(measurements.rows)} measurements made are kept, and the table shows them")
     if not measurements.rows:
         return code
     file, table = measurements.file, make_table(measurements.rows)

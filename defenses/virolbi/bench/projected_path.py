@@ -43,7 +43,7 @@ class ProjectedPath(NamedTuple):
 def project_along(image: torch.Tensor, settings: Settings, iterations: int) -> ProjectedPath:
     """Eqs. 5 and 6 in every one of `iterations`, for an image [C,H,W], float32 on the CPU.
 
-    Components are found anew where the support changes, their means in every iteration.
+    Components are computed where the support changes, their means in every iteration.
     Raises: UserError for the scheme `exact`.
     """
     x, planes, constants, solver = _begin(image, settings)

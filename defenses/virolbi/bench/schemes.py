@@ -21,7 +21,7 @@ from .timing import clock
 
 KAPPA = 5.0
 STRETCH = 1.9
-"""How many times as long as usual the paper's steps are in the variant that shows what the step alone does."""
+"""The step of the variant that shows the effect of the step alone, in usual steps."""
 LONG = f"paper, {STRETCH} α"
 VARIANTS = ("paper", "fast", "exact", LONG)
 """What is measured; the first is what the others are compared with."""

@@ -332,7 +332,7 @@ def test_an_interrupted_run_keeps_and_shows_what_it_measured(tmp_path: Path) -> 
     printed, told = process.communicate(timeout=120)
 
     assert process.returncode == 130, told
-    assert "measurements made are kept and shown" in told
+    assert "measurements made are kept, and the table shows them" in told
     assert "skimage label" in printed
     with file.open(newline="") as stream:
         assert {row["method"] for row in csv.DictReader(stream)} == {"label"}
@@ -349,7 +349,7 @@ MISTAKES = {
     "threads 0": (["projection", "--threads", "0"], "--threads must be 1 or more, got 0"),
     "budget 0": (["projection", "--budget", "nan"], "--budget must be above 0 seconds, got nan"),
     "no picture": (["projection", "--image", "nowhere.png"], "could not read nowhere.png: No such file or directory"),
-    "no picture's format": (["projection", "--image", "README.md"], "found another format at README.md"),
+    "no picture's format": (["projection", "--image", "README.md"], "got another format at README.md"),
     "sizes": (["smoothing", "--sizes", "8,1"], "--sizes must be 2 or more, got 1"),
     "batches": (["smoothing", "--batches", "0"], "--batches must be 1 or more, got 0"),
     "threads": (["smoothing", "--threads", "0"], "--threads must be 1 or more, got 0"),
