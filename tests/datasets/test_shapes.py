@@ -111,7 +111,7 @@ def test_colour_and_background_carry_no_class(generated: Shapes) -> None:
 
 
 def test_the_outline_is_seen_by_a_classifier_that_colour_does_not_help(generated: Shapes) -> None:
-    """The control for the test above: the same classifier does find what is there to be found."""
+    """The control for the test above: the same classifier does learn where there is something to learn."""
     assert _accuracy(generated.train(), generated.test(), _outline_features) > 3 * CHANCE
 
 

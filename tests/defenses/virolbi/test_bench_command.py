@@ -152,8 +152,8 @@ def test_every_repeat_of_what_is_extrapolated_measures_other_iterations(monkeypa
 
 
 def test_the_iterations_of_all_repeats_are_named() -> None:
-    about = {"method": "lsqr", "image": "noise", "device": "a core", "run": "2026-01-01", "nu": 1.0, "kappa": 5.0}
-    row = {**about, "size": 84, "iterations": 20, "extrapolated": True, "seconds": 2.0, "projection_seconds": 0.1}
+    run = {"method": "lsqr", "image": "noise", "device": "a core", "run": "2026-01-01", "nu": 1.0, "kappa": 5.0}
+    row = {**run, "size": 84, "iterations": 20, "extrapolated": True, "seconds": 2.0, "projection_seconds": 0.1}
     rows = [{**row, "measured": 2, "measured_at": at} for at in ("3;13", "8;18")]
 
     caption = " ".join(make_table(rows, Setup(["lsqr"], 84, 20, 2, 1.0)).caption)
@@ -244,9 +244,9 @@ def test_supports_are_compared_by_what_they_have_in_common() -> None:
     ours = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]]).bool()
     theirs = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 0], [0, 1, 1]]).bool()
     reached, images = np.array([True, True, True, False]), torch.zeros(4, 1, 1, 2)
-    found = Stage(images.index_fill(0, torch.tensor([1, 3]), 0.5), ours, reached, 1.0, 1.0)
+    stage = Stage(images.index_fill(0, torch.tensor([1, 3]), 0.5), ours, reached, 1.0, 1.0)
 
-    row = _deviations(found, Stage(images, theirs, np.array([True] * 4), 1.0, 1.0))
+    row = _deviations(stage, Stage(images, theirs, np.array([True] * 4), 1.0, 1.0))
 
     assert row["common_support"] == pytest.approx((1 / 3 + 1 + 1) / 3)
     assert row["mean_difference"] == pytest.approx(127.5 / 3)
