@@ -69,8 +69,8 @@ def cifar_family(classes: tuple[str, ...], side: tuple[int, int]) -> Family | No
 def content_digest(files: Sequence[Path], root: Path, cache: ArrayCache) -> str:
     """SHA-256 over the bytes of `files` and their names relative to `root`, in the order given.
 
-    The digest is kept, and the files are read again only when the size, inode or time of change of one of them differs.
-    (A program cannot set back the time of change, ctime.)
+    The digest is kept in `cache`. The files are read again only when the size, inode or time of change of one of them
+    differs. (No program can set the time of change, ctime.)
     """
     names = [file.relative_to(root).as_posix() for file in files]
     stats = [_stat(file) for file in files]

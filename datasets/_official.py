@@ -1,6 +1,6 @@
 """The published corrupted test sets, where the user has them: CIFAR-10-C, CIFAR-100-C, ImageNet-C.
 
-A run asks for fingerprints when it is planned, which decodes nothing, and for images when it evaluates.
+A run asks for fingerprints when it is planned; that decodes nothing. It asks for images when it evaluates.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class CifarC:
 class ImageNetC:
     """ImageNet-C for a test split: `folder/corruption/severity/NAME.JPEG` for every name.
 
-    The published pictures are 224×224, and at that size stay as they are.
+    The published pictures are 224×224; with size=224 they are not scaled.
 
     names: in the order of the split, such as "n01440764/ILSVRC2012_val_00000293"
     """

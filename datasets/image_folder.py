@@ -56,10 +56,11 @@ class ImageFolder(Dataset):
         data_root: Path,
         cache: ArrayCache,
     ) -> None:
-        """Find the class folders; pictures are decoded when a split is loaded, and kept in `cache`.
+        """List the class folders; pictures are decoded when a split is loaded, and kept in `cache`.
 
-        name: what tables show, by default the folder's name
-        resize: what the shorter side becomes before the central size×size is cropped
+        name: the data set's name in tables, by default the folder's
+        size: pixels a side of the central square that is cropped
+        resize: pixels of the shorter side before cropping
         classes: a file that lists the class folders to use, one a line, or "imagenet100-kaggle" or "imagenet100-cmc",
         two lists that come with the harness
         Raises: UserError when a folder is missing or empty, or the list names absent ones.

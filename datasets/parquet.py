@@ -44,7 +44,7 @@ class Parquet(Dataset):
     ) -> None:
         """Read the files' schemas; images are decoded when a split is loaded, and kept in `cache`.
 
-        name: what tables show, by default the folder's name
+        name: the data set's name in tables, by default the folder's
         size: brings images to size×size by resizing the shorter side and cropping the centre; needed where they differ
         in size
         Raises: UserError when the folder is missing or not in this layout.

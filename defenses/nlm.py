@@ -18,7 +18,7 @@ from ._per_image import each_picture
 class NonLocalMeans(Preprocessor):
     """Non-local means (Buades, Coll & Morel 2005; as a defense Xu, Evans & Qi 2018) by scikit-image's fast algorithm.
 
-    h: the difference of patches at which their weight has fallen off; a larger one removes more
+    h: patches that differ by much more than h hardly count; a larger one removes more
     patch_size: width in pixels of the patches that are compared
     patch_distance: the largest distance in pixels to a patch
     """

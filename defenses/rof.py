@@ -1,4 +1,4 @@
-"""Total-variation denoising of the test image, whose inverse scale space is what ViRoLBI computes."""
+"""Total-variation denoising of the test image; ViRoLBI follows total variation's inverse scale space."""
 
 from __future__ import annotations
 

@@ -57,10 +57,10 @@ class ArrayCache:
     ) -> np.ndarray:
         """The array for `key`, read-only and memory-mapped; missing rows are computed by `fill(rows)`.
 
-        An interrupted computation continues with the blocks that are missing. The finished file appears under its
-        name in one step. The first time a process opens a file, finished or partial, it compares every block with the
-        checksum noted when the block was computed. It computes damaged blocks again, and says so. While another
-        process computes the same array, this one waits, and says so.
+        An interrupted computation continues with the missing blocks. The finished file gets its name in one step. The
+        first time a process opens a file, finished or partial, it compares every block with the checksum written when
+        the block was computed; it computes damaged blocks again, and says so. While another process computes the same
+        array, this one waits, and says so.
 
         Raises: UserError when the folder cannot be written, or has no room for the array.
         """
@@ -77,7 +77,7 @@ class ArrayCache:
             tempfile.TemporaryFile(dir=self.folder).close()  # in a read-only folder the lock would wait for ever
         lock = _locked(target, kind)
         try:
-            if not _is_sound(target):  # another process may have computed it meanwhile
+            if not _is_sound(target):  # another process may have computed it before the lock was free
                 _build(target, kind, fill, block)
         finally:
             lock.release()
@@ -126,8 +126,8 @@ class Target:
 class Checksums:
     """The checksums (CRC-32) of an array's blocks.
 
-    On disk: a line of JSON with the array's shape, type and block size, then a line for each block. A block's line is
-    added after the block is written, so that a kill in between leaves a block without a line.
+    The file holds a line of JSON with the array's shape, type and block size, then a line for each block. A block's
+    line is added after the block is written: a kill in between leaves a block without a line.
     """
 
     def __init__(self, target: Target, block: int, checksums: Mapping[int, int]) -> None:
@@ -288,13 +288,13 @@ def _start(target: Target, block: int) -> tuple[Checksums, int]:
 
 
 def _rename(source: Path, destination: Path) -> None:
-    """Put a file in the place of another. Raises: UserError where one is in use: Windows keeps mapped files."""
+    """Rename a file, replacing another. Raises: UserError where one is in use: Windows locks mapped files."""
     try:
         os.replace(source, destination)
     except PermissionError as error:  # not the folder's: a file was made there just before
         raise UserError(
             f"{source} cannot be renamed to {destination.name} ({error.strerror or error}): one of them is in use, by "
-            "this process or another, or is somebody else's. End what uses it, or set VIROLBI_CACHE to another folder."
+            "this process or another, or is another user's. End what uses it, or set VIROLBI_CACHE to another folder."
         ) from error
 
 

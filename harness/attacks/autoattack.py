@@ -47,7 +47,7 @@ class PackagedAttack(Attack):
         seed: int,
         indices: np.ndarray,
     ) -> AttackResult:
-        """An example that fools the model, else the best point reached; a misclassified image comes back unchanged."""
+        """An example that fools the model, else the best point; a misclassified image is returned unchanged."""
         smallest = budget.scale.min()
         scaled = ScaledModel(model, budget.scale / smallest)
         starts = scaled.inward(images)

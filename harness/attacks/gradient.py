@@ -46,9 +46,9 @@ class PGD(Attack):
     images that the model still classifies correctly are attacked again
     loss: `ce`, `margin` or `dlr`
     targets: how many wrong classes are targeted one after another, the likeliest first; 0 for an untargeted attack
-    early_stop: end an image's ascent at the first step that fools the model instead of at the last. Against the model
-    attacked this is as strong, and faster. Its examples barely fool that model, though: scored behind a preprocessor
-    (threat model `bare`) they make the preprocessor look better than it is.
+    early_stop: end an image's ascent at the first step that fools the model instead of at the last. Against the
+    attacked model this is as strong, and faster. But the examples barely fool that model: scored behind a preprocessor
+    (threat model `bare`), they overstate the preprocessor's robust accuracy.
     """
 
     name = "pgd"
@@ -102,8 +102,8 @@ class PGD(Attack):
             if len(target_classes) == 1:
                 return examples
             fooled = _mean_logits(model, examples, budget.draws).argmax(1) != rest.labels
-            kept = fooled if number else torch.ones_like(fooled)
-            adversarial[pending[kept]] = examples[kept]
+            taken = fooled if number else torch.ones_like(fooled)
+            adversarial[pending[taken]] = examples[taken]
             pending = pending[~fooled]
             if not len(pending):
                 break
@@ -140,12 +140,16 @@ class PGD(Attack):
 
 
 class Victims(NamedTuple):
-    """Images under attack, their true classes, their target classes if any, and their indices."""
+    """Images under attack."""
 
     images: torch.Tensor
+    """[B,C,H,W] in [0,1]."""
     labels: torch.Tensor
+    """[B], their true classes."""
     targets: torch.Tensor | None
+    """[B], the classes that the attack aims at; None for an untargeted one."""
     indices: np.ndarray
+    """[B], their positions in the full split."""
 
     def take(self, rows: torch.Tensor) -> Victims:
         """Some of them, by position or mask."""

@@ -79,8 +79,8 @@ def _zoom_matrices(size: int, end: float, step: float) -> np.ndarray:
 def _displace(image: Pixels, rng: np.random.Generator, reach: int, rounds: int) -> Pixels:
     """From the lower right on, each pixel takes the current value of a random neighbour.
 
-    The published code means to swap the two, but assigns through views of one array, so that the neighbour keeps its
-    value. The published files were made so.
+    The published code intends to swap the two, but assigns views of one array, so that the neighbour's value stays.
+    The published files were made with that code.
     """
     height, width = image.shape[:2]
     places = np.arange(height * width).reshape(height, width)

@@ -90,7 +90,7 @@ class ExplainedModel(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether the training ended with it; one that was kept earlier is not final."""
+        """Whether it is the end of its training; a checkpoint kept during training is not."""
         return "kept" not in self.metadata
 
     @property

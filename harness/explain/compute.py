@@ -46,7 +46,7 @@ def explain(
     seed: int = 0,
     device: str = "auto",
 ) -> Explained:
-    """Compute the exhibits of these names, by default all, and keep them in RUN/exhibits.
+    """Compute the exhibits of these names, by default all, and save them in RUN/exhibits.
 
     An exhibit that was made from the same images, weights and parameters stays as it is; one made from others is
     made again. The others are made even where one cannot be.
@@ -91,7 +91,7 @@ def complete(explanations: Sequence[Explanation], context: ExplainContext) -> Ex
 
 
 def _make(explanation: Explanation, context: ExplainContext) -> bool:
-    """Make an exhibit and keep it, unless it is there. Returns whether it was made now."""
+    """Make and save an exhibit, unless it exists. Returns whether it was made now."""
     code = exhibits.fingerprint(explanation.label)
     sources = {"exhibit": explanation.label, "code": code, **explanation.sources(context)}
     sources = json.loads(json.dumps(sources))  # with lists for tuples, as they are read back
@@ -113,7 +113,7 @@ def _is_there(run: Path, name: str, sources: dict[str, Any]) -> bool:
 
 
 def _open_dataset(run: Path, name: str | None, data_root: Path) -> tuple[Dataset | None, str]:
-    """The data set of the user's name, else the one that the run's records name; without either, None and why."""
+    """The data set called `name`, else the one that the run's records name; without either, None and the reason."""
     if name is not None:
         return datasets.create(name, data_root=data_root, cache=default_cache()), ""
     recorded = _recorded_datasets(run)

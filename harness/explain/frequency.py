@@ -77,9 +77,9 @@ class FeatureSpectra(Explanation):
 
 
 def in_training(context: ExplainContext) -> list[ExplainedModel]:
-    """The checkpoints of every defense that kept some during training, and of the undefended one: one for each epoch.
+    """The checkpoints of the undefended model and of every defense with checkpoints from during its training.
 
-    In the order of defense, backbone and epoch. Raises: UserError when none was kept.
+    One for each epoch, in the order of defense, backbone and epoch. Raises: UserError when none was kept.
     """
     if all(model.final for model in context.checkpoints):
         raise UserError(

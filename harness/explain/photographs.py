@@ -30,7 +30,10 @@ def find_photographs(source: Path | None) -> tuple[Path, ...]:
 
 
 def read_photograph(path: Path, size: int) -> np.ndarray | None:
-    """The middle square of a picture, upright, scaled to [3,size,size] uint8; None, and a line why, if unreadable."""
+    """The middle square of a picture, upright, scaled to [3,size,size] uint8.
+
+    None for a picture that cannot be read, after a line that says why.
+    """
     try:
         with Image.open(path) as file:
             upright = ImageOps.exif_transpose(file).convert("RGB")
