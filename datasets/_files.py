@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.cache import ArrayCache
 from harness.errors import UserError
+from harness.files import file_digest
 from harness.progress import track
 
 from ._normalization import CIFAR10_MEAN, CIFAR10_STD, CIFAR100_MEAN, CIFAR100_STD
@@ -68,8 +69,8 @@ def cifar_family(classes: tuple[str, ...], side: tuple[int, int]) -> Family | No
 def content_digest(files: Sequence[Path], root: Path, cache: ArrayCache) -> str:
     """SHA-256 over the bytes of `files` and their names relative to `root`, in the order given.
 
-    The digest is kept, and the files are read again only when the size, inode or time of change of one of them differs.
-    (A program cannot set back the time of change, ctime.)
+    The digest is kept in `cache`. The files are read again only when the size, inode or time of change of one of them
+    differs. (No program can set the time of change, ctime.)
     """
     names = [file.relative_to(root).as_posix() for file in files]
     stats = [_stat(file) for file in files]
@@ -89,22 +90,14 @@ def content_digest(files: Sequence[Path], root: Path, cache: ArrayCache) -> str:
 def _hash_all(files: Sequence[Path], names: Sequence[str]) -> bytes:
     digest = hashlib.sha256()
     with ThreadPoolExecutor() as pool:
-        hashes = track(pool.map(_hash, files), "reading files", total=len(files))
-        for name, file_hash in zip(names, hashes, strict=True):
-            digest.update(f"{name}\0{file_hash}\n".encode())
+        digests = track(pool.map(file_digest, files), "reading files", total=len(files))
+        for name, content in zip(names, digests, strict=True):
+            digest.update(f"{name}\0{content}\n".encode())
     return digest.digest()
-
-
-def _hash(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}.") from error
 
 
 def _stat(file: Path) -> os.stat_result:
     try:
         return file.stat()
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}.") from error
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from error

@@ -1,6 +1,6 @@
 """The published corrupted test sets, where the user has them: CIFAR-10-C, CIFAR-100-C, ImageNet-C.
 
-A run asks for fingerprints when it is planned, which decodes nothing, and for images when it evaluates.
+A run asks for fingerprints when it is planned; that decodes nothing. It asks for images when it evaluates.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import UserError
+from harness.types import SEVERITIES, check_severity
 
 from ._decode import Picture, decode_all, resize_and_crop
 
-SEVERITIES = 5
 CIFAR_FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 _SAMPLED = 16
-"""Images of one severity that go into its fingerprint; the size of the file is the same for all."""
+"""How many images of a severity go into its fingerprint; their number and shape are those of every severity."""
 
 
 class CifarC:
@@ -40,7 +40,7 @@ class CifarC:
 
         Raises: UserError when the file does not hold five times N images, or its labels are not the split's.
         """
-        _check_severity(severity)
+        check_severity(severity)
         path = self._path(corruption)
         if not path.is_file():
             return None
@@ -56,7 +56,7 @@ class CifarC:
 
     def images(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
         """The images [B,3,32,32] uint8 at these positions. Raises: UserError when the file cannot be used."""
-        _check_severity(severity)
+        check_severity(severity)
         return self._rows(self._path(corruption), severity)[indices]
 
     def _path(self, corruption: str) -> Path:
@@ -65,7 +65,7 @@ class CifarC:
     def _rows(self, path: Path, severity: int) -> np.ndarray:
         """One severity as a memory-mapped view [N,3,32,32]."""
         count = len(self.labels)
-        images = _mapped(path, (SEVERITIES * count, 32, 32, 3))
+        images = _mapped(path, (len(SEVERITIES) * count, 32, 32, 3))
         return images[(severity - 1) * count : severity * count].transpose(0, 3, 1, 2)
 
     def _labels_agree(self) -> bool:
@@ -73,14 +73,14 @@ class CifarC:
         if not path.is_file():
             raise UserError(f"{path} is missing; expected it beside the corrupted images, as in the published archive.")
         labels, count = _mapped(path, None), len(self.labels)
-        whole = labels.shape in {(count,), (SEVERITIES * count,)}
-        return whole and bool((labels.reshape(-1, count) == self.labels).all())
+        fits = labels.shape in {(count,), (len(SEVERITIES) * count,)}
+        return fits and bool((labels.reshape(-1, count) == self.labels).all())
 
 
 class ImageNetC:
     """ImageNet-C for a test split: `folder/corruption/severity/NAME.JPEG` for every name.
 
-    The published pictures are 224×224, and at that size stay as they are.
+    The published pictures are 224×224; with size=224 they are not scaled.
 
     names: in the order of the split, such as "n01440764/ILSVRC2012_val_00000293"
     """
@@ -95,20 +95,20 @@ class ImageNetC:
 
         Raises: UserError when files are missing.
         """
-        _check_severity(severity)
+        check_severity(severity)
         place = self.folder / corruption / str(severity)
         if not place.is_dir():
             return None
         sizes = {name: _size(place / f"{name}.JPEG") for name in self.names}
         missing = [name for name, size in sizes.items() if size is None]
         if missing:
-            some = place / f"{missing[0]}.JPEG"
-            raise UserError(f"{place} lacks {len(missing)} of the {len(sizes)} test images, {some} for example.")
+            example = place / f"{missing[0]}.JPEG"
+            raise UserError(f"{place} lacks {len(missing)} of the {len(sizes)} test images, {example} for example.")
         return hashlib.sha256("".join(f"{name}\0{size}\n" for name, size in sizes.items()).encode()).hexdigest()
 
     def images(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
         """The pictures at these positions, decoded: [B,3,size,size] uint8. Raises: UserError naming a broken one."""
-        _check_severity(severity)
+        check_severity(severity)
         files = [self.folder / corruption / str(severity) / f"{self.names[index]}.JPEG" for index in indices]
         change = resize_and_crop(self.size, self.size)
         return decode_all((Picture(file, str(file)) for file in files), (self.size, self.size), change)
@@ -120,11 +120,6 @@ def _size(file: Path) -> int | None:
         return file.stat().st_size
     except OSError:
         return None
-
-
-def _check_severity(severity: int) -> None:
-    if not 1 <= severity <= SEVERITIES:
-        raise UserError(f"severity must be 1–{SEVERITIES}, got {severity}.")
 
 
 def _mapped(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:

@@ -19,7 +19,9 @@ from ._files import CIFAR10, CIFAR100, Family
 from ._official import CIFAR_FOLDERS, CifarC
 
 
-class _Cifar(Dataset):
+class Cifar(Dataset):
+    """CIFAR-10 or CIFAR-100, as a subclass says."""
+
     _published: ClassVar[Family]
     _torchvision: ClassVar[str]
     _folder: ClassVar[str]
@@ -82,14 +84,14 @@ class _Cifar(Dataset):
 
 
 @datasets.register("cifar10")
-class Cifar10(_Cifar):
+class Cifar10(Cifar):
     """CIFAR-10 (Krizhevsky 2009): 50,000/10,000 images, 32×32, ten classes."""
 
     _published, _torchvision, _folder = CIFAR10, "CIFAR10", "cifar-10-batches-py"
 
 
 @datasets.register("cifar100")
-class Cifar100(_Cifar):
+class Cifar100(Cifar):
     """CIFAR-100 (Krizhevsky 2009): 50,000/10,000 images, 32×32, a hundred classes."""
 
     _published, _torchvision, _folder = CIFAR100, "CIFAR100", "cifar-100-python"

@@ -30,7 +30,7 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 IMAGENET_CLASSES = 1000
 
 
-class _Listing:
+class Listing:
     """The pictures of one split by class, then by file name, and their labels."""
 
     def __init__(self, folders: dict[str, Path], classes: tuple[str, ...]) -> None:
@@ -56,10 +56,11 @@ class ImageFolder(Dataset):
         data_root: Path,
         cache: ArrayCache,
     ) -> None:
-        """Find the class folders; pictures are decoded when a split is loaded, and kept in `cache`.
+        """List the class folders; pictures are decoded when a split is loaded, and kept in `cache`.
 
-        name: what tables show, by default the folder's name
-        resize: what the shorter side becomes before the central size×size is cropped
+        name: the data set's name in tables, by default the folder's
+        size: pixels a side of the central square that is cropped
+        resize: pixels of the shorter side before cropping
         classes: a file that lists the class folders to use, one a line, or "imagenet100-kaggle" or "imagenet100-cmc",
         two lists that come with the harness
         Raises: UserError when a folder is missing or empty, or the list names absent ones.
@@ -78,7 +79,11 @@ class ImageFolder(Dataset):
         }
         self.classes = _class_names(classes, self._folders["train"])
         _check_classes(self.classes, self._folders, everything=classes is None, folder=Path(folder))
-        self.family = self._family()
+        self._has_wordnet_ids = all(map(_WORDNET_ID.fullmatch, self.classes))
+        if any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS):
+            self.family = "imagenet100"
+        elif self._has_wordnet_ids and len(self.classes) == IMAGENET_CLASSES:
+            self.family = "imagenet"
 
     def load(self, split: SplitName) -> Split:
         """Pictures by class, then by file name. Raises: UserError naming a file that cannot be decoded."""
@@ -104,7 +109,7 @@ class ImageFolder(Dataset):
 
     def official(self, corruption: str, severity: int) -> str | None:
         """A fingerprint of ImageNet-C's pictures of the test split, where the classes are WordNet ids."""
-        if not self._has_wordnet_ids():
+        if not self._has_wordnet_ids:
             return None
         return self._imagenet_c.fingerprint(corruption, severity)
 
@@ -118,16 +123,8 @@ class ImageFolder(Dataset):
         return ImageNetC(self.data_root / "ImageNet-C", names, self.size)
 
     @cached_property
-    def _listings(self) -> dict[SplitName, _Listing]:
-        return {split: _Listing(folders, self.classes) for split, folders in self._folders.items()}
-
-    def _family(self) -> str | None:
-        if any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS):
-            return "imagenet100"
-        return "imagenet" if len(self.classes) == IMAGENET_CLASSES and self._has_wordnet_ids() else None
-
-    def _has_wordnet_ids(self) -> bool:
-        return all(_WORDNET_ID.fullmatch(name) for name in self.classes)
+    def _listings(self) -> dict[SplitName, Listing]:
+        return {split: Listing(folders, self.classes) for split, folders in self._folders.items()}
 
 
 def _class_folders(folder: Path, split: SplitName) -> dict[str, Path]:

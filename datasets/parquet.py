@@ -29,6 +29,8 @@ _PATTERNS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train-*.parquet",),
     "test": ("test-*.parquet", "validation-*.parquet"),
 }
+_ENCODED = (pa.binary(), pa.large_binary())
+"""Types of a column of encoded pictures."""
 _SAMPLE = 512
 """Training images from which the normalisation of small images other than CIFAR's is computed."""
 
@@ -42,7 +44,7 @@ class Parquet(Dataset):
     ) -> None:
         """Read the files' schemas; images are decoded when a split is loaded, and kept in `cache`.
 
-        name: what tables show, by default the folder's name
+        name: the data set's name in tables, by default the folder's
         size: brings images to size×size by resizing the shorter side and cropping the centre; needed where they differ
         in size
         Raises: UserError when the folder is missing or not in this layout.
@@ -54,7 +56,7 @@ class Parquet(Dataset):
         self.data_root = data_root
         self.cache = cache
         self.name = name or Path(folder).resolve().name
-        self._shards: dict[SplitName, _Shards] = {split: _find(Path(folder), split) for split in _PATTERNS}
+        self._shards: dict[SplitName, Shards] = {split: _find(Path(folder), split) for split in _PATTERNS}
         self.classes = self._shards["train"].class_names()
         self._describe()
 
@@ -117,7 +119,7 @@ class Parquet(Dataset):
         return decode_all(pictures, self._side, resize_and_crop(self.size, self.size) if self.size else None)
 
 
-class _Group(NamedTuple):
+class RowGroup(NamedTuple):
     """A row group of a Parquet file."""
 
     file: int
@@ -131,8 +133,8 @@ class _Group(NamedTuple):
     rows: int
 
 
-class _Shards:
-    """The rows of one split over all its files; one row group is held in memory at a time."""
+class Shards:
+    """The rows of one split over all its files; one row group is in memory at a time."""
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
@@ -142,7 +144,7 @@ class _Shards:
             if _columns(reader.schema_arrow, file) != (self.image_column, self.label_column):
                 raise UserError(f"{file} has other columns than {files[0]}.")
         self._groups = list(self._list_groups())
-        self._last_group: tuple[_Group, list[Any]] | None = None
+        self._last_group: tuple[RowGroup, list[Any]] | None = None
         if not len(self):
             raise UserError(f"{files[0]} holds no rows; expected images and labels.")
 
@@ -174,13 +176,13 @@ class _Shards:
             for row in within:
                 yield self._picture(group, row - group.first, encoded[row - group.first])
 
-    def _picture(self, group: _Group, row: int, data: bytes | None) -> Picture:
+    def _picture(self, group: RowGroup, row: int, data: bytes | None) -> Picture:
         place = f"{self.files[group.file]}, row {group.in_file + row}"
         if data is None:
-            raise UserError(f"{place}: expected an encoded picture in {self.image_column}.bytes, found none.")
+            raise UserError(f"{place}: expected an encoded picture in {self.image_column}.bytes, got none.")
         return Picture(data, place)
 
-    def _encoded(self, group: _Group) -> list[Any]:
+    def _encoded(self, group: RowGroup) -> list[Any]:
         if self._last_group is None or self._last_group[0] != group:
             with _reading(self.files[group.file]):
                 table = self._readers[group.file].read_row_group(group.number, columns=[self.image_column])
@@ -195,23 +197,23 @@ class _Shards:
             raise UserError(f"{file}: {column.null_count} rows have no {self.label_column}; expected a label in each.")
         return column.to_numpy().astype(np.int64)
 
-    def _list_groups(self) -> Iterator[_Group]:
+    def _list_groups(self) -> Iterator[RowGroup]:
         first = 0
         for file, reader in enumerate(self._readers):
             in_file = 0
             for number in range(reader.num_row_groups):
                 rows = reader.metadata.row_group(number).num_rows
-                yield _Group(file, number, in_file, first, rows)
+                yield RowGroup(file, number, in_file, first, rows)
                 in_file, first = in_file + rows, first + rows
 
 
-def _find(folder: Path, split: SplitName) -> _Shards:
+def _find(folder: Path, split: SplitName) -> Shards:
     if not folder.is_dir():
         raise UserError(f"parquet expects a folder of Parquet files; {str(folder)!r} is no folder.")
     for pattern in _PATTERNS[split]:
         files = sorted(folder.glob(pattern))
         if files:
-            return _Shards(files)
+            return Shards(files)
     raise UserError(f"{folder} has no {split} split: expected files {' or '.join(_PATTERNS[split])}.")
 
 
@@ -231,7 +233,12 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _columns(schema: pa.Schema, file: Path) -> tuple[str, str]:
     """The names of the image column and the label column."""
-    images = [field.name for field in schema if pa.types.is_struct(field.type) and _has_bytes(field.type)]
+    images = [
+        column.name
+        for column in schema
+        if pa.types.is_struct(column.type)
+        and any(part.name == "bytes" and part.type in _ENCODED for part in column.type)
+    ]
     labels = [name for name in LABEL_COLUMNS if name in schema.names and pa.types.is_integer(schema.field(name).type)]
     if len(images) != 1 or not labels:
         raise UserError(
@@ -239,13 +246,6 @@ def _columns(schema: pa.Schema, file: Path) -> tuple[str, str]:
             f"{' or '.join(LABEL_COLUMNS)}, got {', '.join(f'{field.name} ({field.type})' for field in schema)}."
         )
     return images[0], labels[0]
-
-
-def _has_bytes(struct: pa.StructType) -> bool:
-    index = struct.get_field_index("bytes")
-    return index >= 0 and (
-        pa.types.is_binary(struct.field(index).type) or pa.types.is_large_binary(struct.field(index).type)
-    )
 
 
 def _names_in(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:

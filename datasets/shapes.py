@@ -20,9 +20,9 @@ AREA = 150.0
 """Pixels that an outline covers at scale 1; the same for all classes, so that no colour statistic tells the class."""
 SCALE = (0.8, 1.15)
 SHIFT = 2.0
-"""The largest shift of the centroid either way, in pixels; no object reaches the image's outermost pixels."""
+"""The largest shift of the centroid along an axis, in pixels; no object reaches the image's outermost pixels."""
 TURN = math.radians(10)
-"""The largest rotation either way, small since a diamond is a square turned by 45 degrees."""
+"""The largest rotation in either direction; small, since a diamond is a square turned by 45 degrees."""
 COLOUR = (0.2, 0.8)
 CONTRAST = 0.3
 """The smallest distance between the colours of an object and its background, over the three channels."""
@@ -69,7 +69,7 @@ class Shapes(Dataset):
 
 def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Images [N,3,32,32] uint8. Labels decide the coverage only; all random draws are made without them."""
-    poses, colours = _Poses.draw(len(labels), rng), _two_colours(len(labels), rng)
+    poses, colours = Poses.draw(len(labels), rng), _two_colours(len(labels), rng)
     background, foreground = (colour + _texture(len(labels), rng) for colour in colours)
     coverage = np.empty((len(labels), 1, SIDE, SIDE), np.float32)
     for label, outline in enumerate(OUTLINES.values()):
@@ -79,7 +79,7 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-class _Poses(NamedTuple):
+class Poses(NamedTuple):
     """Where each object lies; each field is [N]."""
 
     x: np.ndarray
@@ -91,15 +91,17 @@ class _Poses(NamedTuple):
     """The square root of the area, in pixels."""
 
     @classmethod
-    def draw(cls, n: int, rng: np.random.Generator) -> _Poses:
+    def draw(cls, n: int, rng: np.random.Generator) -> Poses:
+        """`n` random ones."""
         x, y = rng.uniform(-SHIFT, SHIFT, (2, n))
         return cls(x, y, rng.uniform(-TURN, TURN, n), math.sqrt(AREA) * rng.uniform(*SCALE, n))
 
-    def take(self, rows: np.ndarray) -> _Poses:
-        return _Poses(*(values[rows] for values in self))
+    def take(self, rows: np.ndarray) -> Poses:
+        """Those of the rows in a mask [N]."""
+        return Poses(*(values[rows] for values in self))
 
 
-def _coverage(outline: Outline, poses: _Poses) -> np.ndarray:
+def _coverage(outline: Outline, poses: Poses) -> np.ndarray:
     """The share of each pixel the object covers, [N,32,32]: a ramp one pixel wide across the outline."""
     x, y = (_per_image(shift) for shift in poses[:2])
     cos, sin = _per_image(np.cos(poses.turn) / poses.size), _per_image(np.sin(poses.turn) / poses.size)
@@ -149,33 +151,37 @@ def _length(x: Plane, y: Plane) -> Plane:
     return np.sqrt(x * x + y * y)
 
 
-def _disk(x: Plane, y: Plane) -> Plane:
+def disk(x: Plane, y: Plane) -> Plane:
+    """A disk of radius 1/√π."""
     return _length(x, y) - math.sqrt(1 / math.pi)
 
 
-def _ring(x: Plane, y: Plane) -> Plane:
+def ring(x: Plane, y: Plane) -> Plane:
+    """What lies between two circles, the inner one 0.55 times as wide."""
     outer = math.sqrt(1 / (math.pi * (1 - 0.55**2)))
     inner = 0.55 * outer
     return np.abs(_length(x, y) - (outer + inner) / 2) - (outer - inner) / 2
 
 
-def _half_disk(x: Plane, y: Plane) -> Plane:
+def half_disk(x: Plane, y: Plane) -> Plane:
+    """The half of a disk that lies below its flat side."""
     radius = math.sqrt(2 / math.pi)
     from_flat_side = y + 4 * radius / (3 * math.pi)
     return np.maximum(_length(x, from_flat_side) - radius, -from_flat_side)
 
 
-def _polygon(*corners: tuple[float, float]) -> Outline:
+def polygon(*corners: tuple[float, float]) -> Outline:
     """The outline of a simple polygon, moved to its centroid and scaled to area 1."""
     points = np.array(corners, float)
     following = np.roll(points, -1, axis=0)
     cross = points[:, 0] * following[:, 1] - following[:, 0] * points[:, 1]
     area = cross.sum() / 2
     centroid = ((points + following) * cross[:, None]).sum(axis=0) / (6 * area)
-    return partial(_distance_to_polygon, (points - centroid) / math.sqrt(abs(area)))
+    return partial(distance_to_polygon, (points - centroid) / math.sqrt(abs(area)))
 
 
-def _distance_to_polygon(corners: np.ndarray, x: Plane, y: Plane) -> Plane:
+def distance_to_polygon(corners: np.ndarray, x: Plane, y: Plane) -> Plane:
+    """The signed distance to a polygon with these corners [K,2]."""
     nearest = np.full(x.shape, np.inf, np.float32)
     inside = np.zeros(x.shape, bool)
     for (ax, ay), (bx, by) in zip(corners.tolist(), np.roll(corners, -1, axis=0).tolist(), strict=True):
@@ -188,22 +194,23 @@ def _distance_to_polygon(corners: np.ndarray, x: Plane, y: Plane) -> Plane:
     return np.sqrt(nearest) * np.where(inside, np.float32(-1), np.float32(1))
 
 
-def _star(points: int, inner: float) -> Outline:
+def star(points: int, inner: float) -> Outline:
+    """A star with so many points, whose inner corners lie at `inner` times the radius of the points."""
     angles = [math.pi * (k / points - 0.5) for k in range(2 * points)]
     radii = [inner if k % 2 else 1.0 for k in range(2 * points)]
-    return _polygon(*((r * math.cos(a), r * math.sin(a)) for r, a in zip(radii, angles, strict=True)))
+    return polygon(*((r * math.cos(a), r * math.sin(a)) for r, a in zip(radii, angles, strict=True)))
 
 
 OUTLINES: dict[str, Outline] = {
-    "disk": _disk,
-    "ring": _ring,
-    "half_disk": _half_disk,
-    "square": _polygon((0, 0), (1, 0), (1, 1), (0, 1)),
-    "diamond": _polygon((1, 0), (0, 1), (-1, 0), (0, -1)),
-    "triangle": _polygon((-1, 0), (1, 0), (0, -math.sqrt(3))),
-    "cross": _polygon((1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2), (0, 2), (0, 1), (1, 1)),
-    "star": _star(5, 0.45),
-    "bar": _polygon((0, 0), (3, 0), (3, 1), (0, 1)),
-    "corner": _polygon((0, 0), (1, 0), (1, 2), (3, 2), (3, 3), (0, 3)),
+    "disk": disk,
+    "ring": ring,
+    "half_disk": half_disk,
+    "square": polygon((0, 0), (1, 0), (1, 1), (0, 1)),
+    "diamond": polygon((1, 0), (0, 1), (-1, 0), (0, -1)),
+    "triangle": polygon((-1, 0), (1, 0), (0, -math.sqrt(3))),
+    "cross": polygon((1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2), (0, 2), (0, 1), (1, 1)),
+    "star": star(5, 0.45),
+    "bar": polygon((0, 0), (3, 0), (3, 1), (0, 1)),
+    "corner": polygon((0, 0), (1, 0), (1, 2), (3, 2), (3, 3), (0, 3)),
 }
 """In the order of the labels."""

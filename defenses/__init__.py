@@ -1,1 +1,1 @@
-"""Defenses, one file each; harness/contracts/defense.py says what one is."""
+"""Defenses, one file each; their base class is in harness/contracts/defense.py."""

@@ -34,7 +34,7 @@ def uniform_start(images: torch.Tensor, epsilon: float, generator: torch.Generat
 
 
 def close_start(images: torch.Tensor, epsilon: float, generator: torch.Generator) -> torch.Tensor:
-    """Offsets 0.001·N(0,1) in any ball (TRADES); at the image itself a divergence from it has no gradient."""
+    """Offsets 0.001·N(0,1), whatever the ball (TRADES): at the image itself a divergence from it has no gradient."""
     return 0.001 * torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
 
 
@@ -75,8 +75,8 @@ def pgd(
 def frozen(model: nn.Module, *, evaluation: bool = True) -> Iterator[None]:
     """Within the block the model is in evaluation mode and its parameters need no gradient.
 
-    Afterwards both are as before, module by module. Papers that craft examples on a copy of the model in evaluation
-    mode get the same arithmetic without the copy: batch norm uses its running statistics and does not change them.
+    Afterwards both are as before, module by module. Papers craft examples on a copy of the model in evaluation mode;
+    this gives the same results without a copy: batch norm uses its running statistics and does not change them.
 
     The parameters also stay out of autocast's cache, which would otherwise give the training pass weights that are cut
     off from their graph.

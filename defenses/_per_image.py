@@ -9,7 +9,7 @@ import torch
 
 
 def each_picture(images: torch.Tensor, change: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
-    """`change` of every image, clipped to [0,1]: shape, type and device as given, without a gradient.
+    """`change` applied to every image, clipped to [0,1]: shape, type and device as given, without a gradient.
 
     images: [B,C,H,W]
     change: from and to [H,W,C] float32 in [0,1]; the result may lack the axis of a single channel

@@ -86,7 +86,7 @@ def _prox_row(
 
     increasing and piecewise linear. It lies within ±λ on [low_i, high_i], so y_i = clip(y_{i+1}, low_i, high_i),
     and the last y is the root of the last f'. knots[left:right+1] hold the bends of f' in ascending order: where,
-    and by how much slope and offset change there. Each goes in once and out at most once: linear time.
+    and by how much slope and offset change there. Each is added once and removed at most once: linear time.
     """
     count = len(x)
     left, right = count, count - 1

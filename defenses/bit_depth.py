@@ -1,4 +1,4 @@
-"""Fewer grey levels in the test image, which round away most perturbations smaller than their distance."""
+"""Fewer grey levels in the test image: rounding removes most perturbations smaller than half their distance."""
 
 from __future__ import annotations
 

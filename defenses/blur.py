@@ -72,6 +72,6 @@ class Blur(Defense):
         return functional.cross_entropy(model(self._blur(batch.images)), batch.labels)
 
     def preprocess(self, default: str) -> str:
-        """This defense's own blur, instead of the run's ViRoLBI."""
+        """The blur of the training instead of the run's ViRoLBI."""
         kernel = "" if self.kernel is None else f",kernel={self.kernel}"
         return preprocessors.canonical(f"blur:sigma={self.sigma!r}{kernel}")

@@ -1,4 +1,4 @@
-"""JPEG compression of the test image, which drops fine detail and part of a small perturbation with it."""
+"""JPEG compression of the test image, which removes fine detail, and with it part of a small perturbation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._per_image import each_picture
 
 @preprocessors.register("jpeg")
 class JPEG(Preprocessor):
-    """JPEG compression through Pillow, colours at half resolution (Dziugaite et al. 2016; quality of Guo et al. 2018).
+    """JPEG compression by Pillow, colours at half resolution (Dziugaite et al. 2016; quality of Guo et al. 2018).
 
     quality: 1–100; a smaller one removes more
     """

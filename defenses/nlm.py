@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
-import numpy as np
 import torch
 
 from harness.contracts.defense import Defense, Preprocessor, bpda_identity
@@ -18,7 +18,7 @@ from ._per_image import each_picture
 class NonLocalMeans(Preprocessor):
     """Non-local means (Buades, Coll & Morel 2005; as a defense Xu, Evans & Qi 2018) by scikit-image's fast algorithm.
 
-    h: how different patches may be and still count; a larger one removes more
+    h: patches that differ by much more than h hardly count; a larger one removes more
     patch_size: width in pixels of the patches that are compared
     patch_distance: the largest distance in pixels to a patch
     """
@@ -40,19 +40,17 @@ class NonLocalMeans(Preprocessor):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The denoised images [B,C,H,W]; the channels of a pixel share their weights."""
-        return bpda_identity(images, each_picture(images, self._denoised))
-
-    def _denoised(self, picture: np.ndarray) -> np.ndarray:
         from skimage.restoration import denoise_nl_means
 
-        return denoise_nl_means(
-            picture,
+        denoise = functools.partial(
+            denoise_nl_means,
             patch_size=self.patch_size,
             patch_distance=self.patch_distance,
             h=self.h,
             fast_mode=True,
             channel_axis=-1,
         )
+        return bpda_identity(images, each_picture(images, denoise))
 
 
 @defenses.register("nlm")

@@ -146,7 +146,7 @@ class PNI(Defense):
     def recipe(self, base: Recipe, preset: Preset) -> Recipe:
         """`paper`: the published schedule, with Nesterov momentum; `quick`: the base with the published weight decay.
 
-        The paper trains on clean images for 5 of 160 epochs, which comes to none of the 12 of `quick`.
+        The paper trains on clean images for 5 of 160 epochs, which is none of the 12 of `quick`.
         """
         if preset == "quick":
             return dataclasses.replace(base, weight_decay=WEIGHT_DECAY)
@@ -175,12 +175,10 @@ class PNI(Defense):
         """
         if state.epoch < round(CLEAN_SHARE * state.epochs):
             return functional.cross_entropy(model(batch.images), batch.labels)
-        adversarial = _craft(model, batch.images, state.generator)
+        with frozen(model):
+            predicted = model(batch.images).argmax(1)
+            adversarial = pgd(
+                model, batch.images, predicted, epsilon=EPSILON, step=STEP, steps=STEPS, generator=state.generator
+            )
         clean_loss = functional.cross_entropy(model(batch.images), batch.labels)
         return (clean_loss + functional.cross_entropy(model(adversarial), batch.labels)) / 2
-
-
-def _craft(model: nn.Module, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    with frozen(model):
-        predicted = model(images).argmax(1)
-        return pgd(model, images, predicted, epsilon=EPSILON, step=STEP, steps=STEPS, generator=generator)

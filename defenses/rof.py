@@ -1,10 +1,10 @@
-"""Total-variation denoising of the test image, whose inverse scale space is what ViRoLBI computes."""
+"""Total-variation denoising of the test image; ViRoLBI follows total variation's inverse scale space."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
-import numpy as np
 import torch
 
 from harness.contracts.defense import Defense, Preprocessor, bpda_identity
@@ -35,12 +35,10 @@ class ROF(Preprocessor):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The denoised images [B,C,H,W]."""
-        return bpda_identity(images, each_picture(images, self._denoised))
-
-    def _denoised(self, picture: np.ndarray) -> np.ndarray:
         from skimage.restoration import denoise_tv_chambolle
 
-        return denoise_tv_chambolle(picture, weight=self.weight, channel_axis=-1)
+        denoise = functools.partial(denoise_tv_chambolle, weight=self.weight, channel_axis=-1)
+        return bpda_identity(images, each_picture(images, denoise))
 
 
 @defenses.register("rof")

@@ -80,7 +80,7 @@ class SelfAdaptiveTraining(Defense):
         return (weights / weights.mean() * losses).mean()
 
     def _moved_targets(self, predicted: torch.Tensor, batch: Batch, memory: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The batch's targets [B,classes] after one move towards `predicted`; the memory keeps them."""
+        """The batch's targets [B,classes] after one move towards `predicted`; they are written to the memory."""
         table = _table(memory, batch.indices, predicted)
         before = table[batch.indices]
         labels = functional.one_hot(batch.labels, predicted.shape[1]).to(before)

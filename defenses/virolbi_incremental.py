@@ -1,4 +1,4 @@
-"""Fine-tuning a trained network through rising levels of smoothing."""
+"""Fine-tuning a trained network at rising levels of smoothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .virolbi_iterative import ViRoLBIIterative
 @defenses.register("virolbi_incremental")
 @dataclasses.dataclass(kw_only=True)
 class ViRoLBIIncremental(ViRoLBIIterative):
-    """Train on the plain images first, then fine-tune through a rising sequence of ViRoLBI levels.
+    """Train on the plain images first, then fine-tune at a rising sequence of ViRoLBI levels.
 
     The paper names this procedure without defining it; this is the harness's reading of the name.
 

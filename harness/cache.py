@@ -23,11 +23,11 @@ from harness.progress import say, track
 
 Fill = Callable[[slice], np.ndarray]
 PATIENCE = 5.0
-"""Seconds to wait for another process before saying so."""
+"""Seconds of waiting for another process before a line says so."""
 _CHUNK = 2**22
 """Bytes read at a time, so that checking an array of any size takes little memory."""
 _sound: dict[Path, tuple[int, ...]] = {}
-"""Files that this process has checked and found undamaged: inode, size and time of change by path."""
+"""Undamaged files that this process has checked: inode, size and time of change by path."""
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
@@ -57,27 +57,27 @@ class ArrayCache:
     ) -> np.ndarray:
         """The array for `key`, read-only and memory-mapped; missing rows are computed by `fill(rows)`.
 
-        An interrupted computation continues with the blocks that are missing. The finished file appears under its
-        name in one step. The first time a process opens a file, finished or partial, it compares every block with the
-        checksum noted when the block was computed. It computes damaged blocks again, and says so. While another
-        process computes the same array, this one waits, and says so.
+        An interrupted computation continues with the missing blocks. The finished file gets its name in one step. The
+        first time a process opens a file, finished or partial, it compares every block with the checksum written when
+        the block was computed; it computes damaged blocks again, and says so. While another process computes the same
+        array, this one waits, and says so.
 
         Raises: UserError when the folder cannot be written, or has no room for the array.
         """
-        target = _Target(self.folder / f"{kind}-{digest_of({'kind': kind, **key})[:24]}.npy", shape, np.dtype(dtype))
+        target = Target(self.folder / f"{kind}-{digest_of({'kind': kind, **key})[:24]}.npy", shape, np.dtype(dtype))
         if 0 in shape:
             return np.empty(shape, dtype)
         if not _is_sound(target):
             self._compute(target, kind, fill, block)
         return np.load(target.path, mmap_mode="r")
 
-    def _compute(self, target: _Target, kind: str, fill: Fill, block: int) -> None:
+    def _compute(self, target: Target, kind: str, fill: Fill, block: int) -> None:
         with _writing(target):
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()  # in a read-only folder the lock would wait for ever
         lock = _locked(target, kind)
         try:
-            if not _is_sound(target):  # another process may have computed it meanwhile
+            if not _is_sound(target):  # another process may have computed it before the lock was free
                 _build(target, kind, fill, block)
         finally:
             lock.release()
@@ -91,8 +91,8 @@ def default_cache() -> ArrayCache:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Target:
-    """The array asked for: what it must be, and where it lies."""
+class Target:
+    """The array asked for: its shape and type, and where it lies on disk."""
 
     path: Path
     shape: tuple[int, ...]
@@ -100,16 +100,17 @@ class _Target:
 
     @property
     def partial(self) -> Path:
-        """The file until all blocks are computed."""
+        """The file's path until all blocks are computed."""
         return self.path.with_suffix(".partial.npy")
 
     @property
     def sums(self) -> Path:
-        """The file of checksums, for the partial and the finished array alike: one renaming finishes both."""
+        """The file of checksums, of the partial and of the finished array: renaming the array alone finishes it."""
         return self.path.with_suffix(".sums")
 
     @property
     def row_bytes(self) -> int:
+        """Bytes of one row."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def offset_in(self, file: Path) -> int | None:
@@ -122,18 +123,18 @@ class _Target:
         return array.offset if fits else None
 
 
-class _Sums:
+class Checksums:
     """The checksums (CRC-32) of an array's blocks.
 
-    On disk: a line of JSON with the array's shape, type and block size, then a line for each block. A block's line is
-    added after the block is written, so that a kill in between leaves a block without a line.
+    The file holds a line of JSON with the array's shape, type and block size, then a line for each block. A block's
+    line is added after the block is written: a kill in between leaves a block without a line.
     """
 
-    def __init__(self, target: _Target, block: int, checksums: Mapping[int, int]) -> None:
+    def __init__(self, target: Target, block: int, checksums: Mapping[int, int]) -> None:
         self.target, self.block, self.checksums = target, block, dict(checksums)
 
     @classmethod
-    def start(cls, target: _Target, block: int) -> _Sums:
+    def start(cls, target: Target, block: int) -> Checksums:
         """An empty list for an array without any block; it replaces the file on disk."""
         header = {"shape": target.shape, "dtype": target.dtype.str, "block": block}
         temporary = target.sums.with_name(f"{target.sums.name}.tmp")
@@ -142,7 +143,7 @@ class _Sums:
         return cls(target, block, {})
 
     @classmethod
-    def read(cls, target: _Target) -> _Sums | None:
+    def read(cls, target: Target) -> Checksums | None:
         """The checksums on disk; None where there is no file, or one of another array."""
         try:
             first, *lines = target.sums.read_text().splitlines()
@@ -196,7 +197,7 @@ def _pairs(lines: list[str]) -> Iterator[tuple[int, int]]:
             yield index, crc
 
 
-def _is_sound(target: _Target) -> bool:
+def _is_sound(target: Target) -> bool:
     """Whether the finished file is there and agrees with its checksums; a process compares them once."""
     offset = target.offset_in(target.path)
     if offset is None:
@@ -204,14 +205,14 @@ def _is_sound(target: _Target) -> bool:
     stat = target.path.stat()
     state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if _sound.get(target.path) != state:
-        sums = _Sums.read(target)
+        sums = Checksums.read(target)
         if sums is None or sums.missing() or sums.damaged(target.path, offset):
             return False
         _sound[target.path] = state
     return True
 
 
-def _locked(target: _Target, kind: str) -> BaseFileLock:
+def _locked(target: Target, kind: str) -> BaseFileLock:
     """The array's lock, acquired. The system frees it when the process that holds it ends, however it ends."""
     lock = FileLock(f"{target.path}.lock")
     with _writing(target):
@@ -223,7 +224,7 @@ def _locked(target: _Target, kind: str) -> BaseFileLock:
     return lock
 
 
-def _build(target: _Target, kind: str, fill: Fill, block: int) -> None:
+def _build(target: Target, kind: str, fill: Fill, block: int) -> None:
     with _writing(target):
         sums, offset = _resume(target, kind) or _start(target, block)
     for index in track(sums.missing(), kind):
@@ -252,12 +253,12 @@ def _checked(values: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, kind: 
     return np.ascontiguousarray(values)
 
 
-def _resume(target: _Target, kind: str) -> tuple[_Sums, int] | None:
+def _resume(target: Target, kind: str) -> tuple[Checksums, int] | None:
     """The checksums of the array's undamaged blocks on disk, and where its rows begin; None without a usable file.
 
     A finished file that is damaged becomes a partial one again.
     """
-    sums = _Sums.read(target)
+    sums = Checksums.read(target)
     if sums is not None and not target.partial.exists() and target.offset_in(target.path) is not None:
         _rename(target.path, target.partial)
     offset = target.offset_in(target.partial)
@@ -274,9 +275,9 @@ def _resume(target: _Target, kind: str) -> tuple[_Sums, int] | None:
     return sums, offset
 
 
-def _start(target: _Target, block: int) -> tuple[_Sums, int]:
+def _start(target: Target, block: int) -> tuple[Checksums, int]:
     """An empty partial file without checksums, and where its rows begin."""
-    sums = _Sums.start(target, block)  # first: old checksums would vouch for the rows of the new, empty file
+    sums = Checksums.start(target, block)  # first: old checksums would vouch for the rows of the new, empty file
     out = np.lib.format.open_memmap(target.partial, mode="w+", dtype=target.dtype, shape=target.shape)
     try:
         _reserve(target.partial)
@@ -287,18 +288,18 @@ def _start(target: _Target, block: int) -> tuple[_Sums, int]:
 
 
 def _rename(source: Path, destination: Path) -> None:
-    """Put a file in the place of another. Raises: UserError where one is in use: Windows keeps mapped files."""
+    """Rename a file, replacing another. Raises: UserError where one is in use: Windows locks mapped files."""
     try:
         os.replace(source, destination)
     except PermissionError as error:  # not the folder's: a file was made there just before
         raise UserError(
             f"{source} cannot be renamed to {destination.name} ({error.strerror or error}): one of them is in use, by "
-            "this process or another, or is somebody else's. End what uses it, or set VIROLBI_CACHE to another folder."
+            "this process or another, or is another user's. End what uses it, or set VIROLBI_CACHE to another folder."
         ) from error
 
 
 def _reserve(file: Path) -> None:
-    """Reserve the whole file's room on disk: a full disk shows now rather than after hours of computing."""
+    """Reserve the whole file's room on disk: a full disk is an error now rather than after hours of computing."""
     if not hasattr(os, "posix_fallocate"):  # macOS and Windows have no such call
         return
     with file.open("r+b") as stream:
@@ -310,7 +311,7 @@ def _reserve(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def _writing(target: _Target) -> Iterator[None]:
+def _writing(target: Target) -> Iterator[None]:
     """Turn the errors of the folder into a UserError of one line."""
     try:
         yield

@@ -136,7 +136,7 @@ def mean_corruption_error(errors: Mapping[str, float], baseline: Mapping[str, fl
     """The error relative to a baseline's, averaged over corruptions (mCE, Hendrycks & Dietterich 2019).
 
     1.0 is the baseline. errors, baseline: by corruption, each the mean over its severities; shares or percent.
-    Raises: UserError for other corruptions than the baseline's, none, or one where the baseline makes no error.
+    Raises: UserError for no corruption, others than the baseline's, or one where the baseline makes no error.
     """
     if not errors or errors.keys() != baseline.keys():
         raise UserError(f"expected errors of the corruptions {sorted(baseline)}, got those of {sorted(errors)}.")
@@ -228,7 +228,7 @@ def show_epsilon(epsilon: float) -> str:
 
 
 def _outcomes(correct: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """[N] bool arrays stacked to [K,N]. Raises: UserError for what NumPy would average without complaint."""
+    """[N] bool arrays stacked to [K,N]. Raises: UserError for other arrays, which NumPy would average silently."""
     arrays = [np.asarray(part) for part in correct]
     if not arrays:
         raise UserError("expected the outcomes of at least one condition, got none.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from harness.errors import UserError
+
 if TYPE_CHECKING:  # takes seconds to import, and a command that only lists names does without
     import torch
 
@@ -15,6 +17,8 @@ SMALL_IMAGE = 64
 
 Preset = Literal["quick", "paper"]
 Threat = Literal["bare", "transfer", "adaptive"]
+SEVERITIES = (1, 2, 3, 4, 5)
+"""Of a corruption; larger corrupts more."""
 THREATS: tuple[Threat, ...] = get_args(Threat)
 """What the attacker knows, the least first: the network alone, another network, the whole defense."""
 EpsilonSpace = Literal["pixel", "normalized"]
@@ -119,3 +123,10 @@ class Condition(NamedTuple):
     stage_count: int | None = None
     counts_as: str = ""
     """The attack that worst cases take it for: forms of one attack for different models count as one."""
+
+
+def check_severity(severity: int) -> int:
+    """The severity itself. Raises: UserError when it is not 1–5."""
+    if severity not in SEVERITIES:
+        raise UserError(f"severity must be 1–5, got {severity}.")
+    return severity

@@ -5,7 +5,7 @@ from defenses.virolbi import smooth
 smoothed = smooth(images, level=0.6)  # [B,C,H,W] in [0,1]
 smoothed.images, smoothed.level, smoothed.iterations, smoothed.outcome, smoothed.labels
 
-What is where: `method` states the equations, `backends` run them, `smoothing` and `projection` are what users call,
+Where things are: `method` states the equations, `backends` run them, `smoothing` and `projection` are what users call,
 `gradient` differentiates them, `preprocessor` and `training` serve the defenses, `apps` serve pictures.
 """
 

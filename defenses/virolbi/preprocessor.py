@@ -21,7 +21,7 @@ from .smoothing import Smoothed, smooth
 class ViRoLBI(Preprocessor):
     """Inverse scale space smoothing to a sparsity level (ViRoLBI).
 
-    Surrogate gradients: `bpda` holds the partition fixed, `identity` ignores the smoothing, `unrolled` differentiates
+    Surrogate gradients: `bpda` fixes the partition, `identity` ignores the smoothing, `unrolled` differentiates
     the last iterations.
 
     nu: larger smooths by scale rather than by contrast.

@@ -22,7 +22,7 @@ def project(images: Kind, cut_h: Images, cut_v: Images, *, method: str = "graph"
     cut_v: bool [B,H−1,W] or [H−1,W], for the edges from (i,j) to (i+1,j).
     method: `graph` takes the mean of each 4-neighbour component of the pixels joined by uncut edges, in linear time.
       The others serve for comparison (Table 7). They compute u − D⁺Du, D the rows of the uncut edges, in float64 on
-      the CPU: `lsqr` iteratively, to about 1e-7; `svd` and `qr` by dense decompositions, for small images only.
+      the CPU: `lsqr` iteratively, to 1e-7; `svd` and `qr` by dense decompositions, for small images only.
     Returns: the projected images, of the kind, type and shape given, on their device.
 
     >>> import numpy as np

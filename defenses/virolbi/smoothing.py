@@ -27,7 +27,7 @@ from .method.settings import (
     required_edges,
     whole_number,
 )
-from .method.trace import Backend, State, Trace
+from .method.trace import Backend, SolverState, Trace
 
 MAX_ITERATIONS = 200_000
 DEFAULT_LEVEL = 0.6
@@ -61,7 +61,7 @@ class PathState(NamedTuple):
     """The paths of a batch, interrupted; `path` continues them."""
 
     settings: Settings
-    state: State
+    state: SolverState
     images: torch.Tensor
     """[B,2] float64: two sums over the values of each image, which tell other images apart."""
 
@@ -114,7 +114,7 @@ def smooth(
     nu: coupling of image and edges; larger lets features enter by scale rather than by contrast, in more iterations.
     step: α; larger takes the path in fewer, coarser steps. It must be under 2/(κ‖H‖₂) with `paper`, 1/(κν) with
       `fast`, 2/(κν) with `exact`; None takes half of that, at ν < 1 of that for ν = 1.
-    max_iterations: where to give up; the outcome then says so.
+    max_iterations: where a path ends that has not reached the level; its outcome is then `max_iterations`.
     iterations: stop after exactly so many iterations, not at a level; every outcome is then `reached`.
     backend: `cpu` (Numba), `cuda` (CUDA C++, NVIDIA GPUs), `reference` (PyTorch, any device), or None to choose by
       the images' device.
@@ -138,8 +138,8 @@ def smooth(
     if level is not None and iterations is not None:
         raise UserError(f"give either level or iterations, got level={level} and iterations={iterations}.")
 
-    def work(some: Kind) -> Smoothed[Kind]:
-        problem = _pose(some, kappa, nu, step, backend, scheme)
+    def work(part: Kind) -> Smoothed[Kind]:
+        problem = make_problem(part, kappa, nu, step, backend, scheme)
         if iterations is not None:
             return _run_for(problem, [whole_number("iterations", iterations, least=0)])[0]
         return _run_to(problem, [checked_level(DEFAULT_LEVEL if level is None else level)], max_iterations)[0]
@@ -180,7 +180,7 @@ def path(
     Raises: UserError as `smooth`; for levels or iterations that are missing, descend or lie behind the state; and for
     a state of other settings or images.
     """
-    problem = _pose(images, kappa, nu, step, backend, scheme)
+    problem = make_problem(images, kappa, nu, step, backend, scheme)
     current = _continued(problem, state)
     if (levels is None) == (iterations is None):
         raise UserError(f"give either levels or iterations, got {'neither' if levels is None else 'both'}.")
@@ -214,8 +214,8 @@ def _empty_like(part: torch.Tensor | np.ndarray, count: int) -> torch.Tensor | n
     return np.empty((count, *part.shape[1:]), OUTCOMES if part.dtype.kind == "U" else part.dtype)
 
 
-class _Problem(NamedTuple, Generic[Kind]):
-    """What to compute, checked."""
+class Problem(NamedTuple, Generic[Kind]):
+    """A smoothing to compute, its options checked."""
 
     images: Kind
     """As the user gave them."""
@@ -227,19 +227,20 @@ class _Problem(NamedTuple, Generic[Kind]):
     backend: Backend
 
 
-def _pose(
+def make_problem(
     images: Kind, kappa: float, nu: float, step: float | None, backend: str | None, scheme: Scheme
-) -> _Problem[Kind]:
+) -> Problem[Kind]:
+    """The problem that a user's images and options pose. Raises: UserError for those that are unusable."""
     batch = to_batch(images, double=backend == "reference")
     height, width = batch.shape[-2:]
     settings = make_settings(height, width, kappa=kappa, nu=nu, step=step, scheme=scheme)
-    return _Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
+    return Problem(images, batch, edge_count(height, width), settings, backend_for(batch.device, backend))
 
 
-def _continued(problem: _Problem[Kind], given: PathState | None) -> State:
+def _continued(problem: Problem[Kind], given: PathState | None) -> SolverState:
     """A state to move along: a copy of the given one, or the start."""
     if given is None:
-        return State.start(problem.batch)
+        return SolverState.start(problem.batch)
     if given.settings != problem.settings:
         raise UserError(f"the state belongs to a path with {given.settings}, got {problem.settings}.")
     before, expected = given.state.u, problem.batch
@@ -250,7 +251,7 @@ def _continued(problem: _Problem[Kind], given: PathState | None) -> State:
         )
     if not torch.allclose(given.images.to(expected.device), _sums(expected), rtol=1e-9, atol=0):
         raise UserError("the state belongs to other images of the same shape.")
-    return State(*(part.detach().to(problem.batch.device, copy=True) for part in given.state))
+    return SolverState(*(part.detach().to(problem.batch.device, copy=True) for part in given.state))
 
 
 def _sums(batch: torch.Tensor) -> torch.Tensor:
@@ -261,7 +262,7 @@ def _sums(batch: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _run_for(problem: _Problem[Kind], counts: list[int], state: State | None = None) -> list[Smoothed[Kind]]:
+def _run_for(problem: Problem[Kind], counts: list[int], state: SolverState | None = None) -> list[Smoothed[Kind]]:
     batch = problem.batch
     never = torch.full((len(batch), 1), problem.edges + 1, device=batch.device)
     outcome = np.full(never.shape, "reached", OUTCOMES)
@@ -270,7 +271,7 @@ def _run_for(problem: _Problem[Kind], counts: list[int], state: State | None = N
 
 @torch.no_grad()
 def _run_to(
-    problem: _Problem[Kind], levels: list[float], max_iterations: int, state: State | None = None
+    problem: Problem[Kind], levels: list[float], max_iterations: int, state: SolverState | None = None
 ) -> list[Smoothed[Kind]]:
     limit = whole_number("max_iterations", max_iterations, least=1)
     batch = problem.batch
@@ -286,17 +287,18 @@ def _run_to(
     return _results(problem, trace, outcome)
 
 
-def _trace(problem: _Problem[Kind], stops: torch.Tensor, limit: int, state: State | None) -> Trace:
+def _trace(problem: Problem[Kind], stops: torch.Tensor, limit: int, state: SolverState | None) -> Trace:
     if not len(problem.batch):
         return Trace.empty(problem.batch, stops.shape[1])
     return problem.backend.trace(problem.batch, stops, problem.settings, limit, state)
 
 
-def _put_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
+def _put_the_image(problem: Problem[Kind], trace: Trace, unequal: Edges, unreachable: torch.Tensor) -> None:
     """Where a level is out of reach, put the path's limit: u = x, with every edge where Dx ≠ 0 in the support.
 
-    On the way there other edges may be in the support for a while, above all at large ν, and the level may be met. That
-    does not last, and so does not count as reached: the result comes at once and does not depend on a cap.
+    Other edges may be in the support for some iterations, above all at large ν, and the support may then be as large as
+    the level asks. That does not last, and so does not count as reached: the result takes no iterations and does not
+    depend on `max_iterations`.
     An image of one pixel has no edges, and is its own result as well.
     """
     replaced = unreachable if problem.edges else torch.ones_like(unreachable)
@@ -308,7 +310,7 @@ def _put_the_image(problem: _Problem[Kind], trace: Trace, unequal: Edges, unreac
         trace.iterations[replaced] = 0
 
 
-def _results(problem: _Problem[Kind], trace: Trace, outcome: np.ndarray) -> list[Smoothed[Kind]]:
+def _results(problem: Problem[Kind], trace: Trace, outcome: np.ndarray) -> list[Smoothed[Kind]]:
     """One result per stop, clipped to [0,1]."""
     images = problem.images
     share = trace.counts.double() / problem.edges if problem.edges else torch.ones_like(trace.counts).double()

@@ -75,7 +75,7 @@ def check_parameters(*, nu: float, level: float, kappa: float, scheme: str) -> N
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """`steps` levels from `start` to `end`, evenly spaced, each held for an equal share of the epochs.
+    """`steps` levels from `start` to `end`, evenly spaced, each for an equal share of the epochs.
 
     With fewer epochs than levels some levels are left out, but never `end`, the last.
     """
@@ -105,7 +105,7 @@ class Schedule:
         return -(-(epoch + 1) * self.steps // epochs) - 1
 
     def tag(self, epoch: int, epochs: int) -> str | None:
-        """`level=0.3` at the last epoch of each level, under which its checkpoint is kept."""
+        """`level=0.3` at the last epoch of that level; the name under which its checkpoint is kept."""
         position = self.position(epoch, epochs)
         last = epoch + 1 == epochs or self.position(epoch + 1, epochs) > position
         return f"level={self.levels[position]:g}" if last else None

@@ -1,4 +1,4 @@
-"""AutoAttack (Croce & Hein 2020): the whole, stage by stage, and two of its attacks with parameters of their own."""
+"""AutoAttack (Croce & Hein 2020), and two of its attacks with parameters of their own."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ APGD_STAGES = {"ce": "apgd-ce", "dlr": "apgd-dlr", "targeted": "apgd-t"}
 """AutoAttack's attack for each loss of `apgd`."""
 
 
-class _PackagedAttack(Attack):
+class PackagedAttack(Attack):
     """An attack that the AutoAttack package computes."""
 
     batch_size = 100
     """The package draws its random numbers for a whole batch: results are those of batches of this size."""
 
     def evaluation(self, draws: int) -> Evaluation:
-        """What the package is asked to run; `draws` gradients are averaged where the attack leaves that open."""
+        """The package's attacks and settings; `draws` gradients are averaged where the attack does not prescribe it."""
         raise NotImplementedError
 
     def __call__(
@@ -47,9 +47,9 @@ class _PackagedAttack(Attack):
         seed: int,
         indices: np.ndarray,
     ) -> AttackResult:
-        """An example that fools the model, else the best point reached; a misclassified image comes back unchanged."""
+        """An example that fools the model, else the best point; a misclassified image is returned unchanged."""
         smallest = budget.scale.min()
-        scaled = _ScaledModel(model, budget.scale / smallest)
+        scaled = ScaledModel(model, budget.scale / smallest)
         starts = scaled.inward(images)
         result = evaluate(
             scaled,
@@ -65,7 +65,7 @@ class _PackagedAttack(Attack):
 
 
 @attacks.register("autoattack")
-class AutoAttack(_PackagedAttack):
+class AutoAttack(PackagedAttack):
     """AutoAttack, stage by stage.
 
     version: `standard`, `plus`, or `rand`, which averages 20 gradients; left out, `rand` for models that draw random
@@ -89,12 +89,12 @@ class AutoAttack(_PackagedAttack):
         return self.name if self.version in ("", STANDARD, RANDOMIZED) else self.label
 
     def label_on(self, *, stochastic: bool) -> str:
-        """The version in the label, but for `standard` on a deterministic model."""
+        """The label with the version, except for `standard` on a deterministic model."""
         version = self.version or (RANDOMIZED if stochastic else STANDARD)
         return self.name if version == STANDARD and not stochastic else f"{self.name}:version={version}"
 
     def draws(self, asked: int) -> int:
-        """What the version prescribes, whatever the run asks for."""
+        """The number that the version prescribes, whatever the run asks for."""
         return RANDOMIZED_DRAWS if self.version == RANDOMIZED else 1
 
     def at(self, stage: str) -> Attack:
@@ -111,7 +111,7 @@ class AutoAttack(_PackagedAttack):
 
 
 @attacks.register("apgd")
-class APGD(_PackagedAttack):
+class APGD(PackagedAttack):
     """Auto-PGD, which chooses the length of its steps itself (Croce & Hein 2020).
 
     loss: `ce`, `dlr`, or `targeted` for the DLR loss of nine target classes in turn
@@ -138,7 +138,7 @@ class APGD(_PackagedAttack):
 
 
 @attacks.register("square")
-class Square(_PackagedAttack):
+class Square(PackagedAttack):
     """The Square attack, which needs logits only, no gradient (Andriushchenko et al. 2020).
 
     queries: logits it may ask for of each image; larger is stronger
@@ -161,10 +161,10 @@ class Square(_PackagedAttack):
         return Evaluation(("square",), settings={"square": {"n_queries": self.queries}})
 
 
-class _ScaledModel(nn.Module):
+class ScaledModel(nn.Module):
     """The model on images divided by `ratio` [C,1,1] ≥ 1, where the ball has one radius for all channels.
 
-    AutoAttack knows one radius. It searches up to 1 in each channel; what then lies beyond the box is clipped to it.
+    AutoAttack takes one radius. It searches up to 1 in each channel; values beyond the box are clipped to it.
     """
 
     def __init__(self, model: nn.Module, ratio: torch.Tensor) -> None:
@@ -173,10 +173,13 @@ class _ScaledModel(nn.Module):
         self.ratio = ratio
 
     def inward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images in the coordinates of the ball."""
         return images / self.ratio
 
     def outward(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Images in [0,1] from the coordinates of the ball."""
         return (scaled * self.ratio).clamp(max=1)
 
     def forward(self, scaled: torch.Tensor) -> torch.Tensor:
+        """The model's logits."""
         return self.model(self.outward(scaled))

@@ -1,4 +1,4 @@
-"""Runs AutoAttack's code, from whichever of its two packages is installed.
+"""Runs AutoAttack's code, from the one of its two packages that is installed.
 
 `autoattack` (on GitHub) and its copy `pyautoattack` (on PyPI) differ in their arguments; nothing else in the harness
 knows either.
@@ -26,14 +26,14 @@ TARGETS = 9
 """Classes that the targeted attacks aim at; all wrong ones where there are fewer."""
 LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4, "fab-t": 2}
 BEST_POINTS_AT = {"apgd": 0, "apgd_targeted": 0, "square": 1}
-"""Where the best points stand in the tuple that a run of an attack returns, by the attack's name in AutoAttack.
+"""The position of the best points in the tuple that an attack's run returns, by its name in AutoAttack.
 
 FAB returns none.
 """
 
 
 class Evaluation(NamedTuple):
-    """What AutoAttack is asked to run."""
+    """The attacks that AutoAttack runs, and their settings."""
 
     stages: tuple[str, ...]
     """Its attacks, in order."""
@@ -55,7 +55,7 @@ def evaluate(
 ) -> AttackResult:
     """Run AutoAttack on images [B,C,H,W] in [0,1], as one batch; its warnings come back as flags.
 
-    An image that was not fooled comes back as the best point reached (FAB keeps none), a misclassified one unchanged.
+    For an image that was not fooled the best point is returned (FAB records none), a misclassified one unchanged.
     Raises: UserError when neither package is installed, or a stage needs more classes than the model has.
     """
     package = _installed()

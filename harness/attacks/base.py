@@ -1,4 +1,4 @@
-"""What an attack is, and what attacks share: the ball, its step, the gradient of a loss, the random start."""
+"""The base class of attacks, and what they share: the ball, its step, the gradient of a loss, the random start."""
 
 from __future__ import annotations
 
@@ -79,18 +79,18 @@ def _lengths(vectors: torch.Tensor) -> torch.Tensor:
 
 
 class AttackResult(NamedTuple):
-    """What an attack returns where images alone do not say everything."""
+    """The images that an attack returns, with flags and measures."""
 
     images: torch.Tensor
     """[B,C,H,W], each inside the budget's ball and [0,1]."""
     flags: tuple[str, ...] = ()
-    """What the attack warns of, each a line of text."""
+    """The attack's warnings, a line of text each."""
     measures: Mapping[str, float] = {}
     """Numbers by name, each the mean over the images."""
 
     @classmethod
     def of(cls, returned: torch.Tensor | AttackResult) -> AttackResult:
-        """What an attack returned; plain images become a result without flags and measures."""
+        """The result itself; plain images become one without flags and measures."""
         return returned if isinstance(returned, AttackResult) else cls(returned)
 
 
@@ -118,7 +118,7 @@ class Attack:
 
     @property
     def counts_as(self) -> str:
-        """The attack that worst cases take it for: forms of one attack for different models count as one."""
+        """The label under which worst cases count it: variants of one attack for different models count as one."""
         return self.label
 
     def at(self, stage: str) -> Attack:
@@ -134,7 +134,7 @@ class Attack:
         return asked if self.uses_gradient else 1
 
     def parameters(self) -> dict[str, Any]:
-        """What changes its results, as plain values."""
+        """The parameters that change its results, as plain values."""
         return {}
 
     def __call__(
@@ -166,7 +166,7 @@ def loss_gradient(
 ) -> LossGradient:
     """The gradient of each image's own loss, which `loss` computes from the logits: [B,K] → [B].
 
-    A preprocessor draws no random numbers: one pass through it serves every draw of the network.
+    A preprocessor draws no random numbers: one pass of it serves every draw of the network.
     """
     point = images.detach().requires_grad_()
     preprocessed = Preprocessed.of(model.preprocessor(point)).images if isinstance(model, Pipeline) else point
@@ -186,11 +186,7 @@ def random_start(images: torch.Tensor, budget: Budget, *, seed: int, name: str, 
     """A random point of the ball around each image, uniform before it is clipped to the box."""
     noise = uniform_rows(tuple(images.shape[1:]), seed, name, indices).to(images.device)
     if budget.norm == "L2":
-        noise = _uniform_in_ball(noise, uniform_rows((1, 1, 1), seed, f"{name} length", indices).to(images.device))
+        length = uniform_rows((1, 1, 1), seed, f"{name} length", indices).to(images.device)
+        normal = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))  # a normal vector's direction is uniform
+        noise = normal / _lengths(normal) * length.abs() ** (1 / noise[0].numel())
     return budget.clip(images + noise * budget.radius, images)
-
-
-def _uniform_in_ball(noise: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Uniform in the Euclidean unit ball, from numbers [B,…] and [B,1,1,1] uniform in [−1,1]."""
-    normal = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))  # a normal vector's direction is uniform
-    return normal / _lengths(normal) * length.abs() ** (1 / noise[0].numel())

@@ -1,4 +1,4 @@
-"""The best point that an attack of AutoAttack's reached for each image, where it did not fool the model."""
+"""The best point that an attack of AutoAttack reached for each image that it did not fool."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.attacks.losses import margin
 class BestPoints:
     """For each image the point of largest margin among those reached; AutoAttack keeps only those that fool.
 
-    Without it, an image that AutoAttack could not fool would come back clean, and would count as attacked when it is
-    scored on another model or behind a preprocessor.
+    AutoAttack returns an image that it could not fool unchanged. Scored on another model or behind a preprocessor, a
+    clean image would then count as an attacked one.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -48,5 +48,5 @@ class BestPoints:
 
 
 def _contents(images: torch.Tensor) -> list[bytes]:
-    """The bytes of each image, the key of its best point: AutoAttack passes on subsets without their positions."""
+    """The bytes of each image, the key of its best point: AutoAttack gives its attacks subsets without positions."""
     return [image.tobytes() for image in images.detach().cpu().numpy()]

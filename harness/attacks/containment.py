@@ -1,4 +1,4 @@
-"""Keeps what AutoAttack does to the process inside one block.
+"""Undoes what AutoAttack changes in the process.
 
 It stops any tracing of the process, seeds the global random numbers, prints, logs and warns, and counts its calls over
 the life of the process.
@@ -21,7 +21,7 @@ import torch
 
 @contextlib.contextmanager
 def contained(package: str, device: torch.device) -> Iterator[list[str]]:
-    """Put back what AutoAttack's `package` changes in the process.
+    """Restore after the block what AutoAttack's `package` changes in the process.
 
     Yields the list of its warnings, a line each; printed ones and those of `warnings` are added at the end.
     """
@@ -37,7 +37,7 @@ def contained(package: str, device: torch.device) -> Iterator[list[str]]:
 @contextlib.contextmanager
 def _random_numbers(device: torch.device) -> Iterator[None]:
     """The global random numbers of PyTorch, NumPy and Python continue as if the block had drawn none."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what others draw from is put back)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the state that others draw from is restored)
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
@@ -69,7 +69,7 @@ def _tracing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logged_warnings(flags: list[str]) -> Iterator[None]:
-    """What AutoAttack logs as a warning goes to `flags` and nowhere else."""
+    """The warnings that AutoAttack logs are added to `flags` and printed nowhere."""
     logger, handler = logging.getLogger("auto-attack"), _FlagHandler(flags)
     logger.addHandler(handler)
     propagates, logger.propagate = logger.propagate, False
@@ -92,5 +92,5 @@ class _FlagHandler(logging.Handler):
 
 
 def _line(text: str) -> str:
-    """A warning in one line, without its pointer to a page that is not here."""
+    """A warning in one line, without its reference to a page of the package."""
     return " ".join(text.partition(" See ")[0].removeprefix("Warning: ").split())

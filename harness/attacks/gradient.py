@@ -46,9 +46,9 @@ class PGD(Attack):
     images that the model still classifies correctly are attacked again
     loss: `ce`, `margin` or `dlr`
     targets: how many wrong classes are targeted one after another, the likeliest first; 0 for an untargeted attack
-    early_stop: end an image's ascent at the first step that fools the model instead of at the last. Against the model
-    attacked this is as strong, and faster. Its examples barely fool that model, though: scored behind a preprocessor
-    (threat model `bare`) they make the preprocessor look better than it is.
+    early_stop: end an image's ascent at the first step that fools the model instead of at the last. Against the
+    attacked model this is as strong, and faster. But the examples barely fool that model: scored behind a preprocessor
+    (threat model `bare`), they overstate the preprocessor's robust accuracy.
     """
 
     name = "pgd"
@@ -91,7 +91,7 @@ class PGD(Attack):
         indices: np.ndarray,
     ) -> torch.Tensor:
         """The example of the first ascent; for an image that it does not fool, the first example that does."""
-        victims = _Victims(images, labels, None, indices)
+        victims = Victims(images, labels, None, indices)
         target_classes = self._target_classes(model, victims, budget.draws)
         adversarial, pending = images.clone(), torch.arange(len(images), device=images.device)
         for number, targets in enumerate(target_classes):
@@ -102,14 +102,14 @@ class PGD(Attack):
             if len(target_classes) == 1:
                 return examples
             fooled = _mean_logits(model, examples, budget.draws).argmax(1) != rest.labels
-            kept = fooled if number else torch.ones_like(fooled)
-            adversarial[pending[kept]] = examples[kept]
+            taken = fooled if number else torch.ones_like(fooled)
+            adversarial[pending[taken]] = examples[taken]
             pending = pending[~fooled]
             if not len(pending):
                 break
         return adversarial
 
-    def _ascend(self, model: nn.Module, victims: _Victims, start: torch.Tensor, budget: Budget) -> torch.Tensor:
+    def _ascend(self, model: nn.Module, victims: Victims, start: torch.Tensor, budget: Budget) -> torch.Tensor:
         """The last of `steps` iterates; with early_stop an image stays at the first that is misclassified."""
         adversarial, rows = start, torch.arange(len(start), device=start.device)
         for _ in range(self.steps):
@@ -124,7 +124,7 @@ class PGD(Attack):
             adversarial = adversarial.index_copy(0, rows, budget.clip(adversarial[rows] + move, victims.images))
         return adversarial
 
-    def _target_classes(self, model: nn.Module, victims: _Victims, draws: int) -> list[torch.Tensor | None]:
+    def _target_classes(self, model: nn.Module, victims: Victims, draws: int) -> list[torch.Tensor | None]:
         """For every ascent the target class of each image [B], or None where it is untargeted."""
         if not self.targets:
             return [None] * self.restarts
@@ -132,25 +132,29 @@ class PGD(Attack):
         wrong = logits.scatter(1, victims.labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         return [*wrong[:, : self.targets].unbind(1)] * self.restarts
 
-    def _loss_of(self, victims: _Victims) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _loss_of(self, victims: Victims) -> Callable[[torch.Tensor], torch.Tensor]:
         targets = victims.targets
         if targets is None:
             return lambda logits: LOSSES[self.loss](logits, victims.labels)
         return lambda logits: TARGETED[self.loss](logits, victims.labels, targets)
 
 
-class _Victims(NamedTuple):
-    """Images under attack, their true classes, their target classes if any, and their indices."""
+class Victims(NamedTuple):
+    """Images under attack."""
 
     images: torch.Tensor
+    """[B,C,H,W] in [0,1]."""
     labels: torch.Tensor
+    """[B], their true classes."""
     targets: torch.Tensor | None
+    """[B], the classes that the attack aims at; None for an untargeted one."""
     indices: np.ndarray
+    """[B], their positions in the full split."""
 
-    def take(self, rows: torch.Tensor) -> _Victims:
+    def take(self, rows: torch.Tensor) -> Victims:
         """Some of them, by position or mask."""
         targets = None if self.targets is None else self.targets[rows]
-        return _Victims(self.images[rows], self.labels[rows], targets, self.indices[rows.cpu().numpy()])
+        return Victims(self.images[rows], self.labels[rows], targets, self.indices[rows.cpu().numpy()])
 
 
 @torch.no_grad()

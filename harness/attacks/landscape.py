@@ -20,13 +20,13 @@ class Landscape(Attack):
     """One step along the gradient, compared with steps of the same length in random directions.
 
     The gradient is that of the cross-entropy, the usual loss of attacks. Scaled logits make it vanish where the
-    margin's is still there, so that both are measured.
+    margin's does not, so that both are measured.
 
     zero_gradients: share of images whose gradient is 0 in every pixel and channel
     zero_margin_gradients: the same for the margin's gradient
     zero_components: share of all pixels and channels in which the gradient is 0
     gradient_wins: share of images whose margin rises more along the gradient than along any of five random directions;
-    low where the gradient does not lead uphill
+    low where the loss does not rise along the gradient
     """
 
     name = "landscape"

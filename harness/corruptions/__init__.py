@@ -1,8 +1,8 @@
 """Natural corruptions of Hendrycks & Dietterich (ICLR 2019), with CIFAR-C's constants and ImageNet-C's.
 
-One file a family; each function draws from the generator it is given. They are written anew on SciPy, OpenCV and the
-kernels and pictures of `imagecorruptions`, because that package has ImageNet's constants only and draws from NumPy's
-global state. Tests compare them with it.
+One file a family; each function draws from the generator it is given. They use SciPy, OpenCV and the
+kernels and pictures of `imagecorruptions`, but not its corruptions: that package has ImageNet's constants only, and
+draws from NumPy's global state. Tests compare the two.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from harness.corruptions.base import Constants, ConstantsSet, Corruption, check_severity
+from harness.corruptions.base import Constants, ConstantsSet, Corruption
 from harness.errors import UserError
 from harness.registry import corruptions
-from harness.types import SMALL_IMAGE
+from harness.types import SMALL_IMAGE, check_severity
 
 PAPER = ("gaussian_noise", "shot_noise", "impulse_noise")
 """The three that the ViRoLBI paper evaluates."""

@@ -1,4 +1,4 @@
-"""What a corruption is: a function of one image, with published constants for severities 1 to 5."""
+"""The class of corruptions: functions of one image, with published constants for severities 1 to 5."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import UserError
+from harness.types import SEVERITIES, check_severity
 
 Pixels: TypeAlias = npt.NDArray[np.floating]
 """One image [H,W,C], float64 in [0,1]. What a corruption returns may leave [0,1]: it is clipped afterwards."""
 ConstantsSet = Literal["cifar", "imagenet"]
 Constants: TypeAlias = tuple[float, ...]
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class Corruption:
@@ -72,13 +72,6 @@ def severities(
     small = _table(cifar)
     large = small if imagenet is None else _table(imagenet)
     return lambda function: Corruption(function, cifar=small, imagenet=large, elementwise=elementwise)
-
-
-def check_severity(severity: int) -> int:
-    """The severity itself. Raises: UserError when it is not 1–5."""
-    if severity not in SEVERITIES:
-        raise UserError(f"severity must be 1–5, got {severity}.")
-    return severity
 
 
 def _table(values: tuple[float | Constants, ...]) -> tuple[Constants, ...]:

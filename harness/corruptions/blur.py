@@ -1,4 +1,4 @@
-"""Blurs: out of focus, through glass, by motion."""
+"""Blurs: of focus, of frosted glass, of motion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def defocus_blur(image: Pixels, rng: np.random.Generator, radius: float, smoothi
     imagenet=((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
 )
 def glass_blur(image: Pixels, rng: np.random.Generator, deviation: float, reach: int, rounds: int) -> Pixels:
-    """Pixels displaced at random by up to `reach`, between two Gaussian blurs, as through frosted glass."""
+    """Pixels displaced at random by up to `reach`, between two Gaussian blurs, as behind frosted glass."""
     # The published code rounds down to 8 bits here.
     smooth = np.floor(gaussian(image, deviation) * 255.0) / 255.0
     return gaussian(_displace(smooth, rng, reach, rounds), deviation)
@@ -79,8 +79,8 @@ def _zoom_matrices(size: int, end: float, step: float) -> np.ndarray:
 def _displace(image: Pixels, rng: np.random.Generator, reach: int, rounds: int) -> Pixels:
     """From the lower right on, each pixel takes the current value of a random neighbour.
 
-    The published code means to swap the two, but assigns through views of one array, so that the neighbour keeps its
-    value. The published files were made that way.
+    The published code intends to swap the two, but assigns views of one array, so that the neighbour's value stays.
+    The published files were made with that code.
     """
     height, width = image.shape[:2]
     places = np.arange(height * width).reshape(height, width)

@@ -1,4 +1,4 @@
-"""Corruptions by the camera and by storing: contrast, colour, resolution, JPEG, warping."""
+"""Corruptions by the camera and by file formats: contrast, colour, resolution, JPEG, warping."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def elastic_transform(
 
 
 def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pixels:
-    """A random affine map: it moves three corners of a central square by up to `reach` pixels each way."""
+    """A random affine map: it moves three corners of a central square by up to `reach` pixels along each axis."""
     cv2 = opencv()
     height, width = image.shape[:2]
     arm = min(height, width) // 3

@@ -1,1 +1,1 @@
-"""Computes what figures show and records do not hold: attributions and spectra."""
+"""Computes the exhibits of figures, which records do not hold: attributions and spectra."""

@@ -1,7 +1,7 @@
-"""Where in an image a network finds the evidence for a class, by maintained libraries: Captum and Zennit.
+"""Attributions: where in an image the evidence for a class lies, by two maintained libraries, Captum and Zennit.
 
 Captum (BSD) computes Grad-CAM and integrated gradients; Zennit (LGPL, used as it is) layer-wise relevance propagation.
-Both are optional: `pip install -e .[explain]`.
+Both are optional: `pip install captum zennit`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def library(name: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"attributions need Captum and Zennit, which are not installed ({error}). "
-            "Install them: python -m pip install -e '.[explain]'"
+            "Install them: python -m pip install captum zennit"
         ) from error
 
 
@@ -44,7 +44,7 @@ def library_versions() -> dict[str, str]:
 
 
 def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM (Selvaraju et al. 2017) at the last layer whose output still has places in the image.
+    """Grad-CAM (Selvaraju et al. 2017) at the last layer whose output has more than one place.
 
     Args:
         model: from images [B,C,H,W] in [0,1] to logits, in evaluation mode.
@@ -109,7 +109,7 @@ def _propagated(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -
 
 
 def _own_attributes(name: str, module: nn.Module) -> dict[str, Any] | None:
-    """Modules that Zennit puts into our networks meanwhile, where they add and average by functions."""
+    """Modules that Zennit inserts into our networks, which add and average by functions, while it computes."""
     if isinstance(module, ResidualBlock):
         total = library("zennit.layer").Sum()
         return {"canonizer_sum": total, "forward": MethodType(_block_by_modules, module)}

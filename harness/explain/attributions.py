@@ -1,4 +1,4 @@
-"""Where networks look in plain, blurred and smoothed images, and during training: Figures 1 (b), 3 and 5."""
+"""Attributions in plain, blurred and smoothed images, and during training: Figures 1 (b), 3 and 5."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .frequency import in_training
 
 
 class Variant(NamedTuple):
-    """One form of the samples."""
+    """One variant of the samples."""
 
     name: str
     images: torch.Tensor
     """[N,C,H,W] float32; outside [0,1] too where frequencies were removed."""
 
 
-class _Attribution(Explanation):
+class Attribution(Explanation):
     """Maps of what adds to the logit of the true class, for `count` test images."""
 
     def __init__(self, *, count: int = 4) -> None:
@@ -43,7 +43,7 @@ class _Attribution(Explanation):
         return context.finals
 
     def variants(self, images: torch.Tensor) -> list[Variant]:
-        """The forms in which the samples are shown to a model."""
+        """The variants of the samples that a model classifies."""
         return [Variant("original", images)]
 
     def attribute(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -74,24 +74,25 @@ class _Attribution(Explanation):
         for model in track(models, self.name):
             network = model.network(context.device)
             maps.append([self.attribute(network, images, targets).float().cpu().numpy() for images in inputs])
-            predicted.append([_predicted(network, images) for images in inputs])
+            with torch.no_grad():
+                predicted.append([network(images).argmax(1).cpu().numpy() for images in inputs])
             methods.append(self.method(network))
         arrays = {
             "images": np.stack([as_bytes(variant.images.numpy()) for variant in variants]),
             "maps": np.array(maps, np.float32),
             "predicted": np.array(predicted, np.int64),
         }
-        about = {
+        metadata = {
             "models": [{**model, "method": method} for model, method in zip(described(models), methods, strict=True)],
             "variants": [variant.name for variant in variants],
             "names": context.class_names(samples.labels),
             "classes": list(context.opened.classes),
             "dataset": context.opened.name,
         }
-        return Exhibit(self.name, arrays, about)
+        return Exhibit(self.name, arrays, metadata)
 
 
-class _Smoothing(_Attribution):
+class SmoothedAttribution(Attribution):
     """Attributions of smoothed images among others.
 
     Args:
@@ -113,7 +114,7 @@ class _Smoothing(_Attribution):
 
 
 @exhibits.register("grad_cam")
-class GradCam(_Smoothing):
+class GradCam(SmoothedAttribution):
     """Grad-CAM of test images, their low frequencies and their large scales (Fig. 1 b).
 
     Args:
@@ -151,7 +152,7 @@ class GradCam(_Smoothing):
 
 
 @exhibits.register("grad_cam_training")
-class GradCamTraining(_Attribution):
+class GradCamTraining(Attribution):
     """Grad-CAM of test images during training, from kept checkpoints (Fig. 5)."""
 
     def models(self, context: ExplainContext) -> list[ExplainedModel]:
@@ -164,7 +165,7 @@ class GradCamTraining(_Attribution):
 
 
 @exhibits.register("relevance")
-class Relevance(_Smoothing):
+class Relevance(SmoothedAttribution):
     """Relevance (LRP) of the pixels of original, blurred and smoothed test images (Fig. 3)."""
 
     def variants(self, images: torch.Tensor) -> list[Variant]:
@@ -179,8 +180,3 @@ class Relevance(_Smoothing):
     def method(self, model: nn.Module) -> str:
         """LRP where its rules are known."""
         return relevance_method(model)
-
-
-@torch.no_grad()
-def _predicted(model: nn.Module, images: torch.Tensor) -> np.ndarray:
-    return model(images).argmax(1).cpu().numpy()

@@ -15,6 +15,7 @@ from torch import nn
 
 from harness.contracts.model import inner_normalization
 from harness.errors import UserError
+from harness.files import file_digest
 from harness.models import checkpoints
 from harness.models.load import load
 from harness.progress import say
@@ -45,11 +46,11 @@ class Explanation:
         return self.label.partition(":")[0]
 
     def sources(self, context: ExplainContext) -> dict[str, Any]:
-        """All that the arrays depend on beside the parameters, as JSON values. Raises: UserError."""
+        """What the arrays depend on beside the parameters, as JSON values. Raises: UserError."""
         raise NotImplementedError
 
     def compute(self, context: ExplainContext) -> Exhibit:
-        """The arrays and what they show. Raises: UserError."""
+        """The arrays and their metadata. Raises: UserError."""
         raise NotImplementedError
 
 
@@ -89,7 +90,7 @@ class ExplainedModel(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether the training ended with it; one that was kept earlier is not final."""
+        """Whether it is the end of its training; a checkpoint kept during training is not."""
         return "kept" not in self.metadata
 
     @property
@@ -198,7 +199,7 @@ def digest_of_images(*arrays: np.ndarray) -> str:
 
 
 def described(models: Sequence[ExplainedModel]) -> list[dict[str, Any]]:
-    """What figures say of each checkpoint; its name holds the backbone where there are several."""
+    """Each checkpoint's metadata for figures; its name holds the backbone where there are several."""
     several = len({model.backbone for model in models}) > 1
     return [
         {
@@ -226,5 +227,4 @@ def _read(path: Path) -> ExplainedModel | None:
         return None
     if not {"defense", "backbone"} <= metadata.keys():
         return None
-    with path.open("rb") as file:
-        return ExplainedModel(path, metadata, hashlib.file_digest(file, "sha256").hexdigest())
+    return ExplainedModel(path, metadata, file_digest(path))

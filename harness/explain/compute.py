@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from harness.contracts.dataset import Dataset
 
 MADE_FROM = "made_from"
-"""Where an exhibit's description holds what it was computed from."""
+"""The key of an exhibit's metadata that holds what it was computed from."""
 
 
 class Explained(NamedTuple):
-    """What became of each exhibit, by label."""
+    """The outcome for each exhibit, by label."""
 
     made: tuple[str, ...]
     there: tuple[str, ...]
@@ -46,21 +46,21 @@ def explain(
     seed: int = 0,
     device: str = "auto",
 ) -> Explained:
-    """Compute the exhibits of these names, by default all, and keep them in RUN/exhibits.
+    """Compute the exhibits of these names, by default all, and save them in RUN/exhibits.
 
-    An exhibit that was made from the same images, weights and parameters is left as it is; one made from others is
-    made again. One that cannot be made does not keep the others from being made.
+    An exhibit that was made from the same images, weights and parameters stays as it is; one made from others is
+    made again. The others are made even where one cannot be.
 
     Args:
         dataset: as for `run`; by default the one that the run's records name.
         images: a folder of photographs, or a single one.
         limit: test images that averages are taken over.
-        seed: of the choice of test images that are shown.
+        seed: of the choice of test images.
 
     Raises: UserError for unknown names and for a run, folder or device that does not exist.
     """
     if not run.is_dir():
-        raise UserError(f"expected the folder of a run, found none at {run}.")
+        raise UserError(f"expected the folder of a run, got none at {run}.")
     if limit < 1:
         raise UserError(f"--limit must be 1 or more test images, got {limit}.")
     explanations = [exhibits.create(name) for name in (exhibits.names() if names is None else names)]
@@ -78,7 +78,7 @@ def explain(
 
 
 def complete(explanations: Sequence[Explanation], context: ExplainContext) -> Explained:
-    """Make those of these exhibits that are not there, and say of each that cannot be made why."""
+    """Make the exhibits that are missing; return why others cannot be made."""
     made: list[str] = []
     there: list[str] = []
     missing: dict[str, str] = {}
@@ -91,14 +91,14 @@ def complete(explanations: Sequence[Explanation], context: ExplainContext) -> Ex
 
 
 def _make(explanation: Explanation, context: ExplainContext) -> bool:
-    """Make an exhibit and keep it, unless it is there. Returns whether it was made now."""
+    """Make and save an exhibit, unless it exists. Returns whether it was made now."""
     code = exhibits.fingerprint(explanation.label)
     sources = {"exhibit": explanation.label, "code": code, **explanation.sources(context)}
     sources = json.loads(json.dumps(sources))  # with lists for tuples, as they are read back
     if _is_there(context.run, explanation.name, sources):
         return False
     exhibit = explanation.compute(context)
-    path = save_exhibit(context.run, exhibit._replace(about={**exhibit.about, MADE_FROM: sources}))
+    path = save_exhibit(context.run, exhibit._replace(metadata={**exhibit.metadata, MADE_FROM: sources}))
     say(f"exhibit: {path}")
     return True
 
@@ -107,13 +107,13 @@ def _is_there(run: Path, name: str, sources: dict[str, Any]) -> bool:
     """Whether the exhibit on disk was made from these sources; a file that cannot be read was not."""
     path = run / FOLDER / f"{name}.npz"
     try:
-        return path.is_file() and read_exhibit(path).about.get(MADE_FROM) == sources
+        return path.is_file() and read_exhibit(path).metadata.get(MADE_FROM) == sources
     except UserError:
         return False
 
 
 def _open_dataset(run: Path, name: str | None, data_root: Path) -> tuple[Dataset | None, str]:
-    """The data set of the user's name, else the one that the run's records name; without either, None and why."""
+    """The data set called `name`, else the one that the run's records name; without either, None and the reason."""
     if name is not None:
         return datasets.create(name, data_root=data_root, cache=default_cache()), ""
     recorded = _recorded_datasets(run)

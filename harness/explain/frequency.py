@@ -1,4 +1,4 @@
-"""What smoothing and training do to spatial frequencies: the paper's Figure 2."""
+"""Spatial frequencies of images, and of feature maps during training: the paper's Figure 2 (a) and (b)."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class FeatureSpectra(Explanation):
             _mean_spectrum(model.network(context.device), split.images, context.device)
             for model in track(models, "feature spectra")
         ]
-        about = {"models": described(models), "images": len(split), "dataset": context.opened.name}
-        return Exhibit(self.name, {"spectra": np.stack(spectra)}, about)
+        metadata = {"models": described(models), "images": len(split), "dataset": context.opened.name}
+        return Exhibit(self.name, {"spectra": np.stack(spectra)}, metadata)
 
 
 def in_training(context: ExplainContext) -> list[ExplainedModel]:
-    """The checkpoints of every defense that kept some during training, and of the undefended one: one for each epoch.
+    """The checkpoints of the undefended model and of every defense with checkpoints from during its training.
 
-    In the order of defense, backbone and epoch. Raises: UserError when none was kept.
+    One for each epoch, in the order of defense, backbone and epoch. Raises: UserError when none was kept.
     """
     if all(model.final for model in context.checkpoints):
         raise UserError(
@@ -116,7 +116,7 @@ def _first_maps(model: nn.Module, batch: torch.Tensor) -> np.ndarray:
     network = inner_normalization(model).network
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if not convolutions:
-        raise UserError("feature_spectra needs a network with a convolution, found none.")
+        raise UserError("feature_spectra needs a network with a convolution, got none.")
     handle = convolutions[0].register_forward_hook(lambda module, given, made: outputs.append(made))
     try:
         with torch.no_grad():

@@ -22,15 +22,18 @@ def find_photographs(source: Path | None) -> tuple[Path, ...]:
     if source.is_file():
         return (source,)
     if not source.is_dir():
-        raise UserError(f"--images expects a picture or a folder of pictures, found nothing at {source}.")
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES and path.is_file())
-    if not found:
-        raise UserError(f"--images expects pictures ({', '.join(PICTURES)}), found none in {source}.")
-    return tuple(found)
+        raise UserError(f"--images expects a picture or a folder of pictures, got nothing at {source}.")
+    pictures = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES and path.is_file())
+    if not pictures:
+        raise UserError(f"--images expects pictures ({', '.join(PICTURES)}), got none in {source}.")
+    return tuple(pictures)
 
 
 def read_photograph(path: Path, size: int) -> np.ndarray | None:
-    """The middle square of a picture, upright, scaled to [3,size,size] uint8; None, and a line why, if unreadable."""
+    """The middle square of a picture, upright, scaled to [3,size,size] uint8.
+
+    None for a picture that cannot be read, after a line that says why.
+    """
     try:
         with Image.open(path) as file:
             upright = ImageOps.exif_transpose(file).convert("RGB")

@@ -98,7 +98,7 @@ def imported() -> _RobustBench:
     """RobustBench's modules, with AutoAttack under the name that they import. Raises: UserError without them."""
     if importlib.util.find_spec("robustbench") is None:
         raise UserError(
-            "RobustBench is not installed. Install it, in a checkout, with: pip install -e '.[robustbench]'"
+            "RobustBench is not installed. Install it with: python -m pip install robustbench 'setuptools<81'"
         )
     stand_in()
     with warnings.catch_warnings():

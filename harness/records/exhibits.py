@@ -1,4 +1,4 @@
-"""What figures show and records do not hold: arrays computed from images and models, kept beside the records.
+"""Arrays for figures, computed from images and models and kept beside the records, which do not hold them.
 
 An exhibit is computed once, by `harness.explain`, and drawn by `reports.figures`, which opens no model.
 """
@@ -18,25 +18,29 @@ from harness.errors import UserError
 from harness.files import replacing
 
 FOLDER = "exhibits"
-_ABOUT = "about"
+_METADATA = "about"
+"""The metadata's name among the arrays of a file."""
 
 
 class Exhibit(NamedTuple):
-    """Arrays for a figure, and what they show."""
+    """Arrays for a figure, and a description of them."""
 
     name: str
     arrays: dict[str, np.ndarray]
     """By name."""
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     """Plain values: what the arrays show and what they were computed from."""
 
 
 class Exhibits(Mapping[str, Exhibit]):
-    """The exhibits of one or several run folders by name, read when asked for; of one name the first folder's."""
+    """The exhibits of one or several run folders by name, each read when it is asked for.
+
+    Where several folders have an exhibit of one name, the first folder's counts.
+    """
 
     def __init__(self, runs: Sequence[Path] = ()) -> None:
-        found = [path for run in runs for path in sorted((Path(run) / FOLDER).glob("*.npz"))]
-        self._paths = {path.stem: path for path in reversed(found)}
+        files = [path for run in runs for path in sorted((Path(run) / FOLDER).glob("*.npz"))]
+        self._paths = {path.stem: path for path in reversed(files)}
 
     def __getitem__(self, name: str) -> Exhibit:
         return read_exhibit(self._paths[name])
@@ -55,11 +59,11 @@ class Exhibits(Mapping[str, Exhibit]):
 def save_exhibit(run: Path, exhibit: Exhibit) -> Path:
     """Write RUN/exhibits/NAME.npz, whole or not at all. Raises: UserError when it cannot be written."""
     path = Path(run) / FOLDER / f"{exhibit.name}.npz"
-    about = np.array(json.dumps(exhibit.about, sort_keys=True))
+    metadata = np.array(json.dumps(exhibit.metadata, sort_keys=True))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **exhibit.arrays, **{_ABOUT: about})
+            np.savez_compressed(file, allow_pickle=False, **exhibit.arrays, **{_METADATA: metadata})
     except OSError as error:
         raise UserError(f"the exhibit {path} cannot be written: {error.strerror}. Choose another --out.") from error
     return path
@@ -70,7 +74,7 @@ def read_exhibit(path: Path) -> Exhibit:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        about = dict(json.loads(str(arrays.pop(_ABOUT))))
+        metadata = dict(json.loads(str(arrays.pop(_METADATA))))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"expected an exhibit in {path}, found something else ({error}). Delete it.") from error
-    return Exhibit(path.stem, arrays, about)
+        raise UserError(f"expected an exhibit in {path}, got something else ({error}). Delete it.") from error
+    return Exhibit(path.stem, arrays, metadata)

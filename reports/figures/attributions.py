@@ -42,11 +42,11 @@ class _Attributions:
         model = None if exhibit is None else self._place(exhibit)
         if exhibit is None or model is None:
             return None
-        shown = range(min(self.samples, len(exhibit.about["names"])))
-        variants = range(len(exhibit.about["variants"]))
+        shown = range(min(self.samples, len(exhibit.metadata["names"])))
+        variants = range(len(exhibit.metadata["variants"]))
         rows = [[tile for one in shown for tile in self._pair(exhibit, model, variant, one)] for variant in variants]
-        names = [name for one in shown for name in (spoken(exhibit.about["names"][one]), "")]
-        return draw_grid(rows, row_names=exhibit.about["variants"], column_names=names)
+        names = [name for one in shown for name in (spoken(exhibit.metadata["names"][one]), "")]
+        return draw_grid(rows, row_names=exhibit.metadata["variants"], column_names=names)
 
     def caption(self, collection: Collection) -> str:
         """What is shown; "" without a figure."""
@@ -54,12 +54,12 @@ class _Attributions:
         place = None if exhibit is None else self._place(exhibit)
         if exhibit is None or place is None:
             return ""
-        model = exhibit.about["models"][place]
-        return f"{_method(model)} {_told(exhibit.about)} Network: {model['defense']}, {model['backbone']}."
+        model = exhibit.metadata["models"][place]
+        return f"{_method(model)} {_told(exhibit.metadata)} Network: {model['defense']}, {model['backbone']}."
 
     def _place(self, exhibit: Exhibit) -> int | None:
         """The first model of this page's defense, in the tables' order; None where there is none."""
-        names = [model["defense"] for model in exhibit.about["models"]]
+        names = [model["defense"] for model in exhibit.metadata["models"]]
         shown = [name for name in sorted(set(names), key=defense_order) if self.defense in (None, name)]
         return names.index(shown[self.page - 1]) if 1 <= self.page <= len(shown) else None
 
@@ -103,28 +103,28 @@ class Figure5:
         exhibit = collection.exhibits.get("grad_cam_training")
         if exhibit is None:
             return None
-        models = exhibit.about["models"]
+        models = exhibit.metadata["models"]
         epochs = spread_epochs(models, self.columns)
         names = list(dict.fromkeys(model["name"] for model in models))
-        shown = range(min(self.samples, len(exhibit.about["names"])))
+        shown = range(min(self.samples, len(exhibit.metadata["names"])))
         rows = [_row(exhibit, name, epochs, sample, first=name == names[0]) for sample in shown for name in names]
         columns = ["", *(f"epoch {epoch}" for epoch in epochs)]
         return draw_grid(rows, row_names=names * len(shown), column_names=columns)
 
     def caption(self, collection: Collection) -> str:
         """What is shown."""
-        about = collection.exhibits["grad_cam_training"].about
+        about = collection.exhibits["grad_cam_training"].metadata
         return f"{_method(about['models'][0])} {_told(about)} Empty: no checkpoint of that epoch was kept."
 
 
 def _row(exhibit: Exhibit, name: str, epochs: Sequence[int], sample: int, *, first: bool) -> list[Tile | None]:
     image = picture(exhibit.arrays["images"][0, sample])
-    start = Tile(image, spoken(exhibit.about["names"][sample])) if first else None
+    start = Tile(image, spoken(exhibit.metadata["names"][sample])) if first else None
     return [start, *(_at_epoch(exhibit, name, epoch, sample) for epoch in epochs)]
 
 
 def _at_epoch(exhibit: Exhibit, name: str, epoch: int, sample: int) -> Tile | None:
-    models = exhibit.about["models"]
+    models = exhibit.metadata["models"]
     places = [place for place, one in enumerate(models) if one["name"] == name and one["epoch"] == epoch]
     if not places:
         return None
@@ -135,8 +135,8 @@ def _at_epoch(exhibit: Exhibit, name: str, epoch: int, sample: int) -> Tile | No
 
 def _answer(exhibit: Exhibit, model: int, variant: int, sample: int) -> tuple[str, bool]:
     """What the network takes the image for, and whether that is wrong."""
-    answer = exhibit.about["classes"][int(exhibit.arrays["predicted"][model, variant, sample])]
-    wrong = answer != exhibit.about["names"][sample]
+    answer = exhibit.metadata["classes"][int(exhibit.arrays["predicted"][model, variant, sample])]
+    wrong = answer != exhibit.metadata["names"][sample]
     return f"{'✗' if wrong else '✓'} {spoken(answer)}", wrong
 
 

@@ -38,12 +38,12 @@ class Figure2a:
             [Tile(picture(image)) for image in arrays["low"]],
             [Tile(picture(image + 0.5)) for image in arrays["high"]],
         ]
-        names = [spoken(name) for name in exhibit.about["names"]]
+        names = [spoken(name) for name in exhibit.metadata["names"]]
         return draw_grid(rows, row_names=("image", "low", "high"), column_names=names)
 
     def caption(self, collection: Collection) -> str:
         """What is shown."""
-        about = collection.exhibits["frequency_parts"].about
+        about = collection.exhibits["frequency_parts"].metadata
         return (
             f"Test images of {about['dataset']} in two parts: spatial frequencies below and from {about['radius']:g} "
             "periods per image on. The high part is shown about a middle gray; what leaves the range is cut off."
@@ -66,7 +66,7 @@ class Figure2b:
         exhibit = collection.exhibits.get("feature_spectra")
         if exhibit is None:
             return None
-        spectra, models = exhibit.arrays["spectra"], exhibit.about["models"]
+        spectra, models = exhibit.arrays["spectra"], exhibit.metadata["models"]
         epochs = spread_epochs(models, self.columns)
         names = list(dict.fromkeys(model["name"] for model in models))
         tiles = [[_spectrum(exhibit, name, epoch) for epoch in epochs] for name in names]
@@ -77,7 +77,7 @@ class Figure2b:
 
     def caption(self, collection: Collection) -> str:
         """What is shown."""
-        about = collection.exhibits["feature_spectra"].about
+        about = collection.exhibits["feature_spectra"].metadata
         return (
             "Mean of log(1 + |F|) over the feature maps of the first convolution, zero frequency in the middle, over "
             f"{about['images']:,} test images of {about['dataset']}, shown to the networks as they are. "
@@ -97,7 +97,7 @@ class Figure2c:
             return None
         from matplotlib.colors import LogNorm
 
-        difference, levels = exhibit.arrays["difference"], exhibit.about["levels"]
+        difference, levels = exhibit.arrays["difference"], exhibit.metadata["levels"]
         norm = LogNorm(*_range(difference))
         figure = style.new_figure(2.3, style.WIDTH)
         axes = figure.subplots(1, len(levels) + 1, width_ratios=[1] * len(levels) + [1.25])
@@ -110,7 +110,7 @@ class Figure2c:
 
     def caption(self, collection: Collection) -> str:
         """What is shown."""
-        about = collection.exhibits["spectral_difference"].about
+        about = collection.exhibits["spectral_difference"].metadata
         return (
             f"E|F(x) − F(x̂)|: the mean over channels and {about['images']:,} test images of {about['dataset']} of the "
             "amplitude of what smoothing to a level takes away, for images in [0,1] and a Fourier transform without "
@@ -133,7 +133,7 @@ def check_columns(columns: int) -> None:
 
 
 def _spectrum(exhibit: Exhibit, name: str, epoch: int) -> Tile | None:
-    spectra, models = exhibit.arrays["spectra"], exhibit.about["models"]
+    spectra, models = exhibit.arrays["spectra"], exhibit.metadata["models"]
     low, high = spectra.min(), spectra.max()
     scaled = (spectra - low) / (high - low or 1.0)
     places = [place for place, one in enumerate(models) if one["name"] == name and one["epoch"] == epoch]

@@ -58,7 +58,7 @@ class Figure6:
 
 
 def _draw(exhibit: Exhibit, rows: Any) -> Figure:
-    arrays, about = exhibit.arrays, exhibit.about
+    arrays, about = exhibit.arrays, exhibit.metadata
     tiles = [
         [
             Tile(picture(arrays["images"][row, place]), _note(arrays, row, place))
@@ -81,7 +81,7 @@ def _note(arrays: dict[str, Any], row: int, place: int) -> str:
 
 
 def _caption(exhibit: Exhibit) -> str:
-    about = exhibit.about
+    about = exhibit.metadata
     height, width = exhibit.arrays["images"].shape[-2:]
     return (
         "Level: the share of neighbouring pixel pairs that may differ. Below each image: the iteration t at which its "

@@ -30,10 +30,10 @@ class ProjectionSeconds:
         measured = cells.exhibits.get(EXHIBIT)
         if measured is None:
             return None
-        image = f"{measured.about['size']}×{measured.about['size']} gray"
+        image = f"{measured.metadata['size']}×{measured.metadata['size']} gray"
         return Table(
             name="table7",
-            title=f"{measured.about['iterations']:,} iterations, a projection in each{_whose(measured.about)}",
+            title=f"{measured.metadata['iterations']:,} iterations, a projection in each{_whose(measured.metadata)}",
             caption=tuple(_caption(measured)),
             row_header=("measure",),
             column_header=("image", "projection"),
@@ -43,7 +43,7 @@ class ProjectionSeconds:
 
 
 def _rows(measured: Exhibit) -> list[Row]:
-    papers = paper_seconds() if _is_papers(measured.about) else {}
+    papers = paper_seconds() if _is_papers(measured.metadata) else {}
     ours = float(measured.arrays[OURS].mean()) if OURS in measured.arrays else None
     rows = [Row(("seconds",), tuple(_seconds(measured, method) for method in measured.arrays))]
     if ours is not None:
@@ -55,8 +55,8 @@ def _rows(measured: Exhibit) -> list[Row]:
 
 def _seconds(measured: Exhibit, method: str) -> Finding:
     times = measured.arrays[method]
-    iterations = measured.about["measured"][method]
-    all_of_them = iterations == measured.about["iterations"]
+    iterations = measured.metadata["measured"][method]
+    all_of_them = iterations == measured.metadata["iterations"]
     how = "all iterations" if all_of_them else f"extrapolated from {iterations:,}"
     spread = f" ± {_digits(times.std(ddof=1), 2)}" if len(times) > 1 else ""
     return Finding(verdict=f"{_digits(times.mean())}{spread}", evidence=f"{how} ×{len(times)}")
@@ -79,7 +79,7 @@ def _whose(about: Mapping[str, Any]) -> str:
 
 
 def _caption(measured: Exhibit) -> list[str]:
-    about = measured.about
+    about = measured.metadata
     return [
         f"Image: {about['image']}; ν = {about['nu']:g}, κ = {about['kappa']:g}. “gradient”: the iteration without a "
         "projection; “graph”: ours, which finds components anew only where the support has changed.",

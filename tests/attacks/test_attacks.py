@@ -110,9 +110,9 @@ def test_the_loss_gradient_passes_a_preprocessor_once_for_all_draws() -> None:
     whole = nn.Sequential(Cube(), Noisy(noise=1.0))
 
     loss = functools.partial(cross_entropy, labels=labels)
-    through = loss_gradient(Pipeline(front, Noisy(noise=1.0)), images, loss, draws=5)
+    layered = loss_gradient(Pipeline(front, Noisy(noise=1.0)), images, loss, draws=5)
 
-    torch.testing.assert_close(through, loss_gradient(whole, images, loss, draws=5))
+    torch.testing.assert_close(layered, loss_gradient(whole, images, loss, draws=5))
     assert front.calls == 1
 
 
@@ -244,7 +244,7 @@ def test_a_frozen_model_can_be_attacked() -> None:
 
 
 class Noisy(nn.Module):
-    """A linear model whose weights are drawn anew, about a mean, at every call."""
+    """A linear model whose weights are drawn anew at every call, around a mean."""
 
     def __init__(self, noise: float) -> None:
         super().__init__()

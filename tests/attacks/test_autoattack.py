@@ -147,7 +147,7 @@ class Random(nn.Module):
 
 
 class Counting(nn.Module):
-    """Counts the passes that a gradient may come back through."""
+    """Counts the passes with a gradient."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from defenses.virolbi.backends import cpu as cpu_backend
 from defenses.virolbi.bench.images import generated, gray_picture
 from defenses.virolbi.method import reference
 from defenses.virolbi.method.settings import edge_count, hessian_norm, make_settings, required_edges
-from defenses.virolbi.method.trace import State
+from defenses.virolbi.method.trace import SolverState
 
 KAPPA = 5.0
 ITERATION = "an iteration, 32×32×3, {} thread{}"
@@ -217,7 +217,7 @@ def support_overlap(images: torch.Tensor, level: float, scheme: str) -> float:
 def support_at(x: torch.Tensor, edges: int, scheme: str) -> torch.Tensor:
     """[B,E] bool: the support where it first has so many edges."""
     settings = make_settings(*x.shape[-2:], kappa=KAPPA, nu=16.0, step=None, scheme=scheme)
-    state = State.start(x)
+    state = SolverState.start(x)
     cpu_backend.trace(x, torch.full((len(x), 1), edges), settings, 200_000, state)
     norms = [z.square().sum(1).flatten(1) for z in (state.z_horizontal, state.z_vertical)]
     return torch.cat(norms, 1) > 1

@@ -56,7 +56,7 @@ def test_an_exhibit_is_made_anew_from_other_weights_images_or_parameters(given: 
     assert complete(makers("grad_cam", "image_path"), explain_context(given.run)).made == ("grad_cam",)
     assert complete(makers("image_path"), explain_context(given.run, seed=1)).made == ("image_path",)
     assert complete(makers("image_path:nu=4"), explain_context(given.run, seed=1)).made == ("image_path:nu=4",)
-    assert Exhibits([given.run])["image_path"].about["nu"] == 4
+    assert Exhibits([given.run])["image_path"].metadata["nu"] == 4
 
 
 def test_an_exhibit_that_cannot_be_read_is_made_anew(given: ExplainContext) -> None:
@@ -108,16 +108,16 @@ def test_a_photograph_that_cannot_be_read_is_left_out(
 ) -> None:
     given.photographs[0].write_bytes(b"no picture")
 
-    assert made(SMALL, given).about["names"] == ["flat"]
+    assert made(SMALL, given).metadata["names"] == ["flat"]
     assert "n01234567_sea_lion.png cannot be read" in capsys.readouterr().err
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
 
-    with pytest.raises(UserError, match=r"expects pictures .*, found none in"):
+    with pytest.raises(UserError, match=r"expects pictures .*, got none in"):
         find_photographs(tmp_path)
-    with pytest.raises(UserError, match="found nothing at"):
+    with pytest.raises(UserError, match="got nothing at"):
         find_photographs(tmp_path / "nowhere")
 
 
@@ -131,7 +131,7 @@ def test_a_run_that_names_no_data_set_is_answered_in_one_line(
     assert told.count("\n") == 2
     assert "not made: image_path, grad_cam: the records in" in told
     assert "give one with --dataset" in told
-    with pytest.raises(UserError, match="expected the folder of a run, found none"):
+    with pytest.raises(UserError, match="expected the folder of a run, got none"):
         explain(tmp_path / "nowhere")
 
 
@@ -160,7 +160,7 @@ def test_a_path_holds_what_smooth_gives_at_its_levels(given: ExplainContext) -> 
     assert np.array_equal(found.arrays["images"][:, 1], np.rint(single.images * 255).astype(np.uint8))
     assert np.array_equal(found.arrays["iterations"][:, 1], single.iterations)
     assert np.array_equal(found.arrays["edges"], np.rint(found.arrays["level"] * 480))
-    assert found.about["all_edges"] == 480
+    assert found.metadata["all_edges"] == 480
 
 
 def test_a_flat_photograph_stands_for_itself_from_the_level_it_cannot_reach(given: ExplainContext) -> None:
@@ -201,7 +201,7 @@ def test_the_spectral_difference_is_the_mean_amplitude_of_what_is_taken_away(giv
 def test_feature_spectra_are_of_the_first_convolution_and_one_for_each_epoch(given: ExplainContext) -> None:
     found = made("feature_spectra", given)
 
-    shown = [(one["defense"], one["epoch"]) for one in found.about["models"]]
+    shown = [(one["defense"], one["epoch"]) for one in found.metadata["models"]]
     assert shown == [("vanilla", 1), ("vanilla", 2), ("virolbi_iterative", 1), ("virolbi_iterative", 2)]
     model = next(one for one in given.finals if one.defense == "vanilla").network(torch.device("cpu"))
     images = torch.from_numpy(Tiny().test().take(8).images).float() / 255
@@ -215,7 +215,7 @@ def test_attributions_say_what_they_show(given: ExplainContext) -> None:
 
     assert found.arrays["maps"].shape == (2, 3, 2, 16, 16)
     assert found.arrays["predicted"].shape == (2, 3, 2)
-    assert found.about["variants"] == ["original", "Gaussian blur", "large scale, level 0.6"]
-    assert {one["method"] for one in found.about["models"]} == {"LRP"}
-    assert found.about["classes"] == list(CLASSES)
+    assert found.metadata["variants"] == ["original", "Gaussian blur", "large scale, level 0.6"]
+    assert {one["method"] for one in found.metadata["models"]} == {"LRP"}
+    assert found.metadata["classes"] == list(CLASSES)
     assert np.array_equal(made("relevance:count=2", given).arrays["maps"], found.arrays["maps"])

@@ -109,8 +109,8 @@ def test_there_must_be_records_to_report(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere.png", "out.png"], "found nothing at nowhere.png"),
-        (["bad.png", "out.png"], "expected a picture, found another format"),
+        (["nowhere.png", "out.png"], "got nothing at nowhere.png"),
+        (["bad.png", "out.png"], "expected a picture, got another format"),
         (["good.png", "out.png", "--level", "1.5"], "level"),
         (["good.png", "out.png", "--nu", "-1"], "nu"),
         (["good.png", "out.xyz"], "cannot be written"),

@@ -23,7 +23,7 @@ class LegacyDraws(np.random.RandomState):
     integers = np.random.RandomState.randint
 
 
-# Agreement with `imagecorruptions`: the same legacy draws through its functions and through ours. Its own versions
+# Agreement with `imagecorruptions`: the same legacy draws for its functions and for ours. Its own versions
 # of three (impulse: other draws, frost: another scale and choice, elastic: no affine part) differ from ImageNet-C's.
 SAME_RECIPE = [name for name in ALL if name not in ("impulse_noise", "glass_blur", "frost", "elastic_transform")]
 

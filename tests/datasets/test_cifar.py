@@ -1,4 +1,4 @@
-"""CIFAR through torchvision, and its official corrupted test images."""
+"""CIFAR by torchvision, and its official corrupted test images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision import datasets as vision
 
 from harness.errors import UserError
 
-# CIFAR through torchvision
+# CIFAR by torchvision
 
 
 def _write_batch(path: Path, images: np.ndarray, labels: Sequence[int], key: str) -> list[str]:

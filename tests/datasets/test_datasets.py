@@ -138,7 +138,7 @@ def test_files_that_have_not_changed_are_not_read_again(
 ) -> None:
     monkeypatch.setattr(_files, "_SETTLED_SECONDS", 0)
     digest = opened(f"parquet:{folder}").test().digest
-    monkeypatch.setattr(_files, "_hash", lambda file: pytest.fail(f"{file} is read again"))
+    monkeypatch.setattr(_files, "file_digest", lambda file: pytest.fail(f"{file} is read again"))
     assert opened(f"parquet:{folder}").test().digest == digest
 
 

@@ -111,7 +111,7 @@ def test_colour_and_background_carry_no_class(generated: Shapes) -> None:
 
 
 def test_the_outline_is_seen_by_a_classifier_that_colour_does_not_help(generated: Shapes) -> None:
-    """The control for the test above: the same classifier does find what is there to be found."""
+    """The control for the test above: the same classifier does learn where there is something to learn."""
     assert _accuracy(generated.train(), generated.test(), _outline_features) > 3 * CHANCE
 
 
@@ -148,7 +148,7 @@ def test_no_object_reaches_the_outermost_pixels(name: str) -> None:
     """Else the frame would tell far-reaching outlines from compact ones."""
     x, y, turn = (part.ravel() for part in np.meshgrid(*[np.linspace(-1, 1, 5)] * 3))
     size = np.full(x.shape, np.sqrt(shapes.AREA) * shapes.SCALE[1])
-    poses = shapes._Poses(shapes.SHIFT * x, shapes.SHIFT * y, shapes.TURN * turn, size)
+    poses = shapes.Poses(shapes.SHIFT * x, shapes.SHIFT * y, shapes.TURN * turn, size)
     coverage = shapes._coverage(OUTLINES[name], poses)
     assert not coverage[:, [0, -1]].any()
     assert not coverage[..., [0, -1]].any()
@@ -156,7 +156,7 @@ def test_no_object_reaches_the_outermost_pixels(name: str) -> None:
 
 @pytest.mark.parametrize("name", OUTLINES)
 def test_edges_are_antialiased(name: str) -> None:
-    pose = shapes._Poses(*(np.full(1, value) for value in (0.3, -0.6, 0.1, np.sqrt(shapes.AREA))))
+    pose = shapes.Poses(*(np.full(1, value) for value in (0.3, -0.6, 0.1, np.sqrt(shapes.AREA))))
     coverage = shapes._coverage(OUTLINES[name], pose)
     assert coverage.sum() == pytest.approx(shapes.AREA, rel=0.02)
     assert 0.02 < ((coverage > 0.01) & (coverage < 0.99)).mean() < 0.2

@@ -95,11 +95,11 @@ def test_one_forward_pass_draws_once():
     layer, images = add_noise(nn.Linear(6, 3), 0.5), torch.eye(6)
     seed_noise(layer, 7)
 
-    answer = layer(images) - layer.bias
+    product = layer(images) - layer.bias
 
     source = NoiseSource(seed=7)
     original = layer.parametrizations.weight.original.detach()
-    torch.testing.assert_close(answer.T, original + 0.5 * original.std() * source.like(original))
+    torch.testing.assert_close(product.T, original + 0.5 * original.std() * source.like(original))
     assert torch.equal(source.like(original), noise_sources(layer)[0].like(original))  # nothing else was drawn
 
 
@@ -211,11 +211,11 @@ def test_functional_calls_use_the_given_weights():
     doubled = {name: 2 * parameter.detach() for name, parameter in model.named_parameters()}
 
     seed_noise(model, 1)
-    answer = torch.func.functional_call(model, doubled, (images,))
+    logits = torch.func.functional_call(model, doubled, (images,))
     model.load_state_dict(doubled, strict=False)
     seed_noise(model, 1)
 
-    assert torch.equal(answer, model(images))
+    assert torch.equal(logits, model(images))
 
 
 def test_a_weight_of_one_number_stays_as_it_is():

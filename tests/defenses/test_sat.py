@@ -119,8 +119,8 @@ def published_divergence(model: nn.Module, images: torch.Tensor, generator: torc
     for _ in range(10):
         point = point.detach().requires_grad_()
         divergence = (clean * (clean.log() - model(point).log_softmax(1))).sum()
-        (slope,) = torch.autograd.grad(divergence, point)
-        point = torch.clamp(point.detach() + 0.007 * slope.sign(), images - 0.031, images + 0.031).clamp(0, 1)
+        (gradient,) = torch.autograd.grad(divergence, point)
+        point = torch.clamp(point.detach() + 0.007 * gradient.sign(), images - 0.031, images + 0.031).clamp(0, 1)
     model.train()
     clean = model(images).softmax(1)
     return (clean * (clean.log() - model(point).log_softmax(1))).sum(1).mean()

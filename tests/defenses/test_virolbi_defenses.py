@@ -1,4 +1,4 @@
-"""The ViRoLBI training procedures: which images each epoch trains on, what is kept, what test images go through."""
+"""ViRoLBI's training procedures: which images each epoch trains on, what is kept, how test images are preprocessed."""
 
 from __future__ import annotations
 

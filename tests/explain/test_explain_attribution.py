@@ -39,13 +39,13 @@ def test_grad_cam_is_what_its_formula_gives_by_hand() -> None:
     layers = nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
     model = NormalizedModel(layers, (0.0,) * 3, (1.0,) * 3).eval().requires_grad_(False)
 
-    found = grad_cam(model, IMAGES, TARGETS)
+    result = grad_cam(model, IMAGES, TARGETS)
 
     maps = functional.relu(convolution(IMAGES))
     weights = head.weight[TARGETS] / 256  # the gradient of a mean over 16×16 places
     expected = functional.relu((weights[:, :, None, None] * maps).sum(1))
     assert expected.max() > 0
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_grad_cam_of_a_transformer_weighs_its_patches_by_their_mean_gradient() -> None:
@@ -68,19 +68,19 @@ def test_without_biases_all_relevance_of_a_logit_arrives_at_the_image(name: str)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
-    found = relevance(model, IMAGES, TARGETS)
+    maps = relevance(model, IMAGES, TARGETS)
 
-    assert found.shape == (2, 16, 16)
-    torch.testing.assert_close(found.sum((1, 2)), logits_of_targets(model, IMAGES), rtol=1e-3, atol=1e-4)
+    assert maps.shape == (2, 16, 16)
+    torch.testing.assert_close(maps.sum((1, 2)), logits_of_targets(model, IMAGES), rtol=1e-3, atol=1e-4)
 
 
 def test_relevance_of_what_has_no_rules_sums_to_the_change_from_black() -> None:
     model = network(VIT)
 
-    found = relevance(model, IMAGES, TARGETS).sum((1, 2))
+    maps = relevance(model, IMAGES, TARGETS).sum((1, 2))
 
     change = logits_of_targets(model, IMAGES) - logits_of_targets(model, torch.zeros_like(IMAGES))
-    torch.testing.assert_close(found, change, rtol=0.05, atol=0.01)
+    torch.testing.assert_close(maps, change, rtol=0.05, atol=0.01)
 
 
 def test_rules_are_used_where_they_are_known() -> None:
@@ -119,5 +119,5 @@ def test_a_network_without_maps_is_refused_by_name() -> None:
 def test_without_the_libraries_one_line_says_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
 
-    with pytest.raises(UserError, match=r"Captum and Zennit, which are not installed .* pip install -e '.\[explain\]'"):
+    with pytest.raises(UserError, match=r"Captum and Zennit, which are not installed .* pip install captum zennit"):
         grad_cam(network(), IMAGES, TARGETS)

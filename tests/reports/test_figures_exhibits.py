@@ -73,9 +73,9 @@ def test_wrong_answers_are_marked_and_dollars_shown_as_they_are(explained: Any) 
     exhibit = explained.exhibits["relevance"]
     figure = figures.create("figure3").draw(explained)
 
-    place = [model["name"] for model in exhibit.about["models"]].index("vanilla")
-    answers = [exhibit.about["classes"][answer] for answer in exhibit.arrays["predicted"][place, 0, :3]]
-    marks = ["✓" if answer == name else "✗" for answer, name in zip(answers, exhibit.about["names"], strict=False)]
+    place = [model["name"] for model in exhibit.metadata["models"]].index("vanilla")
+    answers = [exhibit.metadata["classes"][answer] for answer in exhibit.arrays["predicted"][place, 0, :3]]
+    marks = ["✓" if answer == name else "✗" for answer, name in zip(answers, exhibit.metadata["names"], strict=False)]
     shown = texts(figure)
     expected = [f"{mark} {answer}".replace("$", r"\$") for mark, answer in zip(marks, answers, strict=True)]
     assert [text for text in shown if text[0] in "✓✗"][:3] == expected
@@ -127,9 +127,9 @@ def test_maps_of_frequencies_rise_upwards_and_name_both_axes(explained: Any) -> 
 
 def test_the_method_behind_a_map_is_said(explained: Any) -> None:
     exhibit = explained.exhibits["relevance"]
-    models = [{**one, "method": "integrated gradients"} for one in exhibit.about["models"]]
+    models = [{**one, "method": "integrated gradients"} for one in exhibit.metadata["models"]]
     other = SimpleNamespace(
-        exhibits={"relevance": Exhibit("relevance", exhibit.arrays, exhibit.about | {"models": models})}
+        exhibits={"relevance": Exhibit("relevance", exhibit.arrays, exhibit.metadata | {"models": models})}
     )
 
     assert "LRP (ε rule" in figures.create("figure3").caption(explained)

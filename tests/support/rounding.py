@@ -15,7 +15,7 @@ from defenses.virolbi import PathState, Smoothed, path
 from defenses.virolbi.method import reference
 from defenses.virolbi.method.reference import Edges
 from defenses.virolbi.method.settings import Settings, edge_count, required_edges
-from defenses.virolbi.method.trace import State
+from defenses.virolbi.method.trace import SolverState
 
 EPS = torch.finfo(torch.float32).eps
 """The distance from 1 to the next float32; a rounding is off by at most half of it, relatively."""
@@ -72,7 +72,7 @@ class Truth:
         self._images, self._settings = images.double(), settings
         self._states: dict[int, PathState] = {}
 
-    def at(self, iterations: int) -> State:
+    def at(self, iterations: int) -> SolverState:
         """Where they stand after so many iterations."""
         if iterations not in self._states:
             passed = max((k for k in self._states if k < iterations), default=None)
@@ -94,7 +94,7 @@ class Truth:
         return Edges(*(norm > 1 + slack for norm in norms)), Edges(*(norm > 1 - slack for norm in norms))
 
 
-def assert_states_within_rounding(found: State, expected: State) -> None:
+def assert_states_within_rounding(found: SolverState, expected: SolverState) -> None:
     """After the same number of iterations, u, velocity and z of float32 are those of float64 but for rounding."""
     assert torch.equal(found.iterations, expected.iterations)
     bound = drift(int(expected.iterations.max()))
@@ -133,13 +133,13 @@ def _assert_the_stop(found: Smoothed, truth: Truth, image: int, level: float | N
         assert least < needed, (image, k, "did not stop")
 
 
-def assert_one_iteration_within_rounding(x: torch.Tensor, before: PathState, after: State) -> None:
+def assert_one_iteration_within_rounding(x: torch.Tensor, before: PathState, after: SolverState) -> None:
     """From the float32 state `before`, one iteration gave `after`: no value is off by more than its own roundings.
 
     Each operation is off by EPS/2 of its result, which is at most the sum of the sizes of all that went into it.
     Where u is solved for, the same bounds its gradient, which would be 0.
     """
-    settings, at = before.settings, State(*(part.double() for part in before.state[:-1]), before.state.iterations)
+    settings, at = before.settings, SolverState(*(part.double() for part in before.state[:-1]), before.state.iterations)
     x, unit = x.double(), _ROUNDINGS * EPS / 2
     expected = reference.step(x, _iterate(at, settings), settings)
     across, pull = _sizes(x, at, settings)
@@ -150,7 +150,7 @@ def assert_one_iteration_within_rounding(x: torch.Tensor, before: PathState, aft
         _assert_close(after.u, expected.u, unit * (at.u.abs() + moved))
         _assert_close(after.velocity, expected.velocity, unit * moved)
         return
-    there = State(*(part.double() for part in after[:-1]), after.iterations)
+    there = SolverState(*(part.double() for part in after[:-1]), after.iterations)
     r = [du - gamma for du, gamma in zip(reference.difference(there.u), _iterate(there, settings).gamma, strict=True)]
     gradient = (there.u - x) + settings.nu * reference.adjoint(Edges(*r))
     _assert_close(gradient, 0 * gradient, unit * _sizes(x, there, settings)[1])
@@ -161,13 +161,13 @@ def _assert_close(found: torch.Tensor, expected: torch.Tensor, bound: torch.Tens
     assert (excess <= 0).all(), f"beyond its roundings by {float(excess.max()):.2e}"
 
 
-def _iterate(state: State, settings: Settings) -> reference.Iterate:
+def _iterate(state: SolverState, settings: Settings) -> reference.Iterate:
     z = Edges(state.z_horizontal, state.z_vertical)
     gamma = Edges(*(reference.shrink(part, settings.kappa) for part in z))
     return reference.Iterate(state.u, state.velocity, z, gamma)
 
 
-def _sizes(x: torch.Tensor, at: State, settings: Settings) -> tuple[Edges, torch.Tensor]:
+def _sizes(x: torch.Tensor, at: SolverState, settings: Settings) -> tuple[Edges, torch.Tensor]:
     """The sizes of all that is summed up in what z moves by, and in ∇ᵤL."""
     u, total = at.u.abs(), torch.zeros_like(at.u)
     across = settings.kappa * at.z_horizontal.abs() + u[..., 1:] + u[..., :-1]

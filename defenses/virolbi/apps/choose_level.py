@@ -21,9 +21,9 @@ _BLOCK_VALUES = 2**24
 
 
 class Choice(NamedTuple):
-    """The candidate of least error, and how sure that is."""
+    """The candidate of least error, and how certain it is."""
 
-    chosen: float
+    best: float
     """The candidate whose mean error over all images is least; the smaller one of two that tie."""
     candidates: np.ndarray
     """[L], ascending."""
@@ -32,9 +32,9 @@ class Choice(NamedTuple):
     standard_errors: np.ndarray
     """[L] float64: of those means, from the spread between images."""
     fold_choices: np.ndarray
-    """[K]: the choices by the images outside each fold. Where they lie far apart, the choice hardly matters."""
+    """[K]: the best candidate of the images outside each fold. Where these lie far apart, the choice hardly matters."""
     held_out_error: float
-    """The mean error of the images, each at the choice by those outside its fold: what to expect of new images."""
+    """The mean error of the images, each at the best candidate of those outside its fold: to expect of new images."""
 
 
 def choose_level(
@@ -53,21 +53,21 @@ def choose_level(
 ) -> Choice:
     """The sparsity level at which the smoothed noisy images are nearest to the images without noise.
 
-    images: [N,C,H,W] without the noise, as `smooth` takes them. The same images with other noise serve as well, if it
-      is independent and of mean zero: it adds its variance to every error, and the choice stays the same. They may
-      then lie beyond [0,1].
+    images: [N,C,H,W] without the noise, as `smooth` takes them. The same images with other noise serve as well if that
+      noise is independent and of mean zero: it adds its variance to every error, and the choice stays the same. Such
+      images may lie beyond [0,1].
     noisy: [N,C,H,W], the same images with the noise to expect, in [0,1]; clamp values beyond it, as a camera does.
     levels: ascending candidates; one run of the path serves them all.
     iterations: ascending candidates for the number of iterations, t₀ in steps of α, instead of a level.
     folds: how many parts the images are split into, at random with a `generator`, else in turn.
 
-    The other options are those of `smooth`. A noisy image that cannot reach a level counts unsmoothed there.
+    The other options are those of `smooth`. A noisy image that cannot reach a level counts there as it is.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> blocks = np.kron(rng.uniform(0.2, 0.8, (4, 1, 2, 2)), np.ones((8, 8)))
     >>> noisy = blocks + rng.uniform(-0.1, 0.1, blocks.shape)
-    >>> choose_level(blocks, noisy, levels=[0.05, 0.2, 0.5, 0.8], folds=2).chosen
+    >>> choose_level(blocks, noisy, levels=[0.05, 0.2, 0.5, 0.8], folds=2).best
     0.2
 
     Raises: UserError for images that are unusable, fewer than 2, or of another shape than the noisy ones, and for
@@ -86,7 +86,7 @@ def _choice(candidates: np.ndarray, errors: np.ndarray, fold_of: np.ndarray) -> 
     fold_best = np.array([errors[fold_of != fold].mean(axis=0).argmin() for fold in np.unique(fold_of)])
     mean = errors.mean(axis=0)
     return Choice(
-        chosen=candidates[mean.argmin()].item(),
+        best=candidates[mean.argmin()].item(),
         candidates=candidates,
         errors=mean,
         standard_errors=errors.std(axis=0, ddof=1) / np.sqrt(len(errors)),
@@ -121,7 +121,9 @@ def _errors(images: Images, noisy: Images, candidates: int, options: dict[str, A
         rows = slice(start, start + block)
         target = _target(images[rows])
         for candidate, stage in enumerate(path(to_batch(noisy[rows]), **options)):
-            errors[rows, candidate] = _squared_error(stage.images.cpu().numpy(), target)
+            squares = np.square(np.subtract(stage.images.cpu().numpy(), target, dtype=np.float64))
+            # Averaged by NumPy, whose order depends neither on threads nor on the other images.
+            errors[rows, candidate] = squares.reshape(len(target), -1).mean(axis=1)
     return errors
 
 
@@ -132,8 +134,3 @@ def _target(images: Images) -> np.ndarray:
     if not np.isfinite(target).all():
         raise UserError("images must be finite, got NaN or infinity.")
     return target
-
-
-def _squared_error(smoothed: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """[n]; summed by NumPy, whose order does not depend on threads or on the other images."""
-    return np.square(np.subtract(smoothed, target, dtype=np.float64)).reshape(len(target), -1).mean(axis=1)

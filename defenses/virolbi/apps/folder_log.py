@@ -1,9 +1,8 @@
-"""The log of a folder of smoothed pictures, by which a repeated command knows what is done and what is ours."""
+"""The log of a folder of smoothed pictures: it tells a repeated command which pictures it made, and how."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.files import file_digest
 
 from ..preprocessor import ViRoLBI
 
 LOG = ".smooth.jsonl"
 _USUAL = {"kappa": 5.0, "scheme": "paper", "max_iterations": 200_000}
-"""Settings that a log leaves out at these values: older logs, made before they were options, do not name them."""
+"""Settings that a log omits at these values: older logs, written before they were options, do not have them."""
 _NO_SETTINGS = ("picture", "from", "made", "outcome")
-"""What a line of the log says beside the settings."""
+"""The keys of a line that are no settings."""
 
 
 class FolderLog:
-    """What this command made in a folder: a JSON line a picture, with its source, its settings and its outcome.
+    """The pictures that this command made in a folder: a JSON line each, with source, settings and outcome.
 
     Pictures are known by a digest of their content: a file that somebody put in the place of ours is not ours. Lines
     are in the order in which pictures were finished; several threads may add them.
@@ -43,15 +43,15 @@ class FolderLog:
 
     def is_ours(self, target: Path) -> bool:
         """Whether this command made the file, with whatever settings."""
-        return _digest(target) in self._ours
+        return file_digest(target) in self._ours
 
     def is_current(self, source: Path, target: Path) -> bool:
         """Whether this command made the file from `source` as it is, with the present settings."""
-        return _digest(target) + _digest(source) in self._current
+        return file_digest(target) + file_digest(source) in self._current
 
     def add(self, source: Path, made: Path, outcome: str) -> None:
-        """Log a picture before it is put in its place, so that it counts as ours after a kill in between."""
-        entry = {"picture": source.name, "from": _digest(source), "made": _digest(made), **self.settings}
+        """Log a picture before it is moved to its place, so that it counts as ours after a kill in between."""
+        entry = {"picture": source.name, "from": file_digest(source), "made": file_digest(made), **self.settings}
         # The line end comes first: a line that a kill cut short then spoils no other.
         line = "\n" + json.dumps({**entry, "outcome": outcome})
         with self._adding, self.file.open("a", encoding="utf-8") as stream:
@@ -72,15 +72,7 @@ def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{file} cannot be read: {error.strerror}. Name another OUT.") from error
 
 
-def _digest(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
-
-
 def logged_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a log says of the settings: the options that are not usual, and the version of the method."""
+    """The settings of a log's lines: the options that are not usual, and the version of the method."""
     unusual = {name: value for name, value in options.items() if value != _USUAL.get(name)}
     return {**unusual, "version": ViRoLBI.version}

@@ -82,7 +82,7 @@ def _read(path: Path) -> tuple[Image.Image, bytes | None]:
             picture.load()
             return _widened(picture), profile
     except UnidentifiedImageError as error:
-        raise UserError(f"expected a picture, found another format at {path}.") from error
+        raise UserError(f"expected a picture, got another format at {path}.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"the picture {path} cannot be read: {error}.") from error
 

@@ -1,4 +1,4 @@
-"""Picture files smoothed at a person's command: a single one, or all of a folder on several threads."""
+"""Smooths picture files for the command `smooth`: a single one, or all of a folder on several threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 4
-"""How many pictures a thread may be ahead of the one that is reported next."""
+"""How many pictures a thread may smooth before the one that is reported next."""
 _REACHED, _THERE, _FAILED = "reached", "there", "failed"
 _SHORT = {"unreachable": "left as it was", "max_iterations": "smoothed as far as it came"}
 """What is said of pictures that did not reach the level, by outcome."""
@@ -34,19 +34,20 @@ _SHORT = {"unreachable": "left as it was", "max_iterations": "smoothed as far as
 def smooth_pictures(source: Path, target: Path, smoother: Smoother, *, overwrite: bool = False) -> int:
     """Smooth `source` into `target`: a picture into a file or folder, a folder's pictures into a folder.
 
-    A single picture's target must not be there yet, unless `overwrite` says so.
+    A single picture's target must not exist, unless `overwrite` is set. A picture that does not reach the level is
+    named.
 
-    A picture that does not reach the level is named. In a folder `target`, pictures made with these settings are
-    left as they are, so that an interrupted call can be repeated; those made with others are made anew; files of
-    somebody else are left alone and named. Of a folder, as many pictures are smoothed at a time as PyTorch uses
-    threads. Returns the exit code: 1 when pictures of a folder could not be read or written, which are named.
+    In a folder `target`, pictures made with these settings stay as they are, so that an interrupted call can be
+    repeated. Pictures made with other settings are made again. Files of somebody else stay as they are, and are named.
+    As many pictures of a folder are smoothed at a time as PyTorch uses threads.
 
-    Raises: UserError when there is nothing to smooth, or the one picture asked for cannot be.
+    Returns the exit code: 1 when pictures of a folder could not be read or written; they are named.
+    Raises: UserError when there is nothing to smooth, or a single picture cannot be smoothed.
     """
     if source.is_dir():
         return _smooth_folder(source, target, smoother)
     if not source.is_file():
-        raise UserError(f"expected a picture or a folder of pictures, found nothing at {source}.")
+        raise UserError(f"expected a picture or a folder of pictures, got nothing at {source}.")
     destination = target / source.name if target.is_dir() else target
     if destination.exists() and not overwrite:
         raise UserError(f"{destination} is there already. Name another OUT, or add --overwrite to replace it.")
@@ -62,7 +63,7 @@ def _smooth_folder(source: Path, target: Path, smoother: Smoother) -> int:
         raise UserError("IN and OUT are the same folder; the originals would be lost. Name another OUT.")
     total = sum(1 for _ in _pictures_in(source, target))
     if not total:
-        raise UserError(f"expected pictures ({', '.join(PICTURES)}) in {source}, found none.")
+        raise UserError(f"expected pictures ({', '.join(PICTURES)}) in {source}, got none.")
     log = FolderLog(target, logged_settings(smoother.options()))
     counts: Counter[str] = Counter()
 
@@ -124,7 +125,7 @@ def _pictures_in(folder: Path, target: Path) -> Iterator[Path]:
 
 
 def _smooth_if_due(source: Path, target: Path, smoother: Smoother, log: FolderLog) -> str:
-    """The outcome of smoothing, or `_THERE` where that has been done with these settings."""
+    """The outcome of smoothing; `_THERE` for a picture that was smoothed before with these settings."""
     if target.exists():
         if log.is_current(source, target):
             return _THERE

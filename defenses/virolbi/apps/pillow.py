@@ -49,7 +49,7 @@ def _from_numbers(picture: Image.Image) -> np.ndarray:
     white = NUMBERS[picture.mode]
     planes = np.asarray(picture, np.float32)[None] / white
     if not ((planes >= 0) & (planes <= 1)).all():  # NaN is neither
-        raise UserError(f"expected values in [0,{white}] in a picture of mode {picture.mode}, found others.")
+        raise UserError(f"expected values in [0,{white}] in a picture of mode {picture.mode}, got others.")
     return planes
 
 

@@ -31,14 +31,14 @@ class InverseScaleSmoothing(v2.Transform):
     nu: larger lets features enter by scale rather than by contrast, in more iterations.
     kappa: larger follows the limit of no elastic-net term more closely, in more iterations.
     scheme: `paper`, `exact` or `fast`.
-    max_iterations: where to give up.
+    max_iterations: where a path that has not reached the level ends.
     iterations: stop after so many iterations instead of at a level.
 
     It takes floating point tensors in [0,1] and uint8 tensors [...,C,H,W] with C 1 or 3, `tv_tensors.Image` and
     `Video`, and Pillow pictures. The result has the class, type, mode, size and device of the input, and is rounded
     where that holds whole numbers. Every image is smoothed by itself; a batch is smoothed on as many threads as
     PyTorch uses, which is one in a worker of a DataLoader. Transparency stays as it is. In a pipeline of torchvision's
-    `v2`, boxes, masks, labels and all but the first plain tensor pass through. No gradient flows through it; inside a
+    `v2`, boxes, masks, labels and all but the first plain tensor are returned as they are. It has no gradient; inside a
     network use `smooth_bpda`.
 
     >>> import torch
@@ -82,7 +82,7 @@ class InverseScaleSmoothing(v2.Transform):
         return ", ".join(f"{name}={value!r}" for name, value in self.options().items())
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
-        """Raises: UserError where there is nothing to smooth, which torchvision would pass through silently."""
+        """Raises: UserError where there is nothing to smooth, which torchvision would return without a word."""
         if not any(isinstance(each, (torch.Tensor, Image.Image)) for each in flat_inputs):
             kinds = ", ".join(sorted({type(each).__name__ for each in flat_inputs})) or "nothing"
             raise UserError(f"expected a tensor or a Pillow picture among what is to be smoothed, got {kinds}.")

@@ -11,7 +11,7 @@ import torch
 
 from ..method.reference import cosines, path_eigenvalues
 from ..method.settings import Settings
-from ..method.trace import State, Trace
+from ..method.trace import SolverState, Trace
 from . import kernels
 from .kernel_types import Constants, ImageState, Solver, Unprojected
 from .kernels_projection import fill_images, label_images
@@ -19,14 +19,14 @@ from .kernels_projection import fill_images, label_images
 _CALL = 8
 """Images per call of a kernel: enough to make the call cheap, few enough to keep all threads busy."""
 _VALUES_BETWEEN_CHECKS = 2**29
-"""Values updated between two checks for an interruption: about a quarter of a second's work."""
+"""Values updated between two checks for an interruption: some quarter of a second's work."""
 _interrupted = 0
 """How often `interrupt` was called."""
 _NO_TABLES = Solver(*(np.empty((0, 0), np.float32),) * 3)
 
 
 def trace(
-    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
+    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: SolverState | None = None
 ) -> Trace:
     """As `reference.trace`; each image is computed by itself, so neither threads nor batch-mates change a bit of it."""
     result = Trace.empty(images, stops.shape[1])
@@ -51,7 +51,7 @@ def trace(
     def trace_rows(rows: slice) -> None:
         x = images[rows]
         smoothed, labels, counts, iterations = _rows(result, rows)
-        at = ImageState(*(_rows(state, rows) if state is not None else _rows(State.start(x), slice(None))))
+        at = ImageState(*(_rows(state, rows) if state is not None else _rows(SolverState.start(x), slice(None))))
         cut_right, cut_down = np.empty(labels.shape, bool), np.empty(labels.shape, bool)
         follow(x.numpy(), stops[rows].numpy(), at, Unprojected(smoothed, cut_right, cut_down, counts, iterations))
         stages, parts = smoothed.reshape(-1, *x.shape[1:]), labels.reshape(-1, *x.shape[2:])

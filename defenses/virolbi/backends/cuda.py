@@ -1,13 +1,12 @@
 """The CUDA backend: each small image in a thread block of its own, larger images a whole batch at a time.
 
-The kernels are in cuda_source. They do the CPU backend's arithmetic in its order, and so give the same bits.
+The kernels are in cuda_source. They compute in the CPU backend's order, and so give the same bits.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,20 +15,20 @@ import torch
 from ..method import reference
 from ..method.reference import Edges, support_size
 from ..method.settings import Settings
-from ..method.trace import State, Trace
+from ..method.trace import SolverState, Trace
 from .cuda_driver import Kernels
 
 GROUP_PIXELS = 2**25
-"""Pixels in memory at once, over all images and stops, at some 150 bytes each; no result depends on it."""
+"""Pixels in memory at once, over all images and stops, each some 150 bytes; no result depends on it."""
 LAUNCHES = 64
 """Iterations of large images between two checks of which have reached a stop."""
 _LANES, _ROWS, _BLOCK_THREADS = 32, 4, 512
-"""Of a block that holds a whole image: the lanes of a warp, the rows of pixels for each warp, and the most threads."""
+"""A block that holds a whole image: lanes of a warp, rows of pixels for each warp, and the most threads."""
 _THREADS, _LABEL_THREADS = 256, 512
 _ENDLESS = 2**31 - 1
 
 
-class _Unprojected(NamedTuple):
+class Unprojected(NamedTuple):
     """B images at L stops each, before the projection."""
 
     u: torch.Tensor
@@ -45,16 +44,17 @@ class _Unprojected(NamedTuple):
 
 
 def trace(
-    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
+    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: SolverState | None = None
 ) -> Trace:
     """As `reference.trace`, and the same bits as `cpu.trace`; `exact` is left to the reference."""
     if settings.scheme == "exact":
         return reference.trace(images, stops, settings, max_iterations, state)
     result = Trace.empty(images, stops.shape[1])
     images, stops = images.contiguous(), stops.contiguous()
-    for rows in _groups(len(images), images.shape[2] * images.shape[3] * stops.shape[1]):
-        given = State.start(images[rows]) if state is None else (part[rows] for part in state)
-        paths = State(*(part.contiguous() for part in given))
+    size = max(1, GROUP_PIXELS // (images.shape[2] * images.shape[3] * stops.shape[1]))
+    for rows in (slice(first, first + size) for first in range(0, len(images), size)):
+        given = SolverState.start(images[rows]) if state is None else (part[rows] for part in state)
+        paths = SolverState(*(part.contiguous() for part in given))
         part = Trace(*(values[rows] for values in result))
         _trace_group(images[rows], stops[rows], settings, min(max_iterations, _ENDLESS), paths, part)
         if state is not None:
@@ -107,31 +107,21 @@ def _projection(device: torch.device) -> Kernels:
     return Kernels(device, "projection.cu")
 
 
-def _groups(count: int, pixels: int) -> Iterator[slice]:
-    """Slices of the batch of at most GROUP_PIXELS."""
-    size = max(1, GROUP_PIXELS // pixels)
-    for start in range(0, count, size):
-        yield slice(start, start + size)
-
-
 def _trace_group(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, trace: Trace
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: SolverState, trace: Trace
 ) -> None:
     """Follow the paths of x [B,C,H,W] in place, and fill in their trace."""
     count, number = stops.shape
     cuts = [
         z.new_empty((count, number, *z.shape[2:]), dtype=torch.bool) for z in (paths.z_horizontal, paths.z_vertical)
     ]
-    unprojected = _Unprojected(trace.images, cuts[0], cuts[1], trace.counts, trace.iterations)
-    follow = _follow_in_blocks if _fits_a_block(*x.shape[-2:]) else _follow_in_grid
+    unprojected = Unprojected(trace.images, cuts[0], cuts[1], trace.counts, trace.iterations)
+    fits_block = x.shape[-1] <= _LANES and _strips(x.shape[-2]) * _LANES <= _BLOCK_THREADS
+    follow = _follow_in_blocks if fits_block else _follow_in_grid
     follow(x, stops, settings, max_iterations, paths, unprojected)
     labels = components(*(cut.flatten(0, 1) for cut in cuts))
     trace.images.copy_(component_means(unprojected.u.flatten(0, 1), labels).view_as(unprojected.u))
     trace.labels.copy_(labels.view_as(trace.labels))
-
-
-def _fits_a_block(height: int, width: int) -> bool:
-    return width <= _LANES and _strips(height) * _LANES <= _BLOCK_THREADS
 
 
 def _strips(height: int) -> int:
@@ -148,7 +138,7 @@ def _factors(settings: Settings) -> ctypes.Array[ctypes.c_float]:
 
 
 def _follow_in_blocks(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, out: _Unprojected
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: SolverState, out: Unprojected
 ) -> None:
     """All paths from start to end in one launch."""
     _, channels, height, width = x.shape
@@ -162,10 +152,10 @@ def _follow_in_blocks(
 
 
 def _follow_in_grid(
-    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: State, out: _Unprojected
+    x: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, paths: SolverState, out: Unprojected
 ) -> None:
     """The whole batch step by step; images that have reached a stop pause until the next check."""
-    batch = _Batch(x, settings, paths)
+    batch = PausableBatch(x, settings, paths)
     targets = stops.cpu().numpy()
     due = np.zeros(len(x), int)
     batch.resume(np.arange(len(x)), targets[:, 0], max_iterations)
@@ -184,7 +174,9 @@ def _follow_in_grid(
     batch.save(paths)
 
 
-def _record(batch: _Batch, rows: np.ndarray, reached: np.ndarray, stop: int, support: Edges, out: _Unprojected) -> None:
+def _record(
+    batch: PausableBatch, rows: np.ndarray, reached: np.ndarray, stop: int, support: Edges, out: Unprojected
+) -> None:
     """Copy out those of the paused `rows` that have `reached` the stop."""
     there = rows[reached]
     place = (torch.as_tensor(there), stop)
@@ -195,13 +187,14 @@ def _record(batch: _Batch, rows: np.ndarray, reached: np.ndarray, stop: int, sup
     out.iterations[place] = torch.as_tensor(batch.iterations[there]).to(out.sizes)
 
 
-class _Batch:
+class PausableBatch:
     """A batch of large images; grid.h says how the launches counted here steer an image.
 
-    iterations, sizes: [B], the iterations of an image and the size of its support when it last paused.
+    iterations: [B], those of each image when it last paused
+    sizes: [B], the size of its support at that iteration
     """
 
-    def __init__(self, x: torch.Tensor, settings: Settings, paths: State) -> None:
+    def __init__(self, x: torch.Tensor, settings: Settings, paths: SolverState) -> None:
         self._x, self._factors = x, _factors(settings)
         inertia = settings.inertia > 0
         self._kernels = _iteration(x.device, x.shape[1], inertia)
@@ -266,7 +259,7 @@ class _Batch:
         self._kernels.launch("find_support", number, _THREADS, states, *arguments)
         return cuts
 
-    def save(self, paths: State) -> None:
+    def save(self, paths: SolverState) -> None:
         """Write the paused states of all images back into their paths."""
         states = self.states(np.arange(len(self._x)))
         paths.u.copy_(states[:, 0])
@@ -276,7 +269,7 @@ class _Batch:
             paths.velocity.copy_(states[:, 3])
         paths.iterations.copy_(torch.as_tensor(self.iterations))
 
-    def _load(self, paths: State) -> None:
+    def _load(self, paths: SolverState) -> None:
         self._buffers[0, :, 0] = paths.u
         self._buffers[0, :, 1, :, :, :-1] = paths.z_horizontal
         self._buffers[0, :, 2, :, :-1] = paths.z_vertical

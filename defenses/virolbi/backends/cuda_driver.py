@@ -20,7 +20,7 @@ Argument: TypeAlias = "torch.Tensor | int | ctypes.Array[ctypes.c_float] | ctype
 
 
 def available() -> bool:
-    """Whether kernels can be compiled here: PyTorch is built for CUDA, and NVRTC is found."""
+    """Whether kernels can be compiled here: PyTorch is built for CUDA, and NVRTC is there."""
     return torch.version.cuda is not None and torch.version.hip is None and _nvrtc() is not None
 
 
@@ -159,7 +159,7 @@ def _require_nvrtc() -> ctypes.CDLL:
     library = _nvrtc()
     if library is None:
         raise UserError(
-            "the backend 'cuda' needs NVRTC, which comes with PyTorch for CUDA and was not found. "
+            "the backend 'cuda' needs NVRTC, which comes with PyTorch for CUDA and is missing. "
             "Use backend='reference', or install nvidia-cuda-nvrtc."
         )
     return library

@@ -1,4 +1,4 @@
-"""What the kernels are given and fill in: named tuples of arrays, whose fields Numba finds by their place.
+"""The kernels' arguments: named tuples of arrays, whose fields Numba knows by their position.
 
 Numba's cache on disk does not notice a change of this file: whoever reorders fields changes `kernels.py` as well.
 """
@@ -41,7 +41,7 @@ class Solver(NamedTuple):
 
 
 class ImageState(NamedTuple):
-    """Where the path of one image is: `trace.State` without the batch axis, iterations [1]."""
+    """Where the path of one image is: `trace.SolverState` without the batch axis, iterations [1]."""
 
     u: Array
     velocity: Array

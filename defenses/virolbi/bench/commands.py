@@ -1,4 +1,4 @@
-"""What the bench commands do: measure, record each measurement at once, and show the table, interrupted or not."""
+"""The work of the bench commands: measure, record each measurement at once, and print the table at the end."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def doubling(most: int) -> list[int]:
     return [*(1 << power for power in range(most.bit_length()) if 1 << power < most), most]
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Where the images to smooth come from."""
 
     images: Images
@@ -138,13 +138,13 @@ class _Source(NamedTuple):
     """How many there are; None where any number can be made."""
 
 
-def _source(dataset: str | None, data_root: Path) -> _Source:
+def _source(dataset: str | None, data_root: Path) -> Source:
     """Generated images, or a data set's test images."""
     if dataset is None:
-        return _Source(generated(), "generated (dead leaves)")
+        return Source(generated(), "generated (dead leaves)")
     opened = datasets.create(dataset, data_root=data_root, cache=default_cache())
     images = opened.test().images
-    return _Source(from_dataset(images), opened.name, images.shape[-1], len(images))
+    return Source(from_dataset(images), opened.name, images.shape[-1], len(images))
 
 
 def _record(
@@ -159,7 +159,7 @@ def _record(
         measure()
     except KeyboardInterrupt:
         code = INTERRUPTED
-        say(f"interrupted; the {len(measurements.rows)} measurements made are kept and shown")
+        say(f"interrupted; the {len(measurements.rows)} measurements made are kept, and the table shows them")
     if not measurements.rows:
         return code
     file, table = measurements.file, make_table(measurements.rows)

@@ -13,8 +13,10 @@ from harness.errors import UserError
 DISCS = 150
 """Discs in a generated image, so many that they cover nearly all of it."""
 RADII = (0.04, 0.5)
-"""The least and largest radius as a share of a side. Its probability falls with its cube, so that each scale covers
-the same area."""
+"""The least and largest radius as a share of a side.
+
+A radius's probability falls with its cube, so that each scale covers the same area.
+"""
 GRAIN = 0.02
 """Standard deviation of the noise that keeps neighbours unequal."""
 
@@ -77,7 +79,7 @@ def _astronaut() -> Image.Image:
 
     try:
         return Image.fromarray(data.astronaut())
-    except Exception as error:  # a distribution may leave the pictures out, and its download may fail in any way
+    except Exception as error:  # a distribution may leave the pictures out, and their download may fail with any error
         raise UserError(f"this scikit-image brings no astronaut ({error}). Name a picture with --image.") from error
 
 
@@ -86,7 +88,7 @@ def _opened(file: Path) -> Image.Image:
         picture = Image.open(file)
         picture.load()
     except UnidentifiedImageError as error:
-        raise UserError(f"--image expects a picture, found another format at {file}.") from error
+        raise UserError(f"--image expects a picture, got another format at {file}.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--image expects a picture, could not read {file}: {reason}.") from error

@@ -10,7 +10,7 @@ import torch
 from numba import njit
 
 DEPTH = 8
-"""Multiply-adds between reading a number and writing it: enough to hide both."""
+"""Multiply-adds between reading a number and writing it, so many that reading and writing cost no time."""
 _FLOATS = 1024
 """4 KiB, which the innermost cache of any processor holds."""
 _SECONDS = 0.2
@@ -26,7 +26,7 @@ def flops_per_pixel(channels: int, scheme: str, width: int) -> int:
     - an edge: r = (u_j − u_i) − γ and z + αν·r take 5; for one channel γ = κ(z − clip(z)) takes 1 more.
     - u: u − κα((u−x) + ν(Dᵀr)) takes 8, with inertia 10.
     - u solved for: the residuals of two edges and the gradient, a cosine transform and its inverse (2·2·W),
-      elimination both ways (6), and the correction (1).
+      elimination down and up (6), and the correction (1).
 
     Per pixel of a colour image, shrinking takes for each of two edges over C channels 2C − 1 for ‖z_e‖², and 4 for
     κ(1 − 1/√‖z_e‖²).

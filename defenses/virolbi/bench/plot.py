@@ -46,7 +46,7 @@ class Panel(NamedTuple):
     x_name: Callable[[float], str] = "{:,g}".format
 
 
-class _End(NamedTuple):
+class LineEnd(NamedTuple):
     """Where a line or mark ends, and the name to write beside it."""
 
     x: float
@@ -62,8 +62,8 @@ def draw_scaling(panel: Panel, marks: Sequence[Mark], stem: Path) -> list[Path]:
     _draw(axes, panel)
     for mark in marks:
         axes.plot(mark.x, mark.y, "x", color=style.PAPER, markersize=7, markeredgewidth=1.4)
-    lines = [_End(line.x[-1], line.y[-1], line.name, style.numbered(n).colour) for n, line in enumerate(panel.lines)]
-    _name_ends(axes, [*lines, *(_End(mark.x, mark.y, mark.name, style.PAPER) for mark in marks)])
+    lines = [LineEnd(line.x[-1], line.y[-1], line.name, style.numbered(n).colour) for n, line in enumerate(panel.lines)]
+    _name_ends(axes, [*lines, *(LineEnd(mark.x, mark.y, mark.name, style.PAPER) for mark in marks)])
     return save_figure(figure, stem)
 
 
@@ -115,7 +115,7 @@ def _plain(value: float) -> str:
     return rf"${round(value / 10**power)}\cdot10^{{{power}}}$" if round(value / 10**power) > 1 else f"$10^{{{power}}}$"
 
 
-def _name_ends(axes: Axes, ends: Sequence[_End]) -> None:
+def _name_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
     """Put names to the right of the axes, no closer to each other than a line of text."""
     axes.figure.canvas.draw()
     wanted = sorted((axes.transData.transform((end.x, end.y))[1], end) for end in ends)

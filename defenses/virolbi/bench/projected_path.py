@@ -16,7 +16,7 @@ from ..backends.cpu import kernel_constants, solver_tables
 from ..backends.kernel_types import Array, Constants, ImageState, Planes, Solver
 from ..backends.kernels_projection import average, component_sizes, label_components
 from ..method.settings import Settings
-from ..method.trace import State
+from ..method.trace import SolverState
 
 
 class PathPoint(NamedTuple):
@@ -43,7 +43,7 @@ class ProjectedPath(NamedTuple):
 def project_along(image: torch.Tensor, settings: Settings, iterations: int) -> ProjectedPath:
     """Eqs. 5 and 6 in every one of `iterations`, for an image [C,H,W], float32 on the CPU.
 
-    Components are found anew where the support changes, their means in every iteration.
+    Components are computed where the support changes, their means in every iteration.
     Raises: UserError for the scheme `exact`.
     """
     x, planes, constants, solver = _begin(image, settings)
@@ -77,7 +77,7 @@ def _begin(image: torch.Tensor, settings: Settings) -> tuple[Array, Planes, Cons
     if settings.scheme == "exact":
         raise UserError("the scheme 'exact' does not start at u = 0 as gradient steps do. Use 'paper' or 'fast'.")
     height, width = image.shape[-2:]
-    u, velocity, z_horizontal, z_vertical, iterations = (part.numpy() for part in State.start(image[None]))
+    u, velocity, z_horizontal, z_vertical, iterations = (part.numpy() for part in SolverState.start(image[None]))
     state = ImageState(u[0], velocity[0], z_horizontal[0], z_vertical[0], iterations)
     constants = kernel_constants(settings, image[None])
     planes = kernels.load(state, height, width, constants)

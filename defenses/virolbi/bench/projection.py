@@ -32,7 +32,7 @@ COLUMNS = (
 )
 _PILOTS = (3, 50)
 _PILOTS_SHARE = 0.2
-"""Share of the budget that may be spent to find how long a projection takes."""
+"""Share of the budget for measuring how long a projection takes, before the repeats are planned."""
 LISTED = 16
 """Up to so many measured iterations are named one by one."""
 _SCALING_SHARE = 0.1
@@ -141,7 +141,7 @@ def _run(method: str, course: Course) -> None:
 
 
 def _extrapolated(method: str, course: Course, setup: Setup, gradient: float) -> Iterator[Measurement]:
-    """A row per repeat: the seconds of the whole path, from projections at iterations spread over it, or at all.
+    """A row per repeat: the seconds of the whole path, from projections at some of its iterations or at all.
 
     One projection comes first. Where it takes the method's whole budget, it is the only measurement.
     gradient: seconds of the path without projections.
@@ -150,7 +150,8 @@ def _extrapolated(method: str, course: Course, setup: Setup, gradient: float) ->
     (middle,) = spread(course.iterations, 1)
     point = next(course.at([middle]))
     first, projected = clock(functools.partial(project, point))
-    how = {"gradient_seconds": gradient, "deviation": _deviation(projected, point)}
+    deviation = float(np.abs(projected - _projection("graph_anew")(point)).max())
+    how = {"gradient_seconds": gradient, "deviation": deviation}
     if first >= setup.budget:
         yield {"repeat": 1, **how, **_over_the_path([middle], [first], course.iterations, gradient)}
         return
@@ -195,8 +196,3 @@ def _projection(method: str) -> Projection:
         return lambda at: baseline(at.u.numpy(), at.cut_h.numpy(), at.cut_v.numpy())
     name = "graph" if method == "graph_anew" else method
     return lambda at: project(at.u, at.cut_h, at.cut_v, method=name).numpy()
-
-
-def _deviation(projected: np.ndarray, point: PathPoint) -> float:
-    """The largest difference from our projection."""
-    return float(np.abs(projected - _projection("graph_anew")(point)).max())

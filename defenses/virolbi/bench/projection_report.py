@@ -39,17 +39,17 @@ COLUMNS = (
 _SINGLE = 6e-8
 """The rounding of the pixels themselves."""
 _EXHIBITED = ("image", "iterations", "nu", "kappa", "threads", "device", "run", "command")
-"""What the exhibit says of how it was measured."""
+"""Columns that describe the exhibit's measurements."""
 
 
 def make_table(measurements: Sequence[Measurement], setup: Setup) -> Table:
     """The table of the size asked for, a row per method."""
     by_method = _by_method(measurements, setup.size)
     ours = summarize(_column(by_method["graph"], "seconds")).mean if "graph" in by_method else None
-    of_the_paper = " (Table 7 of the paper)" if _is_papers(setup) else ""
+    suffix = " (Table 7 of the paper)" if _is_papers(setup) else ""
     return Table(
         name="bench-projection",
-        title=f"{setup.iterations:,} iterations, {setup.size}×{setup.size} gray image{of_the_paper}",
+        title=f"{setup.iterations:,} iterations, {setup.size}×{setup.size} gray image{suffix}",
         caption=tuple(_caption(by_method, setup)),
         row_header=("projection",),
         column_header=COLUMN_HEADER,
@@ -85,7 +85,7 @@ def draw(measurements: Sequence[Measurement], setup: Setup, folder: Path) -> lis
 
 
 def keep(measurements: Sequence[Measurement], setup: Setup, folder: Path) -> list[Path]:
-    """Keep the seconds of the size asked for where `report` finds them, in FOLDER/exhibits/projection.npz.
+    """Keep the seconds of the size asked for where `report` reads them, in FOLDER/exhibits/projection.npz.
 
     Its arrays are the seconds of each repeat by method, [R] float64.
     """
@@ -147,13 +147,13 @@ def _caption(by_method: Mapping[str, Sequence[Measurement]], setup: Setup) -> li
         f"{first['device']}, {_threads(setup)}, {first['run'][:10]}; mean ± standard deviation over repeats.",
         *_extrapolation(by_method),
         *([f"The projections agree to {max(*deviations, _SINGLE):.0e}."] if deviations else []),
-        "“graph (ours)” finds components anew only where the support has changed; all others do in every iteration.",
+        "“graph (ours)” computes components only where the support has changed; all others do in every iteration.",
         *(["paper: arXiv 2409.18419, another machine."] if _is_papers(setup) else []),
     ]
 
 
 def _extrapolation(by_method: Mapping[str, Sequence[Measurement]]) -> list[str]:
-    """What was not measured in full, and from where it was extrapolated."""
+    """Which methods were extrapolated, and from which iterations."""
     partial = {method: repeats for method, repeats in by_method.items() if repeats[0]["extrapolated"]}
     if not partial:
         return ["Every projection of the path was timed; the gradient steps' time is added."]

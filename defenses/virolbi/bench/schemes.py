@@ -21,7 +21,7 @@ from .timing import clock
 
 KAPPA = 5.0
 STRETCH = 1.9
-"""How many times as long as usual the paper's steps are in the variant that shows what the step alone does."""
+"""The step of the variant that shows the effect of the step alone, in usual steps."""
 LONG = f"paper, {STRETCH} α"
 VARIANTS = ("paper", "fast", "exact", LONG)
 """What is measured; the first is what the others are compared with."""
@@ -108,13 +108,10 @@ def _along(batch: torch.Tensor, levels: Sequence[float], options: dict[str, Any]
         state, elapsed = result.state, elapsed + seconds
         (smoothed,) = result
         iterations = float(smoothed.iterations.double().mean())
-        yield Stage(smoothed.images, _support(state.state), smoothed.outcome == "reached", iterations, elapsed)
-
-
-def _support(state: Any) -> torch.Tensor:
-    """[B,|E|] bool: the edges with γ = κ·shrink(z) ≠ 0, as the reference computes it."""
-    parts = [reference.shrink(z, KAPPA).ne(0).any(1) for z in (state.z_horizontal, state.z_vertical)]
-    return torch.cat([part.flatten(1) for part in parts], 1)
+        duals = state.state.z_horizontal, state.state.z_vertical
+        # The edges with γ = κ·shrink(z) ≠ 0, as the reference computes it.
+        support = torch.cat([reference.shrink(z, KAPPA).ne(0).any(1).flatten(1) for z in duals], 1)
+        yield Stage(smoothed.images, support, smoothed.outcome == "reached", iterations, elapsed)
 
 
 def _deviations(stage: Stage, papers: Stage) -> dict[str, float | None]:

@@ -28,7 +28,7 @@ MOST_REPEATS = 100
 
 
 class Point(NamedTuple):
-    """What a measurement is of: `batch` images of size×size pixels, by a scheme at ν, on so many threads."""
+    """One setting to measure: `batch` images of size×size pixels, by a scheme at ν, on so many threads."""
 
     size: int
     batch: int
@@ -70,7 +70,7 @@ class Sweeps(NamedTuple):
         return [self.base._replace(threads=threads) for threads in self.threads]
 
     def over_sizes(self) -> list[Point]:
-        """Images of each size, in a batch of about as many pixels in all, every thread busy."""
+        """Images of each size, in batches of nearly equal numbers of pixels, with work for every thread."""
         base, pixels = self.base, self.base.batch * self.base.size**2
         return [
             base._replace(size=size, batch=max(1, pixels // size**2 // base.threads) * base.threads)

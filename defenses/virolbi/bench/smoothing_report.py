@@ -78,7 +78,7 @@ def _by_point(measurements: Sequence[Measurement], points: Sequence[Point]) -> d
 
 
 def _ideal(line: Line) -> list[Line]:
-    """What as many threads would do if none were in another's way."""
+    """The speed in proportion to the number of threads."""
     if len(line.x) < 2:
         return []
     return [Line("in proportion", line.x, [line.y[0] * x / line.x[0] for x in line.x], guide=True)]

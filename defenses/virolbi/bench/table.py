@@ -1,4 +1,4 @@
-"""A table of measurements: the reports' table with ready texts in its places, printed and written in their formats."""
+"""A table of measurements: the reports' table with texts in its cells, printed and written in their formats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.formats.terminal import to_terminal
 from reports.tables.engine.base import Finding, Row, Table
 
 COLUMN_HEADER = ("quantity", "measure")
-"""What the two header lines of a column say."""
+"""The names of a column's two header lines."""
 
 
 def text_row(labels: Sequence[str], texts: Sequence[str | None]) -> Row:

@@ -18,7 +18,7 @@ from ..smoothing import path
 PAPER_LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-class _Path(Explanation):
+class ImagesAlongPath(Explanation):
     """Images at several levels of their paths.
 
     levels: shares of the edges, ascending.
@@ -65,7 +65,7 @@ class _Path(Explanation):
 
 
 @exhibits.register("image_path")
-class ImagePath(_Path):
+class ImagePath(ImagesAlongPath):
     """Test images at rising levels of their path (Fig. 1 a)."""
 
     def images(self, context: ExplainContext) -> tuple[list[str], np.ndarray]:
@@ -75,7 +75,7 @@ class ImagePath(_Path):
 
 
 @exhibits.register("photograph_path")
-class PhotographPath(_Path):
+class PhotographPath(ImagesAlongPath):
     """Photographs at rising levels of their path (Fig. 6 and 7)."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The surrogate gradient `bpda`: that of the component means, with the partition held fixed."""
+"""The surrogate gradient `bpda`: that of the component means, with a fixed partition."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..smoothing import Smoothed, smooth
 def smooth_bpda(images: torch.Tensor, **options: Any) -> torch.Tensor:
     """`smooth(images, **options).images`, with the gradient of the component means of the images.
 
-    The partition jumps as the image changes, and has no useful derivative. With the partition held fixed, smoothing
-    takes the mean over each component, a linear map that is its own adjoint (backward pass differentiable
-    approximation, Athalye et al. 2018).
+    The partition jumps as the image changes, and has no useful derivative. With a fixed partition, smoothing takes the
+    mean over each component, a linear map that is its own adjoint (backward pass differentiable approximation,
+    Athalye et al. 2018).
     """
     if not isinstance(images, torch.Tensor):
         raise UserError(f"a gradient needs images in a torch tensor, got {type(images).__name__}. Use smooth.")

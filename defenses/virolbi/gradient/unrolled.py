@@ -29,8 +29,8 @@ def attach_unrolled(
 ) -> torch.Tensor:
     """The smoothed images of `images`, with the derivative of the last `steps` iterations that lead to them (0: all).
 
-    ũ = P·u: the projection P is held fixed, and u is differentiated through its iteration, where z and the support
-    follow the image. The iterations are those of the scheme `fast`, whose path takes the fewest.
+    ũ = P·u: the projection P is fixed, and u is differentiated by its iterations, where z and the support follow the
+    image. The iterations are those of the scheme `fast`, whose path takes the fewest.
     images: [B,C,H,W] in [0,1].
     steps: larger follows an influence further back, and takes more memory.
     """

@@ -16,9 +16,9 @@ from scipy.sparse.linalg import lsqr
 from harness.errors import UserError
 
 LSQR_TOLERANCE = 1e-10
-"""LSQR's `atol` and `btol`. ũ of images in [0,1] is then exact to about 1e-7; by the other methods to 1e-13."""
+"""LSQR's `atol` and `btol`. ũ of images in [0,1] is then exact to 1e-7; by the other methods to 1e-13."""
 _MOST_ENTRIES = 2**30
-"""Entries of a dense matrix: 8 GiB, and about twice that for the factors; the paper's 84×84 pixels need a tenth."""
+"""Entries of a dense matrix: 8 GiB, and twice that for the factors; the paper's 84×84 pixels need a tenth."""
 
 Array = np.ndarray
 

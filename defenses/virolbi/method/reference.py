@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import pad
 
 from .settings import Settings
-from .trace import State, Trace
+from .trace import SolverState, Trace
 
 
 class Edges(NamedTuple):
@@ -102,7 +102,7 @@ def support_size(cut: Edges) -> torch.Tensor:
 
 
 def trace(
-    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: State | None = None
+    images: torch.Tensor, stops: torch.Tensor, settings: Settings, max_iterations: int, state: SolverState | None = None
 ) -> Trace:
     """Iterate until the support of image b has `stops[b,l]` edges for every l, and project there (Eq. 6).
 
@@ -112,7 +112,7 @@ def trace(
     state: the paths so far, moved along in place; None starts them and keeps nothing.
     """
     result = Trace.empty(images, stops.shape[1])
-    state = State.start(images) if state is None else state
+    state = SolverState.start(images) if state is None else state
     recorded = torch.zeros_like(stops, dtype=torch.bool)
     running = torch.arange(len(images), device=images.device)
     x, k, at = images, state.iterations.clone(), _resume(images, state, settings)
@@ -167,7 +167,7 @@ def component_means(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (sums / sizes)[index].view_as(values).to(values.dtype)
 
 
-def _resume(x: torch.Tensor, state: State, settings: Settings) -> Iterate:
+def _resume(x: torch.Tensor, state: SolverState, settings: Settings) -> Iterate:
     """The iterate of a state, which holds no γ."""
     z = Edges(state.z_horizontal, state.z_vertical)
     initial = start(x, settings)
@@ -175,7 +175,7 @@ def _resume(x: torch.Tensor, state: State, settings: Settings) -> Iterate:
     return Iterate(u, state.velocity, z, _each(lambda z_e: shrink(z_e, settings.kappa), z))
 
 
-def _keep(state: State, rows: torch.Tensor, at: Iterate, k: torch.Tensor) -> None:
+def _keep(state: SolverState, rows: torch.Tensor, at: Iterate, k: torch.Tensor) -> None:
     """Write iterates [A,…] into those rows of the state."""
     for target, source in zip(state, (at.u, at.velocity, *at.z, k), strict=True):
         target[rows] = source

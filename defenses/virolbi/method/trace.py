@@ -9,7 +9,7 @@ import torch
 from .settings import Settings
 
 
-class State(NamedTuple):
+class SolverState(NamedTuple):
     """The paths of B images: all that is needed to continue them."""
 
     u: torch.Tensor
@@ -24,7 +24,7 @@ class State(NamedTuple):
     """[B] int64"""
 
     @classmethod
-    def start(cls, images: torch.Tensor) -> State:
+    def start(cls, images: torch.Tensor) -> SolverState:
         """u = z = 0, for images [B,C,H,W]."""
         count, channels, height, width = images.shape
         return cls(
@@ -69,7 +69,7 @@ class Backend(Protocol):
         stops: torch.Tensor,
         settings: Settings,
         max_iterations: int,
-        state: State | None = None,
+        state: SolverState | None = None,
     ) -> Trace:
         """Iterate until the support has `stops[b,l]` edges, and project there."""
 

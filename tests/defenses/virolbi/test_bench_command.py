@@ -100,10 +100,10 @@ def test_the_seconds_of_the_size_asked_for_are_kept_for_reports(measured: tuple[
 
     kept = Exhibits([measured[0]])["projection"]
 
-    assert (set(kept.arrays), kept.about["size"], kept.about["iterations"]) == (set(METHODS), 8, 20)
+    assert (set(kept.arrays), kept.metadata["size"], kept.metadata["iterations"]) == (set(METHODS), 8, 20)
     for method, seconds in kept.arrays.items():
         np.testing.assert_allclose(seconds, frame[frame.method == method].seconds)
-    assert kept.about["measured"]["graph"] == 20
+    assert kept.metadata["measured"]["graph"] == 20
 
 
 def test_what_was_extrapolated_is_said(measured: tuple[Path, str], tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_every_repeat_of_what_is_extrapolated_measures_other_iterations(monkeypa
 
 
 def test_the_iterations_of_all_repeats_are_named() -> None:
-    about = {"method": "lsqr", "image": "noise", "device": "a core", "run": "2026-01-01", "nu": 1.0, "kappa": 5.0}
-    row = {**about, "size": 84, "iterations": 20, "extrapolated": True, "seconds": 2.0, "projection_seconds": 0.1}
+    run = {"method": "lsqr", "image": "noise", "device": "a core", "run": "2026-01-01", "nu": 1.0, "kappa": 5.0}
+    row = {**run, "size": 84, "iterations": 20, "extrapolated": True, "seconds": 2.0, "projection_seconds": 0.1}
     rows = [{**row, "measured": 2, "measured_at": at} for at in ("3;13", "8;18")]
 
     caption = " ".join(make_table(rows, Setup(["lsqr"], 84, 20, 2, 1.0)).caption)
@@ -244,9 +244,9 @@ def test_supports_are_compared_by_what_they_have_in_common() -> None:
     ours = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]]).bool()
     theirs = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 0], [0, 1, 1]]).bool()
     reached, images = np.array([True, True, True, False]), torch.zeros(4, 1, 1, 2)
-    found = Stage(images.index_fill(0, torch.tensor([1, 3]), 0.5), ours, reached, 1.0, 1.0)
+    stage = Stage(images.index_fill(0, torch.tensor([1, 3]), 0.5), ours, reached, 1.0, 1.0)
 
-    row = _deviations(found, Stage(images, theirs, np.array([True] * 4), 1.0, 1.0))
+    row = _deviations(stage, Stage(images, theirs, np.array([True] * 4), 1.0, 1.0))
 
     assert row["common_support"] == pytest.approx((1 / 3 + 1 + 1) / 3)
     assert row["mean_difference"] == pytest.approx(127.5 / 3)
@@ -332,7 +332,7 @@ def test_an_interrupted_run_keeps_and_shows_what_it_measured(tmp_path: Path) -> 
     printed, told = process.communicate(timeout=120)
 
     assert process.returncode == 130, told
-    assert "measurements made are kept and shown" in told
+    assert "measurements made are kept, and the table shows them" in told
     assert "skimage label" in printed
     with file.open(newline="") as stream:
         assert {row["method"] for row in csv.DictReader(stream)} == {"label"}
@@ -349,7 +349,7 @@ MISTAKES = {
     "threads 0": (["projection", "--threads", "0"], "--threads must be 1 or more, got 0"),
     "budget 0": (["projection", "--budget", "nan"], "--budget must be above 0 seconds, got nan"),
     "no picture": (["projection", "--image", "nowhere.png"], "could not read nowhere.png: No such file or directory"),
-    "no picture's format": (["projection", "--image", "README.md"], "found another format at README.md"),
+    "no picture's format": (["projection", "--image", "README.md"], "got another format at README.md"),
     "sizes": (["smoothing", "--sizes", "8,1"], "--sizes must be 2 or more, got 1"),
     "batches": (["smoothing", "--batches", "0"], "--batches must be 1 or more, got 0"),
     "threads": (["smoothing", "--threads", "0"], "--threads must be 1 or more, got 0"),

@@ -1,4 +1,4 @@
-"""What `bench` is made of: baseline projections, plans and samples, counted flops, images, numbers as shown."""
+"""What `bench` is made of: baseline projections, plans and samples, counted flops, images, numbers as text."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ def test_images_of_a_data_set_are_taken_over_and_over_and_scaled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"), [(0.00041234, "0.000412"), (0.9996, "1.00"), (9.996, "10.0"), (1653210, "1,650,000"), (0, "0")]
+    ("number", "text"), [(0.00041234, "0.000412"), (0.9996, "1.00"), (9.996, "10.0"), (1653210, "1,650,000"), (0, "0")]
 )
-def test_numbers_are_shown_to_three_digits(number: float, shown: str) -> None:
-    assert digits(number) == shown
+def test_numbers_have_three_digits(number: float, text: str) -> None:
+    assert digits(number) == text
 
 
 def test_times_are_shown_in_the_unit_that_suits_them() -> None:

@@ -41,13 +41,13 @@ def noisy(clean: np.ndarray) -> np.ndarray:
 def test_the_best_level_is_where_the_noise_is_gone_and_the_blocks_are_there(
     clean: np.ndarray, noisy: np.ndarray
 ) -> None:
-    found = choose_level(clean, noisy, levels=LEVELS)
+    choice = choose_level(clean, noisy, levels=LEVELS)
 
-    assert found.chosen in (0.15, 0.4)
-    assert found.errors.min() < 0.6 * min(found.errors[0], found.errors[-1])
-    assert found.errors[-1] == pytest.approx(NOISE**2, rel=0.15)  # hardly smoothed: the noise itself
-    np.testing.assert_array_equal(found.candidates, LEVELS)
-    assert set(found.fold_choices) <= {0.15, 0.4}
+    assert choice.best in (0.15, 0.4)
+    assert choice.errors.min() < 0.6 * min(choice.errors[0], choice.errors[-1])
+    assert choice.errors[-1] == pytest.approx(NOISE**2, rel=0.15)  # hardly smoothed: the noise itself
+    np.testing.assert_array_equal(choice.candidates, LEVELS)
+    assert set(choice.fold_choices) <= {0.15, 0.4}
 
 
 @pytest.mark.parametrize("stop", [{"levels": LEVELS}, {"iterations": [0, 30, 100, 400]}])
@@ -64,18 +64,18 @@ def test_errors_and_choices_are_those_of_smoothing_image_by_image(
         ]
     )
 
-    found = choose_level(clean, noisy, folds=folds, **stop)
+    choice = choose_level(clean, noisy, folds=folds, **stop)
 
-    np.testing.assert_allclose(found.errors, errors.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(found.standard_errors, errors.std(0, ddof=1) / len(clean) ** 0.5, rtol=1e-12)
-    assert found.chosen == candidates[errors.mean(0).argmin()]
+    np.testing.assert_allclose(choice.errors, errors.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(choice.standard_errors, errors.std(0, ddof=1) / len(clean) ** 0.5, rtol=1e-12)
+    assert choice.best == candidates[errors.mean(0).argmin()]
     held_out = []
     for fold in range(folds):
         inside = np.arange(len(clean)) % folds == fold
         best = errors[~inside].mean(0).argmin()
-        assert found.fold_choices[fold] == candidates[best]
+        assert choice.fold_choices[fold] == candidates[best]
         held_out += [*errors[inside, best]]
-    assert found.held_out_error == pytest.approx(np.mean(held_out), rel=1e-12)
+    assert choice.held_out_error == pytest.approx(np.mean(held_out), rel=1e-12)
 
 
 def test_folds_that_disagree_are_each_held_to_their_own_choice() -> None:
@@ -84,20 +84,20 @@ def test_folds_that_disagree_are_each_held_to_their_own_choice() -> None:
     clean = np.stack([coarse, fine], 1).reshape(8, 1, 16, 16)
     noisy = np.stack([with_noise(coarse, 1), fine], 1).reshape(8, 1, 16, 16)
 
-    found = choose_level(clean, noisy, levels=LEVELS, folds=2)
+    choice = choose_level(clean, noisy, levels=LEVELS, folds=2)
 
-    assert found.fold_choices[0] == 0.95  # the fold of the coarse images, chosen on the fine ones
-    assert found.fold_choices[1] < 0.5
-    assert found.held_out_error > found.errors.min()
+    assert choice.fold_choices[0] == 0.95  # the fold of the coarse images, chosen on the fine ones
+    assert choice.fold_choices[1] < 0.5
+    assert choice.held_out_error > choice.errors.min()
 
 
 def test_a_second_noisy_copy_serves_where_there_are_no_clean_images(clean: np.ndarray, noisy: np.ndarray) -> None:
     other = with_noise(clean, 2)
 
-    found, ideal = (choose_level(target, noisy, levels=LEVELS) for target in (other, clean))
+    choice, ideal = (choose_level(target, noisy, levels=LEVELS) for target in (other, clean))
 
-    assert found.chosen == ideal.chosen
-    np.testing.assert_allclose(found.errors, ideal.errors + NOISE**2, rtol=0.15)
+    assert choice.best == ideal.best
+    np.testing.assert_allclose(choice.errors, ideal.errors + NOISE**2, rtol=0.15)
 
 
 def test_blocks_threads_and_the_kind_of_array_do_not_change_a_bit(
@@ -107,9 +107,9 @@ def test_blocks_threads_and_the_kind_of_array_do_not_change_a_bit(
     monkeypatch.setattr(module, "_BLOCK_VALUES", 5 * 256 * 4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
 
-    found = choose_level(torch.from_numpy(clean), torch.from_numpy(noisy), levels=LEVELS)
+    choice = choose_level(torch.from_numpy(clean), torch.from_numpy(noisy), levels=LEVELS)
 
-    for got, wanted in zip(found, expected, strict=True):
+    for got, wanted in zip(choice, expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
 
 
@@ -140,25 +140,25 @@ def test_every_image_is_in_one_fold_of_nearly_equal_size(count: int) -> None:
 
 @pytest.mark.parametrize("options", [{"nu": 4.0}, {"kappa": 9.0}, {"scheme": "fast"}, {"max_iterations": 20}])
 def test_options_are_those_of_smooth(clean: np.ndarray, noisy: np.ndarray, options: dict[str, Any]) -> None:
-    found = choose_level(clean[:2], noisy[:2], levels=[0.3], folds=2, **options)
+    choice = choose_level(clean[:2], noisy[:2], levels=[0.3], folds=2, **options)
 
     smoothed = smooth(noisy[:2], level=0.3, **options).images.astype(float)
-    assert found.errors[0] == pytest.approx(((smoothed - clean[:2]) ** 2).mean(), rel=1e-12)
+    assert choice.errors[0] == pytest.approx(((smoothed - clean[:2]) ** 2).mean(), rel=1e-12)
 
 
 def test_of_candidates_that_tie_the_smaller_is_taken() -> None:
     flat = np.full((2, 1, 4, 4), 0.5, np.float32)
 
-    found = choose_level(flat, flat, levels=[0.2, 0.5, 0.9], folds=2)
+    choice = choose_level(flat, flat, levels=[0.2, 0.5, 0.9], folds=2)
 
-    assert found.errors.tolist() == [0, 0, 0]
-    assert found.chosen == 0.2
+    assert choice.errors.tolist() == [0, 0, 0]
+    assert choice.best == 0.2
 
 
 def test_8_bit_images_are_taken_as_smooth_takes_them(clean: np.ndarray, noisy: np.ndarray) -> None:
-    found = choose_level(*(np.rint(each * 255).astype(np.uint8) for each in (clean, noisy)), levels=LEVELS)
+    choice = choose_level(*(np.rint(each * 255).astype(np.uint8) for each in (clean, noisy)), levels=LEVELS)
 
-    np.testing.assert_allclose(found.errors, choose_level(clean, noisy, levels=LEVELS).errors, rtol=0.02)
+    np.testing.assert_allclose(choice.errors, choose_level(clean, noisy, levels=LEVELS).errors, rtol=0.02)
 
 
 IMAGE = np.zeros((4, 1, 4, 4), np.float32)

@@ -20,7 +20,7 @@ from defenses.virolbi import path, smooth
 from defenses.virolbi.backends import backend_for, cpu, cuda, cuda_driver
 from defenses.virolbi.method import reference
 from defenses.virolbi.method.settings import Scheme, Settings, edge_count, make_settings
-from defenses.virolbi.method.trace import State, Trace
+from defenses.virolbi.method.trace import SolverState, Trace
 from harness.errors import UserError
 
 KERNELS = {
@@ -111,9 +111,9 @@ def problem(shape: tuple[int, int, int], *, count: int = 3, nu: float = 1.0, sch
     return Problem(images, stops, make_settings(height, width, kappa=5.0, nu=nu, step=None, scheme=scheme))
 
 
-def assert_same(found: NamedTuple, expected: NamedTuple) -> None:
+def assert_same(result: NamedTuple, expected: NamedTuple) -> None:
     for name, values in expected._asdict().items():
-        assert torch.equal(getattr(found, name), values), name
+        assert torch.equal(getattr(result, name), values), name
 
 
 # The kernels, on the host
@@ -125,9 +125,9 @@ def assert_same(found: NamedTuple, expected: NamedTuple) -> None:
 def test_the_kernels_give_the_bits_of_the_cpu(shape, scheme, on_host):
     asked = problem(shape, nu=2.0, scheme=scheme)
 
-    found = cuda.trace(*asked, 300)
+    trace = cuda.trace(*asked, 300)
 
-    assert_same(found, cpu.trace(*asked, 300))
+    assert_same(trace, cpu.trace(*asked, 300))
     assert ("trace_in_blocks" in on_host) == (shape in IN_BLOCKS)
     assert ("advance_in_grid" in on_host) == (shape in IN_GRID)
 
@@ -138,10 +138,10 @@ def test_a_picture_of_usual_size_takes_the_same_path(shape, on_host):
     images, settings = pictures(1, *shape), problem(shape).settings
     stops = torch.tensor([[edge_count(*shape[1:]) // 20]])
 
-    found = cuda.trace(images, stops, settings, 1000)
+    trace = cuda.trace(images, stops, settings, 1000)
 
-    assert 0 < int(found.iterations) < 1000
-    assert_same(found, cpu.trace(images, stops, settings, 1000))
+    assert 0 < int(trace.iterations) < 1000
+    assert_same(trace, cpu.trace(images, stops, settings, 1000))
 
 
 @needs_compiler
@@ -149,15 +149,15 @@ def test_a_picture_of_usual_size_takes_the_same_path(shape, on_host):
 @pytest.mark.parametrize("scheme", ["paper", "fast"])
 def test_a_path_goes_on_from_where_it_stood(shape, scheme, on_host):
     images, stops, settings = problem(shape, scheme=scheme)
-    states = {backend: State.start(images) for backend in (cuda, cpu)}
+    states = {backend: SolverState.start(images) for backend in (cuda, cpu)}
 
     for iterations in (40, 41, 200):
-        found, expected = (b.trace(images, stops, settings, iterations, state) for b, state in states.items())
-        assert_same(found, expected)
+        trace, expected = (b.trace(images, stops, settings, iterations, state) for b, state in states.items())
+        assert_same(trace, expected)
 
     assert_same(states[cuda], states[cpu])
     at_once = cuda.trace(images, stops, settings, 200)
-    assert_same(Trace(*(part[:, -1] for part in found)), Trace(*(part[:, -1] for part in at_once)))
+    assert_same(Trace(*(part[:, -1] for part in trace)), Trace(*(part[:, -1] for part in at_once)))
 
 
 @needs_compiler
@@ -177,13 +177,13 @@ def test_neither_batch_mates_nor_the_size_of_a_group_matter(shape, on_host, monk
 @pytest.mark.parametrize("height", [1, 9])
 def test_strided_images_and_states_are_understood(height, on_host):
     images, stops, settings = problem((3, height, 8))
-    strided = [part.repeat_interleave(2, -1)[..., ::2] for part in State.start(images)[:-1]]
-    state = State(*strided, torch.zeros(6, dtype=torch.int64)[::2])
+    strided = [part.repeat_interleave(2, -1)[..., ::2] for part in SolverState.start(images)[:-1]]
+    state = SolverState(*strided, torch.zeros(6, dtype=torch.int64)[::2])
 
-    found = cuda.trace(images.flip(3).flip(3).transpose(2, 3).contiguous().transpose(2, 3), stops, settings, 50, state)
+    trace = cuda.trace(images.flip(3).flip(3).transpose(2, 3).contiguous().transpose(2, 3), stops, settings, 50, state)
 
-    assert_same(found, cpu.trace(images, stops, settings, 50))
-    assert state.iterations.tolist() == found.iterations[:, -1].tolist()
+    assert_same(trace, cpu.trace(images, stops, settings, 50))
+    assert state.iterations.tolist() == trace.iterations[:, -1].tolist()
 
 
 @needs_compiler
@@ -195,10 +195,10 @@ def test_smoothing_works_on_the_kernels(shape, on_host, monkeypatch):
 
     monkeypatch.setattr("defenses.virolbi.smoothing.backend_for", lambda *_: cuda)
 
-    assert {"reached", "unreachable", "max_iterations"} == {o for found in expected for o in found.outcome}
-    for found, other in zip(path(images, **options), expected, strict=True):
-        assert found.outcome.tolist() == other.outcome.tolist()
-        assert all(torch.equal(a, b) for a, b in zip(found, other, strict=True) if isinstance(a, torch.Tensor))
+    assert {"reached", "unreachable", "max_iterations"} == {o for result in expected for o in result.outcome}
+    for result, other in zip(path(images, **options), expected, strict=True):
+        assert result.outcome.tolist() == other.outcome.tolist()
+        assert all(torch.equal(a, b) for a, b in zip(result, other, strict=True) if isinstance(a, torch.Tensor))
 
 
 def test_the_exact_scheme_is_the_references():
@@ -311,9 +311,9 @@ def test_a_gpu_older_than_the_compiler_is_refused():
 # Which backend it is
 
 
-@pytest.mark.parametrize(("found", "name"), [(True, "cuda"), (False, "reference")])
-def test_a_gpu_gets_the_kernels_where_they_can_be_compiled(found, name, monkeypatch):
-    monkeypatch.setattr(cuda_driver, "available", lambda: found)
+@pytest.mark.parametrize(("compilable", "name"), [(True, "cuda"), (False, "reference")])
+def test_a_gpu_gets_the_kernels_where_they_can_be_compiled(compilable, name, monkeypatch):
+    monkeypatch.setattr(cuda_driver, "available", lambda: compilable)
 
     assert backend_for(torch.device("cuda", 0)).__name__.endswith(f".{name}")
 
@@ -340,9 +340,9 @@ def on_gpu(asked: Problem) -> Problem:
 def test_a_gpu_gives_the_bits_of_the_cpu(shape, scheme):
     asked = problem(shape, count=5, scheme=scheme)
 
-    found = cuda.trace(*on_gpu(asked), 1000)
+    trace = cuda.trace(*on_gpu(asked), 1000)
 
-    assert_same(Trace(*(part.cpu() for part in found)), cpu.trace(*asked, 1000))
+    assert_same(Trace(*(part.cpu() for part in trace)), cpu.trace(*asked, 1000))
 
 
 @needs_gpu
@@ -379,9 +379,9 @@ def test_kernels_run_on_the_current_stream_and_in_any_thread():
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.default_stream())
         with torch.cuda.stream(stream):
-            found = cuda.trace(*asked, 500)
+            trace = cuda.trace(*asked, 500)
         stream.synchronize()
-        return found
+        return trace
 
     with ThreadPoolExecutor(1) as pool:
         assert_same(pool.submit(on_a_stream).result(), expected)

@@ -1,4 +1,4 @@
-"""The gradient through the smoothing: the frozen map's, whichever backend computes it."""
+"""The gradient of the smoothing: the frozen map's, whichever backend computes it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_the_gradient_is_the_finite_difference_of_the_frozen_map(backend, scheme
         bump = torch.zeros(images.shape, dtype=torch.float64)
         bump[place] = 1e-3
         up, down = (frozen(images.detach().double() + sign * bump, labels) for sign in (1, -1))
-        slope = float(((up - down) * weights).sum()) / 2e-3
-        assert float(images.grad[place]) == pytest.approx(slope, abs=1e-6)
+        difference = float(((up - down) * weights).sum()) / 2e-3
+        assert float(images.grad[place]) == pytest.approx(difference, abs=1e-6)
 
 
 def frozen(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -18,14 +18,14 @@ def test_numpy_in_numpy_out():
     frozen = image.numpy().copy()
     frozen.flags.writeable = False
 
-    found = smooth(frozen)
+    smoothed = smooth(frozen)
 
-    assert isinstance(found.images, np.ndarray)
-    assert isinstance(found.labels, np.ndarray)
-    assert found.images.shape == (3, 6, 6)
-    assert found.images.dtype == np.float32
-    assert found.labels.shape == (6, 6)
-    np.testing.assert_array_equal(found.images, smooth(image).images.numpy())
+    assert isinstance(smoothed.images, np.ndarray)
+    assert isinstance(smoothed.labels, np.ndarray)
+    assert smoothed.images.shape == (3, 6, 6)
+    assert smoothed.images.dtype == np.float32
+    assert smoothed.labels.shape == (6, 6)
+    np.testing.assert_array_equal(smoothed.images, smooth(image).images.numpy())
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_how_the_numbers_are_held_does_not_matter(change):
     images = (pictures(2, 3, 8, 6) * 255).round() / 255
     images /= images.max()
 
-    expected, found = smooth(images), smooth(change(images))
+    expected, smoothed = smooth(images), smooth(change(images))
 
-    assert found.images.dtype == torch.float32
-    assert not found.images.requires_grad
-    assert torch.equal(found.images, expected.images)
-    assert found.images.max() <= 1
+    assert smoothed.images.dtype == torch.float32
+    assert not smoothed.images.requires_grad
+    assert torch.equal(smoothed.images, expected.images)
+    assert smoothed.images.max() <= 1
 
 
 def test_reversed_and_big_endian_arrays_are_read_right():
@@ -136,7 +136,7 @@ def test_bad_levels_of_a_path_are_refused(levels, message):
 
 
 def test_a_step_just_under_the_bound_still_converges():
-    found = smooth(GOOD, step=1.99 / (5 * hessian_norm(4, 4)), level=0.9)
+    smoothed = smooth(GOOD, step=1.99 / (5 * hessian_norm(4, 4)), level=0.9)
 
-    assert found.outcome.tolist() == ["reached"]
-    np.testing.assert_allclose(found.images, GOOD, atol=0.2)
+    assert smoothed.outcome.tolist() == ["reached"]
+    np.testing.assert_allclose(smoothed.images, GOOD, atol=0.2)

@@ -248,7 +248,7 @@ def test_the_previews_that_cameras_put_behind_a_jpeg_do_not_count(tmp_path: Path
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("this is no picture")
 
-    with pytest.raises(UserError, match=r"expected a picture, found another format at .*text.png"):
+    with pytest.raises(UserError, match=r"expected a picture, got another format at .*text.png"):
         smooth_file(tmp_path / "text.png", tmp_path / "out.png", Recorder())
 
 

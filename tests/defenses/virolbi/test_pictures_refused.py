@@ -67,7 +67,7 @@ def test_pictures_that_cannot_be_read_are_named_and_do_not_stop_the_others(
     assert files(tmp_path / "out") == WHOLE[1:]
     report = capsys.readouterr().err
     assert "2 smoothed, 0 short of the level, 0 there already, 1 failed" in report
-    assert f"failed: expected a picture, found another format at {folder / 'a.png'}" in report
+    assert f"failed: expected a picture, got another format at {folder / 'a.png'}" in report
 
 
 def test_pictures_of_several_frames_are_named_and_do_not_stop_the_others(
@@ -126,13 +126,13 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path, smoother: Recorder
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("")
 
-    with pytest.raises(UserError, match=r"expected pictures \(.png, .jpg, .* in .*in, found none"):
+    with pytest.raises(UserError, match=r"expected pictures \(.png, .jpg, .* in .*in, got none"):
         smooth(smoother, tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_at_the_source_is_named(tmp_path: Path, smoother: Recorder) -> None:
-    with pytest.raises(UserError, match=r"expected a picture or a folder of pictures, found nothing at .*nowhere"):
+    with pytest.raises(UserError, match=r"expected a picture or a folder of pictures, got nothing at .*nowhere"):
         smooth_pictures(tmp_path / "nowhere", tmp_path / "out", InverseScaleSmoothing())
 
 

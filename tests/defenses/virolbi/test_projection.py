@@ -1,4 +1,4 @@
-"""The projection and the gradient through it, against SciPy and finite differences; the preprocessor made of them."""
+"""The projection and its gradient, against SciPy and finite differences; the preprocessor made of them."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_the_projection_solves_the_constrained_least_squares_problem():
     cut_h, cut_v = (cut[0] for cut in random_cuts(1, 6, 7, 0.4))
     rows = coo_array(uncut_rows(cut_h, cut_v))
 
-    found = project(image, cut_h, cut_v)
+    result = project(image, cut_h, cut_v)
 
-    for channel, projected in zip(image, found, strict=True):
+    for channel, projected in zip(image, result, strict=True):
         u = channel.numpy().ravel()
         multipliers = lsqr(rows.T, u, atol=1e-14, btol=1e-14)[0]  # ũ = u − Dᵀλ with λ the least-squares solution
         np.testing.assert_allclose(projected.numpy().ravel(), u - rows.T @ multipliers, atol=1e-9)
@@ -103,10 +103,13 @@ def test_cutting_every_edge_changes_nothing_and_cutting_none_leaves_the_mean():
 
 
 def test_smoothed_images_are_their_own_projection():
-    found = smooth(pictures(2, 3, 8, 8))
-    cut_h, cut_v = found.labels[:, :, 1:] != found.labels[:, :, :-1], found.labels[:, 1:] != found.labels[:, :-1]
+    smoothed = smooth(pictures(2, 3, 8, 8))
+    cut_h, cut_v = (
+        smoothed.labels[:, :, 1:] != smoothed.labels[:, :, :-1],
+        smoothed.labels[:, 1:] != smoothed.labels[:, :-1],
+    )
 
-    assert torch.equal(project(found.images, cut_h, cut_v), found.images)
+    assert torch.equal(project(smoothed.images, cut_h, cut_v), smoothed.images)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +145,9 @@ def test_every_method_gives_the_graphs_projection_on_random_cuts(method, height,
     images = random_images(2, 3, height, width, dtype=torch.float64)
     cuts = random_cuts(2, height, width, share)
 
-    found = project(images, *cuts, method=method)
+    projected = project(images, *cuts, method=method)
 
-    torch.testing.assert_close(found, project(images, *cuts), atol=SOLVERS[method], rtol=0)
+    torch.testing.assert_close(projected, project(images, *cuts), atol=SOLVERS[method], rtol=0)
 
 
 @each_solver
@@ -154,21 +157,21 @@ def test_every_method_gives_the_graphs_projection_on_cuts_of_a_path(method, leve
     labels = smooth(images, level=level).labels
     cuts = labels[:, :, 1:] != labels[:, :, :-1], labels[:, 1:] != labels[:, :-1]
 
-    found = project(images.double(), *cuts, method=method)
+    projected = project(images.double(), *cuts, method=method)
 
-    torch.testing.assert_close(found, project(images.double(), *cuts), atol=SOLVERS[method], rtol=0)
+    torch.testing.assert_close(projected, project(images.double(), *cuts), atol=SOLVERS[method], rtol=0)
 
 
 @each_solver
 def test_every_method_joins_a_long_winding_component(method):
-    """The hardest for LSQR: a path of 144 pixels, whose ends know of each other through all between."""
+    """The hardest for LSQR: a path of 144 pixels, whose ends depend on each other across all between."""
     image = random_images(1, 12, 12, dtype=torch.float64)
     cut_h, cut_v = torch.zeros(12, 11, dtype=torch.bool), torch.ones(11, 12, dtype=torch.bool)
     cut_v[::2, -1], cut_v[1::2, 0] = False, False
 
-    found = project(image, cut_h, cut_v, method=method)
+    projected = project(image, cut_h, cut_v, method=method)
 
-    torch.testing.assert_close(found, image.mean().expand_as(image), atol=SOLVERS[method], rtol=0)
+    torch.testing.assert_close(projected, image.mean().expand_as(image), atol=SOLVERS[method], rtol=0)
 
 
 @each_solver
@@ -190,11 +193,11 @@ def test_every_method_keeps_type_kind_and_shape(method):
     cut_h, cut_v = (cut[0].numpy() for cut in random_cuts(1, 4, 4, 0.5))
     none = torch.zeros(0, 4, 3, dtype=torch.bool), torch.zeros(0, 3, 4, dtype=torch.bool)
 
-    found = project(GOOD[0], cut_h, cut_v, method=method)
+    projected = project(GOOD[0], cut_h, cut_v, method=method)
 
-    assert isinstance(found, np.ndarray)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, project(GOOD[0], cut_h, cut_v), atol=1e-6)
+    assert isinstance(projected, np.ndarray)
+    assert projected.dtype == np.float32
+    np.testing.assert_allclose(projected, project(GOOD[0], cut_h, cut_v), atol=1e-6)
     assert project(torch.zeros(0, 3, 4, 4), *none, method=method).shape == (0, 3, 4, 4)
 
 
@@ -227,15 +230,15 @@ def test_a_walk_shows_the_iterates_of_float64_within_rounding():
     image, stops = pictures(1, 3, 7, 6), [1, 2, 700, 701]
     truth = Truth(image)
 
-    found = list(walk(image[0], make_settings(7, 6, kappa=5.0, nu=1.0, step=None), stops))
+    points = list(walk(image[0], make_settings(7, 6, kappa=5.0, nu=1.0, step=None), stops))
 
-    assert [at.k for at in found] == stops
-    for at in found:
+    assert [at.k for at in points] == stops
+    for at in points:
         torch.testing.assert_close(at.u.double(), truth.at(at.k).u[0], atol=drift(at.k), rtol=0)
         for cut, certain, possible in zip((at.cut_h, at.cut_v), *truth.supports(0, at.k), strict=True):
             assert (certain <= cut).all()
             assert (cut <= possible).all()
-    assert found[2].cut_h.any()
+    assert points[2].cut_h.any()
 
 
 def test_projecting_along_does_not_begin_where_exact_does():
@@ -260,8 +263,8 @@ def test_the_gradient_is_that_of_the_frozen_map():
         bump = torch.zeros_like(images)
         bump[place] = epsilon
         up, down = (component_means(images.detach() + sign * bump, labels) for sign in (1, -1))
-        slope = float(((up - down) * weights).sum()) / (2 * epsilon)
-        assert float(images.grad[place]) == pytest.approx(slope, abs=1e-6)
+        difference = float(((up - down) * weights).sum()) / (2 * epsilon)
+        assert float(images.grad[place]) == pytest.approx(difference, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 6, 6), (1, 5, 4)])
@@ -310,9 +313,9 @@ def test_labels_that_would_lead_out_of_bounds_are_refused(values, labels, messag
 def test_labels_may_be_whole_numbers_of_any_type_with_gaps(kind, backend):
     values = torch.tensor([[[1.0, 2.0, 4.0]]])
 
-    found = component_means(values, torch.tensor([[2, 0, 2]]).to(kind), backend=backend)
+    means = component_means(values, torch.tensor([[2, 0, 2]]).to(kind), backend=backend)
 
-    assert found.tolist() == [[[2.5, 2.0, 2.5]]]
+    assert means.tolist() == [[[2.5, 2.0, 2.5]]]
 
 
 def test_no_images_have_no_component_means():
@@ -332,11 +335,11 @@ def test_the_preprocessor_smooths_and_says_what_came_of_it():
     preprocessor = registry.preprocessors.create("virolbi:nu=4,level=0.5")
     images = torch.cat([pictures(2, 3, 8, 8), torch.full((1, 3, 8, 8), 0.5)])
 
-    shown = preprocessor(images)
+    preprocessed = preprocessor(images)
 
     expected = smooth(images, nu=4, level=0.5)
-    assert torch.equal(shown.images, expected.images)
-    assert shown.outcomes == {
+    assert torch.equal(preprocessed.images, expected.images)
+    assert preprocessed.outcomes == {
         "reached": 2,
         "unreachable": 1,
         "iterations": int(expected.iterations.sum()),

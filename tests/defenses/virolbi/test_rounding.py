@@ -92,10 +92,10 @@ def test_a_factor_that_is_off_by_a_percent_is_beyond_rounding(wrong, scheme, nu)
 def test_a_path_that_is_a_percent_too_fast_stops_beyond_rounding(scheme):
     images, truth = pictures(2, 3, 16, 16), Truth(pictures(2, 3, 16, 16), scheme=scheme)
 
-    found = smooth(images, level=0.4, scheme=scheme, step=1.01 * default_step(scheme, 1.0))
+    smoothed = smooth(images, level=0.4, scheme=scheme, step=1.01 * default_step(scheme, 1.0))
 
     with pytest.raises(AssertionError):
-        assert_within_rounding(found, truth.walk(found), level=0.4)
+        assert_within_rounding(smoothed, truth.walk(smoothed), level=0.4)
 
 
 @pytest.mark.parametrize("by", [-1, 1])
@@ -105,10 +105,10 @@ def test_an_iteration_more_or_less_is_beyond_rounding(by, scheme, nu):
     images, options = pictures(2, 3, 16, 16), {"nu": nu, "scheme": scheme}
     truth = Truth(images, **options).at(57)
 
-    found = path(images, iterations=[57 + by], **options).state.state
+    state = path(images, iterations=[57 + by], **options).state.state
 
     with pytest.raises(AssertionError):
-        assert_states_within_rounding(found._replace(iterations=truth.iterations), truth)
+        assert_states_within_rounding(state._replace(iterations=truth.iterations), truth)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

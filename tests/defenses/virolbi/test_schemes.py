@@ -76,10 +76,10 @@ def test_kernels_and_reference_stop_where_float64_does_within_rounding(shape, sc
     images = pictures(3, *shape)
     options = {"nu": nu, "scheme": scheme}
 
-    found = [smooth(images, level=level, max_iterations=3000, backend=backend, **options) for backend in BACKENDS]
+    results = [smooth(images, level=level, max_iterations=3000, backend=backend, **options) for backend in BACKENDS]
 
-    truth = Truth(images, **options).walk(*found)
-    for each in found:
+    truth = Truth(images, **options).walk(*results)
+    for each in results:
         assert_within_rounding(each, truth, level=level, max_iterations=3000)
 
 
@@ -90,11 +90,11 @@ def test_large_images_are_followed_part_by_part_without_a_seam(shape, scheme):
         pytest.skip("the reference would need matrices of 9000 × 9000")
     image = pictures(1, *shape)
 
-    found = path(image, iterations=[7], scheme=scheme)
+    stages = path(image, iterations=[7], scheme=scheme)
 
-    truth = Truth(image, scheme=scheme).walk(found[0])
-    assert_states_within_rounding(found.state.state, truth.at(7))
-    assert_within_rounding(found[0], truth, level=None)
+    truth = Truth(image, scheme=scheme).walk(stages[0])
+    assert_states_within_rounding(stages.state.state, truth.at(7))
+    assert_within_rounding(stages[0], truth, level=None)
 
 
 @pytest.mark.parametrize("nu", [0.25, 1.0, 4.0, 16.0, 64.0])
@@ -185,8 +185,8 @@ def test_a_step_from_the_bound_on_is_refused_and_one_below_follows_the_path(sche
 
     with pytest.raises(UserError, match=rf"step must be under {formula} = {bound:g} with scheme={scheme}"):
         smooth(images, nu=2.0, step=bound, scheme=scheme)
-    found = smooth(images, nu=2.0, step=0.999 * bound, scheme=scheme)
-    assert mean_difference(found, smooth(images, nu=2.0)) < 0.5
+    smoothed = smooth(images, nu=2.0, step=0.999 * bound, scheme=scheme)
+    assert mean_difference(smoothed, smooth(images, nu=2.0)) < 0.5
 
 
 def test_an_unknown_scheme_is_refused_with_what_there_is():
@@ -199,15 +199,15 @@ def test_neither_threads_nor_batch_mates_change_a_bit(scheme):
     images = pictures(19, 3, 9, 11)
     threads = torch.get_num_threads()
     try:
-        found = []
+        by_threads = []
         for number in (1, 2, 5):
             torch.set_num_threads(number)
-            found.append(smooth(images, scheme=scheme).images)
+            by_threads.append(smooth(images, scheme=scheme).images)
     finally:
         torch.set_num_threads(threads)
 
-    assert all(torch.equal(found[0], other) for other in found[1:])
-    assert torch.equal(found[0][4:5], smooth(images[4:5], scheme=scheme).images)
+    assert all(torch.equal(by_threads[0], other) for other in by_threads[1:])
+    assert torch.equal(by_threads[0][4:5], smooth(images[4:5], scheme=scheme).images)
 
 
 def test_large_images_may_be_followed_piece_by_piece(monkeypatch):
@@ -218,9 +218,9 @@ def test_large_images_may_be_followed_piece_by_piece(monkeypatch):
     monkeypatch.setattr(cpu, "_VALUES_BETWEEN_CHECKS", 17 * images[0].numel())
 
     pieces = path(images, levels=levels, max_iterations=900)
-    for found, expected in zip(pieces, whole, strict=True):
-        assert found.outcome.tolist() == expected.outcome.tolist()
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True) if isinstance(a, torch.Tensor))
+    for result, expected in zip(pieces, whole, strict=True):
+        assert result.outcome.tolist() == expected.outcome.tolist()
+        assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True) if isinstance(a, torch.Tensor))
     assert all(torch.equal(a, b) for a, b in zip(pieces.state.state, whole.state.state, strict=True))
     assert torch.equal(smooth(images, iterations=0).images, torch.zeros_like(images))
 
@@ -255,20 +255,20 @@ def test_a_path_taken_up_again_is_the_path_in_one_go(backend, scheme, channels):
     first = path(images, levels=[0.2], **options)
     rest = path(images, levels=[0.5, 0.9], state=pickle.loads(pickle.dumps(first.state)), **options)
 
-    for found, expected in zip((*first, *rest), at_once, strict=True):
-        assert found.outcome.tolist() == expected.outcome.tolist()
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True) if isinstance(a, torch.Tensor))
+    for result, expected in zip((*first, *rest), at_once, strict=True):
+        assert result.outcome.tolist() == expected.outcome.tolist()
+        assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True) if isinstance(a, torch.Tensor))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_path_may_stop_by_iterations(backend):
     images = pictures(2, 3, 8, 8)
 
-    for found, count in zip(path(images, iterations=[0, 30, 31], backend=backend), (0, 30, 31), strict=True):
+    for stage, count in zip(path(images, iterations=[0, 30, 31], backend=backend), (0, 30, 31), strict=True):
         alone = smooth(images, iterations=count, backend=backend)
-        assert torch.equal(found.images, alone.images)
-        assert found.iterations.tolist() == [count] * 2
-        assert found.outcome.tolist() == ["reached"] * 2
+        assert torch.equal(stage.images, alone.images)
+        assert stage.iterations.tolist() == [count] * 2
+        assert stage.outcome.tolist() == ["reached"] * 2
 
 
 def test_a_state_that_is_taken_up_stays_as_it_is():
@@ -285,10 +285,10 @@ def test_an_image_beyond_a_level_is_given_as_it_stands():
     images = pictures(2, 3, 8, 8)
     far = path(images, levels=[0.7])
 
-    found = path(images, levels=[0.2], state=far.state)[0]
+    stage = path(images, levels=[0.2], state=far.state)[0]
 
-    assert torch.equal(found.images, far[0].images)
-    assert torch.equal(found.level, far[0].level)
+    assert torch.equal(stage.images, far[0].images)
+    assert torch.equal(stage.level, far[0].level)
 
 
 @pytest.mark.parametrize(
@@ -329,21 +329,21 @@ def test_large_batches_go_group_by_group(kind, monkeypatch):
 
     monkeypatch.setattr(smoothing, "GROUP_VALUES", 3 * images[0].numel())
 
-    for found, expected in zip(smooth(given), whole, strict=True):
-        assert type(found) is type(expected)
-        assert found.dtype == expected.dtype
-        assert np.array_equal(found, expected)
+    for smoothed, expected in zip(smooth(given), whole, strict=True):
+        assert type(smoothed) is type(expected)
+        assert smoothed.dtype == expected.dtype
+        assert np.array_equal(smoothed, expected)
 
 
 def test_results_are_shown_in_a_line():
     images = pictures(3, 3, 8, 8)
     images[1] = 0.5
 
-    found = path(images, levels=[0.5])
+    stages = path(images, levels=[0.5])
 
-    assert repr(found[0]) == "<Smoothed: [3, 3, 8, 8], 2 reached, 1 unreachable>"
+    assert repr(stages[0]) == "<Smoothed: [3, 3, 8, 8], 2 reached, 1 unreachable>"
     assert repr(smooth(images[0], level=0.5)) == "<Smoothed: [3, 8, 8], 1 reached>"
-    assert len(repr(found)) < 600
+    assert len(repr(stages)) < 600
 
 
 def test_level_and_iterations_together_are_refused():
@@ -354,11 +354,13 @@ def test_level_and_iterations_together_are_refused():
 
 
 def test_a_path_is_a_sequence():
-    found = path(pictures(2, 3, 8, 8), levels=[0.2, 0.5, 0.7])
+    stages = path(pictures(2, 3, 8, 8), levels=[0.2, 0.5, 0.7])
 
-    assert len(found) == 3
-    assert [float(stage.level.min()) for stage in found[1:]] == [float(stage.level.min()) for stage in found.stages[1:]]
-    assert all(a.level.min() <= b.level.min() for a, b in itertools.pairwise(found))
+    assert len(stages) == 3
+    assert [float(stage.level.min()) for stage in stages[1:]] == [
+        float(stage.level.min()) for stage in stages.stages[1:]
+    ]
+    assert all(a.level.min() <= b.level.min() for a, b in itertools.pairwise(stages))
 
 
 def test_the_examples_run():

@@ -96,10 +96,10 @@ def test_the_reference_follows_the_paper_written_with_matrices(shape, level, nu)
     step = 1 / (5 * hessian_norm(*shape[1:], nu))
     iterations, expected = path_by_matrices(x.numpy(), level=level, nu=nu, kappa=5.0, step=step)
 
-    found = smooth(x, level=level, nu=nu, backend="reference")
+    smoothed = smooth(x, level=level, nu=nu, backend="reference")
 
-    assert int(found.iterations) == iterations
-    np.testing.assert_allclose(found.images, expected.clip(0, 1), atol=1e-9)
+    assert int(smoothed.iterations) == iterations
+    np.testing.assert_allclose(smoothed.images, expected.clip(0, 1), atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -110,10 +110,10 @@ def test_kernels_and_reference_are_float64s_path_within_rounding(shape, options)
     images = pictures(3, *shape)
     level = None if "iterations" in options else options.get("level", DEFAULT_LEVEL)
 
-    found = [smooth(images, backend=backend, **options) for backend in BACKENDS]
+    results = [smooth(images, backend=backend, **options) for backend in BACKENDS]
 
-    truth = Truth(images, **{name: options[name] for name in ("nu", "kappa") if name in options}).walk(*found)
-    for each in found:
+    truth = Truth(images, **{name: options[name] for name in ("nu", "kappa") if name in options}).walk(*results)
+    for each in results:
         assert_within_rounding(each, truth, level=level, max_iterations=options.get("max_iterations", MAX_ITERATIONS))
 
 
@@ -126,15 +126,15 @@ def test_two_pixels_enter_when_the_geometric_series_says(backend):
     def z(k: int) -> float:  # after k steps of a jump tending to limit
         return step * nu * limit * (k - (1 - ratio**k) / (1 - ratio))
 
-    found = smooth(torch.tensor([[[0.125, 0.125 + jump]]]), level=1.0, backend=backend)
+    smoothed = smooth(torch.tensor([[[0.125, 0.125 + jump]]]), level=1.0, backend=backend)
 
-    k = int(found.iterations)
+    k = int(smoothed.iterations)
     assert z(k - 1) <= 1 + drift(k)
     assert z(k) > 1 - drift(k)
     assert drift(k) < (z(k) - z(k - 1)) / 2  # rounding leaves no more than one iteration open
-    assert found.labels.tolist() == [[0, 1]]
+    assert smoothed.labels.tolist() == [[0, 1]]
     total = (2 * 0.125 + jump) * (1 - (1 - kappa * step) ** k)
-    assert float(found.images.double().sum()) == pytest.approx(total, abs=2 * drift(k))
+    assert float(smoothed.images.double().sum()) == pytest.approx(total, abs=2 * drift(k))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -143,35 +143,35 @@ def test_two_flat_regions_become_two_components(backend, channels):
     image = torch.full((channels, 4, 6), 0.25)
     image[:, :, 2:] = 0.75
 
-    found = smooth(image, level=4 / 38, backend=backend)
+    smoothed = smooth(image, level=4 / 38, backend=backend)
 
-    assert found.labels.tolist() == [[0, 0, 1, 1, 1, 1]] * 4
-    assert str(found.outcome) == "reached"
-    assert float(found.level) == 4 / 38
-    for region in (found.images[:, :, :2], found.images[:, :, 2:]):
+    assert smoothed.labels.tolist() == [[0, 0, 1, 1, 1, 1]] * 4
+    assert str(smoothed.outcome) == "reached"
+    assert float(smoothed.level) == 4 / 38
+    for region in (smoothed.images[:, :, :2], smoothed.images[:, :, 2:]):
         assert region.unique().numel() == 1
-    assert 0.2 < found.images.min() < found.images.max() < 0.8
+    assert 0.2 < smoothed.images.min() < smoothed.images.max() < 0.8
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_level_0_is_the_black_image_the_path_starts_from(backend):
-    found = smooth(pictures(2, 3, 6, 6), level=0, backend=backend)
+    smoothed = smooth(pictures(2, 3, 6, 6), level=0, backend=backend)
 
-    assert not found.images.any()
-    assert not found.iterations.any()
-    assert not found.labels.any()
-    assert not found.level.any()
+    assert not smoothed.images.any()
+    assert not smoothed.iterations.any()
+    assert not smoothed.labels.any()
+    assert not smoothed.level.any()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_level_1_separates_every_pixel_and_comes_close_to_the_image(backend):
     images = torch.arange(36.0).view(1, 1, 6, 6)[:, :, :, torch.tensor([0, 2, 4, 1, 3, 5])] / 35
 
-    found = smooth(images, level=1, backend=backend)
+    smoothed = smooth(images, level=1, backend=backend)
 
-    assert found.outcome.tolist() == ["reached"]
-    assert found.labels.flatten().tolist() == list(range(36))
-    assert (found.images - images).abs().max() < 0.05
+    assert smoothed.outcome.tolist() == ["reached"]
+    assert smoothed.labels.flatten().tolist() == list(range(36))
+    assert (smoothed.images - images).abs().max() < 0.05
 
 
 def test_more_iterations_come_arbitrarily_close_to_the_image():
@@ -188,33 +188,33 @@ def test_more_iterations_come_arbitrarily_close_to_the_image():
 @pytest.mark.parametrize("nu", [1.0, 4.0])
 def test_the_outcome_is_the_first_iteration_at_the_level(nu, scheme, backend):
     image, options = pictures(1, 3, 12, 12), {"nu": nu, "scheme": scheme, "backend": backend}
-    found = smooth(image, level=0.4, **options)
-    count = int(found.iterations)
+    smoothed = smooth(image, level=0.4, **options)
+    count = int(smoothed.iterations)
 
     before, there = path(image, iterations=[count - 1, count], **options)
 
     assert float(before.level) < 0.4 <= float(there.level)
-    assert torch.equal(there.images, found.images)
-    assert torch.equal(there.labels, found.labels)
+    assert torch.equal(there.images, smoothed.images)
+    assert torch.equal(there.labels, smoothed.labels)
 
 
 def test_smoothing_keeps_the_mean_the_iteration_has_reached():
     image = pictures(1, 3, 8, 8).double()
     step = 1 / (5 * hessian_norm(8, 8))
 
-    found = smooth(image, iterations=40, backend="reference")
+    smoothed = smooth(image, iterations=40, backend="reference")
 
     shrunk = image.mean((2, 3)) * (1 - (1 - 5 * step) ** 40)
-    torch.testing.assert_close(found.images.mean((2, 3)), shrunk, atol=1e-12, rtol=0)
+    torch.testing.assert_close(smoothed.images.mean((2, 3)), shrunk, atol=1e-12, rtol=0)
 
 
 def test_the_channels_share_their_edges():
     image = torch.full((3, 6, 6), 0.5)
     image[0, :, 3:] = 0.9  # a step in red alone
-    found = smooth(image, level=6 / 60)
+    smoothed = smooth(image, level=6 / 60)
 
-    assert found.labels.max() == 1
-    for channel in found.images:
+    assert smoothed.labels.max() == 1
+    for channel in smoothed.images:
         assert channel[:, :3].unique().numel() == channel[:, 3:].unique().numel() == 1
 
 
@@ -224,11 +224,11 @@ def test_every_level_of_a_path_is_what_smooth_gives_there(backend):
     images[1, :, :, :5] = 0.5  # can reach the lower levels only
     levels = [0.0, 0.3, 0.3, 0.6, 0.9]
 
-    for level, found in zip(levels, path(images, levels=levels, backend=backend), strict=True):
+    for level, stage in zip(levels, path(images, levels=levels, backend=backend), strict=True):
         alone = smooth(images, level=level, backend=backend)
-        assert found.outcome.tolist() == alone.outcome.tolist()
+        assert stage.outcome.tolist() == alone.outcome.tolist()
         for part in ("images", "level", "iterations", "labels"):
-            assert torch.equal(getattr(found, part), getattr(alone, part)), (level, part)
+            assert torch.equal(getattr(stage, part), getattr(alone, part)), (level, part)
 
 
 # Outcomes
@@ -240,15 +240,15 @@ def test_a_level_out_of_reach_gives_the_image_at_once(backend, channels):
     images = torch.cat([pictures(1, channels, 8, 8), torch.full((1, channels, 8, 8), 0.5), pictures(1, channels, 8, 8)])
     images[2, :, :, 3:] = 0.25
 
-    found = smooth(images, level=0.6, backend=backend)
+    smoothed = smooth(images, level=0.6, backend=backend)
 
-    assert found.outcome.tolist() == ["reached", "unreachable", "unreachable"]
-    assert torch.equal(found.images[1:], images[1:])
-    assert found.iterations.tolist()[1:] == [0, 0]
-    assert found.level[1] == 0
-    assert found.level[2] == (7 * 3 + 8 * 3) / 112  # down three columns, and across to each of the next
-    assert found.labels[1].max() == 0
-    assert found.labels[2].max() == 24
+    assert smoothed.outcome.tolist() == ["reached", "unreachable", "unreachable"]
+    assert torch.equal(smoothed.images[1:], images[1:])
+    assert smoothed.iterations.tolist()[1:] == [0, 0]
+    assert smoothed.level[1] == 0
+    assert smoothed.level[2] == (7 * 3 + 8 * 3) / 112  # down three columns, and across to each of the next
+    assert smoothed.labels[1].max() == 0
+    assert smoothed.labels[2].max() == 24
 
 
 def test_an_edge_between_equal_pixels_may_be_in_for_a_while_but_does_not_count_as_reached():
@@ -266,39 +266,39 @@ def test_an_edge_between_equal_pixels_may_be_in_for_a_while_but_does_not_count_a
 def test_giving_up_says_so_and_returns_the_path_so_far(backend):
     images = pictures(2, 3, 8, 8)
 
-    found = smooth(images, level=0.9, max_iterations=20, backend=backend)
+    smoothed = smooth(images, level=0.9, max_iterations=20, backend=backend)
 
-    assert found.outcome.tolist() == ["max_iterations"] * 2
-    assert found.iterations.tolist() == [20, 20]
-    assert torch.equal(found.images, smooth(images, iterations=20, backend=backend).images)
+    assert smoothed.outcome.tolist() == ["max_iterations"] * 2
+    assert smoothed.iterations.tolist() == [20, 20]
+    assert torch.equal(smoothed.images, smooth(images, iterations=20, backend=backend).images)
 
 
 def test_a_difference_too_small_for_float32_ends_at_the_cap():
     image = torch.tensor([[[0.5, 0.5000001, 1.0]]])
 
-    found = smooth(image, level=1.0, max_iterations=5000)
+    smoothed = smooth(image, level=1.0, max_iterations=5000)
 
-    assert str(found.outcome) == "max_iterations"
+    assert str(smoothed.outcome) == "max_iterations"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_image_of_one_pixel_is_its_own_smoothed_image(backend):
     image = torch.tensor([0.2, 0.4, 0.6]).view(3, 1, 1)
 
-    found = smooth(image, backend=backend)
+    smoothed = smooth(image, backend=backend)
 
-    assert torch.equal(found.images, image)
-    assert str(found.outcome) == "reached"
-    assert float(found.level) == 1.0
+    assert torch.equal(smoothed.images, image)
+    assert str(smoothed.outcome) == "reached"
+    assert float(smoothed.level) == 1.0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_empty_batch_is_no_mistake(backend):
-    found = smooth(torch.zeros(0, 3, 4, 5), backend=backend)
+    smoothed = smooth(torch.zeros(0, 3, 4, 5), backend=backend)
 
-    assert found.images.shape == (0, 3, 4, 5)
-    assert found.labels.shape == (0, 4, 5)
-    assert len(found.outcome) == len(found.level) == 0
+    assert smoothed.images.shape == (0, 3, 4, 5)
+    assert smoothed.labels.shape == (0, 4, 5)
+    assert len(smoothed.outcome) == len(smoothed.level) == 0
 
 
 @pytest.mark.parametrize(
@@ -343,8 +343,8 @@ def test_several_python_threads_may_smooth_at_once():
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(smooth, batches))
 
-    for batch, found in zip(batches, results, strict=True):
-        assert torch.equal(found.images, smooth(batch).images)
+    for batch, result in zip(batches, results, strict=True):
+        assert torch.equal(result.images, smooth(batch).images)
 
 
 @pytest.mark.gpu

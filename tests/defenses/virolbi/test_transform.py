@@ -59,21 +59,21 @@ def test_a_float_tensor_becomes_what_smooth_gives(
 ) -> None:
     images = image(*leading, channels=channels).float() / 255
 
-    found = transform(images)
+    transformed = transform(images)
 
     expected = (
         [smooth(each, level=LEVEL).images for each in images.reshape(-1, channels, 6, 5)] if images.numel() else []
     )
-    assert torch.equal(found, torch.stack(expected).reshape(images.shape) if expected else images)
+    assert torch.equal(transformed, torch.stack(expected).reshape(images.shape) if expected else images)
 
 
 def test_a_uint8_tensor_is_rounded(transform: InverseScaleSmoothing) -> None:
     images = image(3)
 
-    found = transform(images)
+    transformed = transform(images)
 
-    assert found.dtype == torch.uint8
-    assert (found.double() - smooth(images, level=LEVEL).images.double() * 255).abs().max() <= 0.5001
+    assert transformed.dtype == torch.uint8
+    assert (transformed.double() - smooth(images, level=LEVEL).images.double() * 255).abs().max() <= 0.5001
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
@@ -149,28 +149,28 @@ def test_in_a_pipeline_images_are_smoothed_and_all_else_passes(transform: Invers
         "label": 7,
     }
 
-    found = v2.Compose([transform, v2.Identity()])(sample)
+    transformed = v2.Compose([transform, v2.Identity()])(sample)
 
-    assert type(found["image"]) is tv_tensors.Image
-    assert torch.equal(found["image"].as_subclass(torch.Tensor), transform(image()))
+    assert type(transformed["image"]) is tv_tensors.Image
+    assert torch.equal(transformed["image"].as_subclass(torch.Tensor), transform(image()))
     for name in ("boxes", "mask", "weight", "label"):
-        assert found[name] is sample[name]
+        assert transformed[name] is sample[name]
 
 
 def test_of_plain_tensors_the_first_is_the_image(transform: InverseScaleSmoothing) -> None:
     labels = torch.tensor([1, 2])
 
-    found, passed = transform(image(2), labels)
+    transformed, passed = transform(image(2), labels)
 
-    assert torch.equal(found, transform(image(2)))
+    assert torch.equal(transformed, transform(image(2)))
     assert passed is labels
 
 
 def test_a_video_is_smoothed_frame_by_frame(transform: InverseScaleSmoothing) -> None:
-    found = transform(tv_tensors.Video(image(3)))
+    transformed = transform(tv_tensors.Video(image(3)))
 
-    assert type(found) is tv_tensors.Video
-    assert torch.equal(found[1], transform(image(3)[1]))
+    assert type(transformed) is tv_tensors.Video
+    assert torch.equal(transformed[1], transform(image(3)[1]))
 
 
 @pytest.mark.parametrize("given", [np.zeros((3, 6, 5), np.float32), "picture.png", {"label": 3}, []])
@@ -193,19 +193,19 @@ def test_a_picture_keeps_mode_and_size(transform: InverseScaleSmoothing, mode: s
     original = picture(mode)
     assert original.mode == mode
 
-    found = transform(original)
+    transformed = transform(original)
 
-    assert (found.mode, found.size) == (mode, original.size)
-    assert found.tobytes() != original.tobytes()
+    assert (transformed.mode, transformed.size) == (mode, original.size)
+    assert transformed.tobytes() != original.tobytes()
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("CMYK", "YCbCr", "HSV", "LAB")])
 def test_a_picture_that_is_not_changed_comes_back_as_it_was(mode: str) -> None:
     original = picture(mode)
 
-    found = like_picture(to_planes(original), original)
+    restored = like_picture(to_planes(original), original)
 
-    assert found.tobytes() == original.tobytes()
+    assert restored.tobytes() == original.tobytes()
 
 
 @pytest.mark.parametrize(("mode", "white"), [("L", 255), ("RGB", 255), ("I", 65535), ("I;16", 65535), ("I;16B", 65535)])
@@ -213,17 +213,19 @@ def test_a_picture_is_smoothed_as_its_numbers_are(transform: InverseScaleSmoothi
     values = np.asarray(picture(mode)).astype(np.float32) / white
     expected = smooth(values[None] if values.ndim == 2 else values.transpose(2, 0, 1), level=LEVEL).images * white
 
-    found = np.asarray(transform(picture(mode))).astype(float)
+    transformed = np.asarray(transform(picture(mode))).astype(float)
 
-    np.testing.assert_allclose(found if found.ndim == 2 else found.transpose(2, 0, 1), expected.squeeze(), atol=0.51)
+    np.testing.assert_allclose(
+        transformed if transformed.ndim == 2 else transformed.transpose(2, 0, 1), expected.squeeze(), atol=0.51
+    )
 
 
 def test_a_black_and_white_picture_is_rounded_to_the_nearer() -> None:
     planes = np.array([[[0.0, 0.49, 0.51, 1.0, 0.2, 0.8, 0.5]]], np.float32)
 
-    found = like_picture(planes, Image.new("1", (7, 1)))
+    restored = like_picture(planes, Image.new("1", (7, 1)))
 
-    assert np.asarray(found).tolist() == [[False, False, True, True, False, True, True]]
+    assert np.asarray(restored).tolist() == [[False, False, True, True, False, True, True]]
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -235,15 +237,15 @@ def test_a_palettes_picture_takes_the_nearest_of_its_colours() -> None:
     original = picture("P")
     planes = np.random.default_rng(1).random((3, 5, 7), dtype=np.float32)
 
-    found = like_picture(planes, original)
+    restored = like_picture(planes, original)
 
     colors = np.asarray(original.convert("RGB"), float).reshape(-1, 3)
     for got, wanted in zip(
-        np.asarray(found.convert("RGB"), float).reshape(-1, 3), planes.reshape(3, -1).T, strict=True
+        np.asarray(restored.convert("RGB"), float).reshape(-1, 3), planes.reshape(3, -1).T, strict=True
     ):
         distances = ((colors - np.rint(wanted * 255)) ** 2).sum(1)
         assert ((got - np.rint(wanted * 255)) ** 2).sum() == distances.min()
-    assert found.getpalette() == original.getpalette()
+    assert restored.getpalette() == original.getpalette()
 
 
 @pytest.mark.parametrize("transparency", [3, bytes([255, 255, 255, 0, 255, 90] + [255] * 10)])
@@ -253,9 +255,9 @@ def test_in_a_palettes_picture_what_is_transparent_stays_so_and_nothing_else_bec
     hidden = original.getpalette("RGB")[9:12]
     planes = np.broadcast_to(np.array(hidden, np.float32)[:, None, None] / 255, (3, 5, 7))
 
-    found = like_picture(planes, original)
+    restored = like_picture(planes, original)
 
-    before, after = (np.asarray(each.convert("RGBA")) for each in (original, found))
+    before, after = (np.asarray(each.convert("RGBA")) for each in (original, restored))
     assert (before[..., 3] == 0).any()
     np.testing.assert_array_equal(after[..., 3], before[..., 3])
     np.testing.assert_array_equal(after[before[..., 3] < 255], before[before[..., 3] < 255])
@@ -269,10 +271,10 @@ def test_a_mode_nobody_looks_at_is_refused_with_advice(transform: InverseScaleSm
 def test_a_flat_picture_says_that_it_was_left_as_it_was(transform: InverseScaleSmoothing) -> None:
     flat = Image.new("RGB", (7, 5), (10, 20, 30))
 
-    found = transform.smooth_picture(flat)
+    smoothed = transform.smooth_picture(flat)
 
-    assert found.outcome == "unreachable"
-    assert found.picture.tobytes() == flat.tobytes()
+    assert smoothed.outcome == "unreachable"
+    assert smoothed.picture.tobytes() == flat.tobytes()
     assert transform.smooth_picture(picture("RGB")).outcome == "reached"
 
 
@@ -288,8 +290,8 @@ def test_a_loaders_workers_smooth_alike_with_one_thread_each(method: str) -> Non
 
     batches = list(loader)
 
-    found = torch.cat([images for images, _ in batches])
-    assert torch.equal(found, torch.stack([InverseScaleSmoothing(level=LEVEL)(sample(seed)) for seed in range(4)]))
+    result = torch.cat([images for images, _ in batches])
+    assert torch.equal(result, torch.stack([InverseScaleSmoothing(level=LEVEL)(sample(seed)) for seed in range(4)]))
     assert {int(count) for _, counts in batches for count in counts} == {1}
 
 

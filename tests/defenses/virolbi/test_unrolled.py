@@ -18,13 +18,13 @@ def test_all_steps_differentiated_are_the_gradient_of_the_iteration(channels, nu
     images, of_u = pictures(2, channels, 6, 7).double(), random_images(2, channels, 6, 7, seed=3).double()
     ends = smooth(images, level=0.5, nu=nu, step=0.9 / (5 * nu), scheme="fast").iterations
 
-    found = iteration_vjp(images, of_u, level=0.5, nu=nu, kappa=5.0, steps=100_000)
+    vjp = iteration_vjp(images, of_u, level=0.5, nu=nu, kappa=5.0, steps=100_000)
 
     for place in [(0, 0, 0, 0), (0, channels - 1, 3, 2), (1, 0, 5, 6)]:
         bump = torch.zeros_like(images)
         bump[place] = 1e-6
         up, down = (u_after(images + sign * bump, ends, nu) for sign in (1, -1))
-        assert float(found[place]) == pytest.approx(float(((up - down) * of_u).sum()) / 2e-6, rel=2e-3, abs=2e-4)
+        assert float(vjp[place]) == pytest.approx(float(((up - down) * of_u).sum()) / 2e-6, rel=2e-3, abs=2e-4)
 
 
 def u_after(images: torch.Tensor, iterations: torch.Tensor, nu: float) -> torch.Tensor:
@@ -50,10 +50,10 @@ def test_an_image_that_cannot_reach_the_level_passes_the_gradient_on():
     images[0] = pictures(1, 3, 6, 6)[0]
     of_u = random_images(2, 3, 6, 6, seed=3)
 
-    found = iteration_vjp(images, of_u, level=0.5, nu=1.0, kappa=5.0, steps=50)
+    vjp = iteration_vjp(images, of_u, level=0.5, nu=1.0, kappa=5.0, steps=50)
 
-    assert torch.equal(found[1], of_u[1])
-    assert not torch.equal(found[0], of_u[0])
+    assert torch.equal(vjp[1], of_u[1])
+    assert not torch.equal(vjp[0], of_u[0])
 
 
 def test_batch_mates_do_not_matter():
@@ -71,10 +71,10 @@ def test_the_projection_stands_before_the_iteration():
     weights, smoothed = random_images(2, 3, 8, 8, seed=3), smooth(images.detach())
     options = {"level": 0.6, "nu": 1.0, "kappa": 5.0, "steps": 30}
 
-    found = attach_unrolled(images, smoothed, **options)
-    (found * weights).sum().backward()
+    attached = attach_unrolled(images, smoothed, **options)
+    (attached * weights).sum().backward()
 
-    assert torch.equal(found, smoothed.images)
+    assert torch.equal(attached, smoothed.images)
     expected = iteration_vjp(images.detach(), component_means(weights, smoothed.labels), **options)
     torch.testing.assert_close(images.grad, expected)
 
@@ -85,10 +85,10 @@ def test_every_surrogate_gives_the_same_image_and_its_own_gradient(surrogate):
     images = pictures(2, 3, 8, 8).requires_grad_()
     weights = random_images(2, 3, 8, 8, seed=3)
 
-    found = whole.with_surrogate(surrogate)(images).images
-    (found * weights).sum().backward()
+    attached = whole.with_surrogate(surrogate)(images).images
+    (attached * weights).sum().backward()
 
-    assert torch.equal(found, whole(images).images)
+    assert torch.equal(attached, whole(images).images)
     if surrogate == "identity":
         assert torch.equal(images.grad, weights)
     else:

@@ -54,11 +54,11 @@ __device__ inline float* strip_end(int turn, int strip, int last)
 }
 
 // One image's part of a state: u and velocity [C,H,W], z_right [C,H,W−1], z_down [C,H−1,W].
-struct State {
+struct SolverState {
     float *u, *velocity, *z_right, *z_down;
 };
 
-__device__ inline State state_of_image(State states, long long image, const Place& at)
+__device__ inline SolverState state_of_image(SolverState states, long long image, const Place& at)
 {
     const int pixels = at.height * at.width;
     return {states.u + image * CHANNELS * pixels, states.velocity + image * CHANNELS * pixels,
@@ -81,7 +81,7 @@ __device__ inline int down_index(const Place& at, int i, int c)
     return (c * (at.height - 1) + at.strip * ROWS + i) * at.width + at.lane;
 }
 
-__device__ inline Strip load_strip(const float* x, const State& state, const Place& at, const Factors& factors)
+__device__ inline Strip load_strip(const float* x, const SolverState& state, const Place& at, const Factors& factors)
 {
     Strip strip = {};
     for (int c = 0; c < CHANNELS; ++c) {
@@ -104,7 +104,7 @@ __device__ inline Strip load_strip(const float* x, const State& state, const Pla
     return strip;
 }
 
-__device__ inline void save_strip(const Strip& strip, const State& state, const Place& at)
+__device__ inline void save_strip(const Strip& strip, const SolverState& state, const Place& at)
 {
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
@@ -185,18 +185,24 @@ __device__ inline void record_strip(const Strip& strip, const Place& at, float* 
     }
 }
 
-// Follows every image from its state to each of its stops, and leaves the state it came to. x: [B,C,H,W] · states and
-// iterations [B]: see State · stops: [B,L] · found at each stop: u [B,L,C,H,W], the support as cut_right [B,L,H,W−1]
-// and cut_down [B,L,H−1,W], its size [B,L], and the iteration found_at [B,L].
+// Follows every image from its state to each of its stops, and leaves its last state in the same place.
+// x: [B,C,H,W]
+// states and iterations: [B], see SolverState
+// stops: [B,L]
+// Written at each stop:
+// u: [B,L,C,H,W]
+// cut_right, cut_down: [B,L,H,W−1] and [B,L,H−1,W], the support
+// sizes: [B,L], its size
+// reached_at: [B,L], the iteration
 // Blocks: one per image, with one warp per ROWS rows, and shared memory for strip_ends.
 extern "C" __global__ void __launch_bounds__(BLOCK_THREADS)
-trace_in_blocks(const float* x, State states, long long* iterations, const long long* stops, int stop_count,
+trace_in_blocks(const float* x, SolverState states, long long* iterations, const long long* stops, int stop_count,
                 int max_iterations, Factors factors, int height, int width, float* u, bool* cut_right, bool* cut_down,
-                long long* sizes, long long* found_at)
+                long long* sizes, long long* reached_at)
 {
     const Place at = place_of_thread(height, width);
     const long long image = blockIdx.x, pixels = height * width;
-    const State state = state_of_image(states, image, at);
+    const SolverState state = state_of_image(states, image, at);
     Strip strip = load_strip(x + image * CHANNELS * pixels, state, at, factors);
     int k = iterations[image];
     publish(strip, at, k % 2);
@@ -216,7 +222,7 @@ trace_in_blocks(const float* x, State states, long long* iterations, const long 
                      cut_down + place * (pixels - width));
         if (threadIdx.x == 0) {
             sizes[place] = size;
-            found_at[place] = k;
+            reached_at[place] = k;
         }
     }
     save_strip(strip, state, at);

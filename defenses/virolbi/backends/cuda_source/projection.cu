@@ -1,6 +1,6 @@
 // The projection (Prop. 1): connected components by union-find, and the mean of each in a fixed order.
 
-// Ways only lead to lower pixels of the same component, whatever other threads do meanwhile.
+// Links only lead to lower pixels of the same component, whatever other threads do meanwhile.
 __device__ inline int root_of(const int* parent, int p)
 {
     const volatile int* current = parent;
@@ -8,7 +8,7 @@ __device__ inline int root_of(const int* parent, int p)
     return p;
 }
 
-// Points the pixels on the way at their next but one, which keeps ways short. The store may undo what another thread
+// Links each pixel of the path to its next but one, which keeps paths short. The store may undo what another thread
 // has just stored there, but no link is lost: who finds a pixel displaced by its link joins the two itself.
 // (Jaiganesh & Burtscher, HPDC 2018, do the same.)
 __device__ inline int shortened_root_of(int* parent, int p)
@@ -37,8 +37,9 @@ __device__ inline void join(int* parent, int p, int q)
     }
 }
 
-// Leaves in roots [B,H,W] the smallest pixel number of each pixel's component. cut_right: [B,H,W−1] ·
-// cut_down: [B,H−1,W]. Blocks: one per image.
+// Leaves in roots [B,H,W] the smallest pixel number of each pixel's component.
+// cut_right, cut_down: [B,H,W−1] and [B,H−1,W]
+// Blocks: one per image.
 extern "C" __global__ void find_roots(const bool* cut_right, const bool* cut_down, int* roots, int height, int width)
 {
     const long long image = blockIdx.x;
@@ -71,8 +72,10 @@ __device__ inline int end_of_run(const int* labels, int first, int count)
     return low;
 }
 
-// The means of values [B,C,H,W] over the components. order: [B,H·W], the pixels sorted by label and then by number ·
-// labels: [B,H·W], sorted. The thread at a component's first place sums it in raster order and in double precision,
+// The means of values [B,C,H,W] over the components.
+// order: [B,H·W], the pixels sorted by label and then by number
+// labels: [B,H·W], sorted
+// The thread at a component's first place sums it in raster order and in double precision,
 // as the CPU backend does. Blocks: `blocks_per_plane` in a row for every channel of every image.
 extern "C" __global__ void average_components(const float* values, const long long* order, const int* labels,
                                               float* means, int channels, int pixels, int blocks_per_plane)

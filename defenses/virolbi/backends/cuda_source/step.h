@@ -72,8 +72,8 @@ __device__ inline float descend(float u, float& velocity, float x, float from_le
                                 float to_below, const Factors& factors)
 {
     const float adjoint = ((from_left - to_right) + from_above) - to_below;
-    const float slope = factors.u_step * ((u - x) + factors.nu * adjoint);
-    if (!INERTIA) return u - slope;
-    velocity = factors.inertia * velocity - slope;
+    const float descent = factors.u_step * ((u - x) + factors.nu * adjoint);
+    if (!INERTIA) return u - descent;
+    velocity = factors.inertia * velocity - descent;
     return u + velocity;
 }
