@@ -35,7 +35,7 @@ DRAWN_BY = ("matplotlib", "numpy")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What a report holds, and what of it is printed. Raises: UserError for an unknown name."""
+    """What a report contains, and what of it is printed. Raises: UserError for an unknown name."""
 
     tables: Sequence[str] | None = None
     """Make these tables only; None makes all that the records allow."""
@@ -43,9 +43,9 @@ class ReportOptions:
     """Draw these figures only; None draws all that the records allow, () none."""
     page: bool = True
     plugins: Sequence[Path] = ()
-    """What registers further tables and figures; named in the command that is proposed next."""
+    """Files that register further tables and figures; the command proposed next names them."""
     printed: Sequence[str] | Literal["all"] | None = None
-    """Print these tables, which are made whatever `tables` says. None prints `tables`, else the summary."""
+    """Print these tables, which are made even if `tables` does not name them. None prints `tables`, else the summary."""
 
     def __post_init__(self) -> None:
         for kind, names in ((tables, self.tables), (tables, self.printed_names), (figures, self.figures)):
@@ -54,21 +54,21 @@ class ReportOptions:
 
     @property
     def printed_names(self) -> Sequence[str]:
-        """The tables to be printed that were asked for by name, each once."""
+        """The tables to print that were asked for by name, each once."""
         if self.printed is None or self.printed == "all":
             return ()
         return tuple(dict.fromkeys(map(tables.canonical, self.printed)))
 
 
 def make_report(runs: Sequence[Path], out: Path | None = None, options: ReportOptions | None = None) -> Sequence[str]:
-    """Print tables, write the report unless it is there already, and say what to run next.
+    """Print tables, write the report unless it is up to date, and say what to run next.
 
     out: a folder; None for that of the only run. Files of an earlier report are replaced, or deleted where they
     were made from something else; no other file is touched.
 
-    Returns the names of tables and figures that were asked for and cannot be made of what was run. Raises: UserError
-    for several runs without `out`, records that cannot be read, or a folder that cannot be written or has files of
-    these names that are no report's.
+    Returns the names of the tables and figures asked for that cannot be made from the records. Raises: UserError for
+    several runs without `out`, for records that cannot be read, and for a folder that cannot be written or holds
+    other files of these names.
     """
     options = options or ReportOptions()
     target = _target(runs, out)
@@ -94,7 +94,7 @@ def _target(runs: Sequence[Path], out: Path | None) -> Path:
 
 
 def _collect(runs: Sequence[Path]) -> Collection | None:
-    """The runs as one, after saying what went wrong in them; None where all cells failed."""
+    """The merged runs, after saying what went wrong in them; None where all cells failed."""
     try:
         collection = collect(runs)
     except NothingFinishedError as error:
@@ -107,14 +107,14 @@ def _collect(runs: Sequence[Path]) -> Collection | None:
 
 
 def _build(collection: Collection, options: ReportOptions) -> list[Table]:
-    """The tables that are made, with those that are only to be printed."""
+    """The tables of the report, and those that are only printed."""
     made = build(collection.cells, options.tables)
     names = {table.name for table in made}
     return [*made, *build(collection.cells, [name for name in options.printed_names if name not in names])]
 
 
 def _printed(made: Sequence[Table], options: ReportOptions) -> list[Table]:
-    """The tables that are printed, in the order asked for; by default the summary, else the first that is made."""
+    """The tables to print, in the order asked for; by default the summary, else the first table."""
     if options.printed == "all" or (options.printed is None and options.tables is not None):
         return list(made)
     by_name = {table.name: table for table in made}
@@ -125,17 +125,17 @@ def _printed(made: Sequence[Table], options: ReportOptions) -> list[Table]:
 
 def _print(printed: Iterable[Table], folder: Path) -> None:
     console = Console()
-    for place, table in enumerate(printed):
-        if place:
+    for number, table in enumerate(printed):
+        if number:
             console.print()
         console.print(to_terminal(table, console.width, folder / f"{stem(table.name)}.md"))
 
 
 def _write_if_changed(target: Path, collection: Collection, made: Sequence[Table], options: ReportOptions) -> Manifest:
-    """The manifest of the report in `target`, which is written unless it is there already."""
+    """The manifest of the report in `target`, after writing it unless it is up to date."""
     source = _source(collection)
-    holds = {"tables": options.tables, "made": [table.name for table in made]}
-    digest = digest_of({"source": source, **holds, "figures": options.figures, "page": options.page})
+    contents = {"tables": options.tables, "made": [table.name for table in made]}
+    digest = digest_of({"source": source, **contents, "figures": options.figures, "page": options.page})
     manifest = read_manifest(target)
     if manifest is not None and is_current(target, manifest, digest):
         say_files(target, manifest.files, what="up to date")
@@ -146,7 +146,7 @@ def _write_if_changed(target: Path, collection: Collection, made: Sequence[Table
 def _write(
     target: Path, manifest: Manifest, collection: Collection, made: Sequence[Table], options: ReportOptions
 ) -> Manifest:
-    """Write everything, and last the manifest: an interrupted report is written anew."""
+    """Write everything, the manifest last: an interrupted report is written again."""
     drawn = gallery.draw(collection, options.figures) if options.figures != () else []
     names = [f"tables/{name}" for name in file_names(made)]
     names += [f"figures/{name}" for name in gallery.file_names(drawn)]
@@ -172,28 +172,25 @@ def _write_files(
     files |= {each.name: gallery.write([each], target / "figures") for each in drawn}
     if page:
         links = {name: [path.relative_to(target).as_posix() for path in paths] for name, paths in files.items()}
-        pictures = [(each.name, each.title, each.caption, _bitmap(files[each.name])) for each in drawn]
+        bitmaps = {path.stem: path.read_bytes() for paths in files.values() for path in paths if path.suffix == ".png"}
+        pictures = [(each.name, each.title, each.caption, bitmaps[stem(each.name)]) for each in drawn]
         write_page(collection, target / PAGE, tables=made, figures=pictures, links=links)
 
 
-def _bitmap(files: Iterable[Path]) -> bytes:
-    return next(path for path in files if path.suffix == ".png").read_bytes()
-
-
 def _missing(kind: Registry, asked: Sequence[str] | None, made: Sequence[Table] | Sequence[gallery.Drawn]) -> list[str]:
-    """The names asked for under which nothing was made; none where all that can be made was asked for."""
+    """The names asked for under which nothing was made; none where no names were given."""
     names = {each.name for each in made}
     return [name for name in asked or () if kind.canonical(name) not in names]
 
 
 def _command(runs: Sequence[Path], out: Path | None, plugins: Sequence[Path]) -> str:
     """The command that makes this report again."""
-    given = [*(("--out", out) if out is not None else ()), *(word for path in plugins for word in ("--plugin", path))]
-    return shlex.join(map(str, ["python", "-m", "harness", "report", *runs, *given]))
+    options = [*(("--out", out) if out is not None else ()), *(word for path in plugins for word in ("--plugin", path))]
+    return shlex.join(map(str, ["python", "-m", "harness", "report", *runs, *options]))
 
 
 def _source(collection: Collection) -> str:
-    """A digest of all that the files of a report depend on, save its options."""
+    """A digest of everything that the files of a report depend on but its options."""
     exhibits = {name: _digest([collection.exhibits.path(name)]) for name in collection.exhibits}
     code = [*sorted((ROOT / "reports").rglob("*.*")), ROOT / "harness" / "metrics.py", ROOT / "harness" / "figures.py"]
     return digest_of(

@@ -1,4 +1,4 @@
-"""What a report left in its folder, and from what it was made: `report.json`, the file written last."""
+"""`report.json`, the file written last: which files a report has in its folder, and from what they were made."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Manifest:
     """The files of a report and digests of what they were made from."""
 
     digest: str = ""
-    """Of all that the report depends on, options included; "" while it is being written."""
+    """Of everything that the report depends on, its options too; "" while it is being written."""
     source: str = ""
-    """The same without the options: of what the files were made from."""
+    """Of the same without the options."""
     files: tuple[str, ...] = ()
     """Paths relative to the folder."""
     missing: tuple[str, ...] = ()
-    """The tables and figures that were asked for and could not be made."""
+    """The tables and figures asked for that could not be made."""
 
 
 class Stale(NamedTuple):
@@ -38,7 +38,7 @@ class Stale(NamedTuple):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of the report in a folder; None where there is none, or none that can be read."""
+    """The manifest of the report in a folder; None where there is none that can be read."""
     try:
         content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         return Manifest(
@@ -63,12 +63,12 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def is_current(folder: Path, manifest: Manifest, digest: str) -> bool:
-    """Whether the folder holds the report of this digest with all its files."""
+    """Whether the folder holds the report of this digest, complete."""
     return manifest.digest == digest and all((folder / name).is_file() for name in manifest.files)
 
 
 def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
-    """Raises: UserError where one of these files, or the manifest, exists and no earlier report wrote it."""
+    """Raises: UserError where one of these files, or the manifest, exists and is not from an earlier report."""
     manifest = read_manifest(folder)
     ours = {FILE_NAME, *manifest.files} if manifest else set()
     foreign = [name for name in (FILE_NAME, *names) if name not in ours and os.path.lexists(folder / name)]

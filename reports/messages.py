@@ -1,4 +1,4 @@
-"""What `report` says on standard error; standard output has the tables alone."""
+"""What `report` says on standard error; standard output holds the tables alone."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from harness.records.schema import Record
 
 from .collect.collection import Collection, Conflict, Failure
 from .collect.conflicting_weights import ConflictingWeights
+from .sentence import counted
 from .tables.paired import BASELINE
 
 MOST_CONFLICTS = 5
-"""Conflicts that are told one by one."""
+"""The number of conflicts that are described one by one."""
 COMPARISONS = ("paired", "claims")
 """The tables that compare defenses."""
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     click.echo(text, err=True)
 
 
 def say_problems(collection: Collection) -> None:
-    """Say what failed, what runs disagree on and what is not finished."""
+    """Say what failed, where runs disagree and what is unfinished."""
     say_failures(collection.failures, several=len(collection.runs) > 1)
     _say_conflicts(collection.conflicts)
     for network in collection.conflicting:
@@ -43,25 +44,27 @@ def say_failures(failures: Iterable[Failure], *, several: bool) -> None:
 
 
 def say_files(target: Path, files: Iterable[str], *, what: str) -> None:
-    """Say in one line how many tables and figures these files are, and where they and the page lie."""
+    """Say in one line how many tables and figures there are, and where they and the page are."""
     paths = [PurePosixPath(name) for name in files]
     names = {folder: {path.stem for path in paths if path.parts[0] == folder} for folder in ("tables", "figures")}
-    parts = [f"{_counted(len(stems), folder[:-1])} in {target / folder}" for folder, stems in names.items() if stems]
+    parts = [f"{counted(len(stems), folder[:-1])} in {target / folder}" for folder, stems in names.items() if stems]
     parts += [f"page {target / path}" for path in paths if len(path.parts) == 1]
     if parts:
         say(f"{what}: {', '.join(parts)}")
 
 
 def say_missing(names: Sequence[str]) -> None:
-    """Say which tables and figures were asked for and have nothing to show."""
+    """Say which of the tables and figures asked for have nothing to show."""
     if names:
         say(f"not made, for want of what they show: {', '.join(names)}.")
 
 
 def say_next(command: str, defenses: Names[str], made: Sequence[str], printed: Names[str]) -> None:
-    """Say what to run next: a second defense where there is one, else the tables that were not printed.
+    """Say what to run next: a second defense where there is only one, else the tables that were not printed.
 
-    command: makes this report · made, printed: names of tables.
+    command: makes this report again.
+    made: the names of all tables.
+    printed: the names of those on standard output.
     """
     rest = [name for name in made if name not in printed]
     comparisons = [name for name in COMPARISONS if name in rest]
@@ -87,7 +90,7 @@ def _say_conflicts(conflicts: Sequence[Conflict]) -> None:
 
 
 def _cell_text(record: Record) -> str:
-    """Which cell it is, in full: “blur (seed 0), cifar10, resnet18, corruption, fog, severity 3, preprocess blur”."""
+    """The cell in full: “blur (seed 0), cifar10, resnet18, corruption, fog, severity 3, preprocess blur”."""
     named = {"severity": "severity ", "threat": "threat ", "preprocess": "preprocess "}
     values = {name: getattr(record, name) for name in ("dataset", "backbone", "suite", "condition", *named)}
     known = [f"{named.get(name, '')}{value}" for name, value in values.items() if value not in (None, "")]
@@ -96,14 +99,10 @@ def _cell_text(record: Record) -> str:
 
 def _conflicting_weights(network: ConflictingWeights) -> str:
     runs = sorted({*network.counted, *network.left_out})
-    left_out = " and ".join(f"{_counted(count, 'cell')} of {run}" for run, count in network.left_out.items())
+    left_out = " and ".join(f"{counted(count, 'cell')} of {run}" for run, count in network.left_out.items())
     last = network.last
     return (
         f"conflict: {last.defense} (seed {last.seed}), {last.dataset}, {last.backbone}: "
         f"runs {' and '.join(runs)} trained it to other weights; those of {' and '.join(network.counted)}, used last, "
         f"count; left out: {left_out}."
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

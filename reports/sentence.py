@@ -1,7 +1,8 @@
-"""A caption's sentences: whole in the files and on the page, in short on a terminal."""
+"""A caption's sentences, whole in the files and on the page, short on a terminal; and words that many sentences use."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 
@@ -19,3 +20,22 @@ class Sentence(str):
         sentence = super().__new__(cls, text)
         sentence.short = short
         return sentence
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "cell"), counted(1200, "cell")
+    ('1 cell', '1,200 cells')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first `most` names; the others are counted.
+
+    >>> listed(["blur", "jpeg", "vanilla"], 2)
+    'blur, jpeg and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""The records that tables are made from: in a fixed order, superseded ones left out."""
+"""The records that tables are made from, in a fixed order and without superseded ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .labels import base_name, parameters_text
 
 
 class Group(NamedTuple):
-    """What records share that may be compared."""
+    """What two records must have in common to be compared."""
 
     family: str
     dataset: str
     data: str
-    """Digest of the test images; "" where the data set's name and the number of images tell enough."""
+    """Digest of the test images; "" where the data set's name and the number of images identify them."""
     images: int
     preset: str
     variant: str
@@ -29,41 +29,50 @@ class Group(NamedTuple):
 
 
 Network = tuple[str, str, str, str, str, str, int]
-"""data set, family, data, preset, backbone, defense and seed."""
+"""Data set, family, data, preset, backbone, defense and seed."""
 NO_EXHIBITS: Mapping[str, Exhibit] = types.MappingProxyType({})
 NONE_UNFINISHED: Mapping[str, tuple[int, int]] = types.MappingProxyType({})
 
 
 def group_of(record: Record) -> Group:
-    """What a record may be compared within."""
+    """The group of a record."""
     variant = parameters_text(record.suite)
     return Group(record.family, record.dataset, record.data, record.n_images, record.preset, variant)
 
 
+def training_of(record: Record) -> tuple[str, str, str, str, str, str]:
+    """What the networks of all seeds have in common."""
+    return record.dataset, record.family, record.data, record.preset, record.backbone, record.defense
+
+
 def network_of(record: Record) -> Network:
-    """Which trained network tables take a record for."""
-    network = (record.dataset, record.family, record.data, record.preset, record.backbone, record.defense)
-    return *network, record.seed
+    """The trained network that a record is of."""
+    return *training_of(record), record.seed
+
+
+def model_of(record: Record) -> tuple[Any, ...]:
+    """The trained network with the preprocessing before it."""
+    return *network_of(record), record.preprocess
 
 
 def perturbation_of(record: Record) -> tuple[Any, ...]:
-    """What was done to the images: its condition, in which a mean counts it."""
+    """What was done to the images; a mean counts each perturbation once."""
     severity, epsilon = record.severity or 0, record.epsilon or 0.0
     return record.condition, severity, record.source, record.threat, record.attack, epsilon
 
 
 def setting_of(record: Record) -> tuple[Any, ...]:
-    """All that tables tell apart."""
+    """Everything by which tables tell records apart."""
     scored = (record.n_images, record.suite, record.epsilon_space, record.norm, record.preprocess)
     return *network_of(record), *scored, *perturbation_of(record)
 
 
 class Cells:
-    """The records that tables are made from, one a setting; nothing here opens a model.
+    """The records that tables are made from, one for each setting.
 
-    Records that tables cannot tell apart (of a network trained again with other epochs, say) are not mixed: of
-    several networks, and of several records, the one used last counts. Seeds whose networks have equal weights are
-    one network; its records have the lowest of these seeds.
+    Records of one setting are not mixed, for example those of a network that was trained again with other epochs.
+    Of several networks, and of several records, the one used last counts. Seeds whose networks have equal weights
+    are one network, under the lowest of these seeds.
     """
 
     def __init__(
@@ -86,13 +95,14 @@ class Cells:
         """How many records a later used one replaced."""
         self.twins = _twins(latest)
         """By network, all the seeds whose networks have its weights, where these are several."""
-        self._records = tuple(sorted(_as_one(latest, self.twins), key=_order))
+        merged = _merged(latest, self.twins)
+        self._records = tuple(sorted(merged, key=lambda record: (*setting_of(record), record.identity)))
         self.exhibits = exhibits
-        """What was measured beside the records, Table 7's seconds for example."""
+        """What was measured beside the records, for example Table 7's seconds."""
         self.contested = frozenset(contested)
         """The identities of cells that several runs recorded with different predictions."""
         self.unfinished = unfinished
-        """By run, how many of its planned cells are recorded and how many there are."""
+        """By run, how many of its planned cells are recorded, and how many were planned."""
 
     def __repr__(self) -> str:
         return f"<Cells: {len(self._records)} current, {self.superseded} superseded>"
@@ -105,7 +115,7 @@ class Cells:
         return [record for record in self._records if base_name(record.suite) == name]
 
     def scores(self) -> list[Record]:
-        """The records that say how good a model is, those of diagnostics left out."""
+        """The records that say how good a model is, without diagnostics."""
         return [record for record in self._records if record.purpose == "score"]
 
     def diagnostics(self) -> list[Record]:
@@ -114,43 +124,41 @@ class Cells:
 
 
 def _without_needless_data(records: list[Record]) -> list[Record]:
-    """The digests kept for those data sets only under whose name and number of images there are several.
+    """The records, with a digest of the data only where one data set and number of images have several digests.
 
-    A digest depends on how many images are taken, so that 128 and 256 of the same ones have different digests.
+    A digest depends on the number of images: 128 and 256 images of one data set have different digests.
     """
     digests: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for record in records:
         digests[record.dataset, record.family, record.n_images].add(record.data)
-    doubtful = {key[:2] for key, several in digests.items() if len(several) > 1}
+    ambiguous = {key[:2] for key, several in digests.items() if len(several) > 1}
     return [
-        record if (record.dataset, record.family) in doubtful else dataclasses.replace(record, data="")
+        record if (record.dataset, record.family) in ambiguous else dataclasses.replace(record, data="")
         for record in records
     ]
 
 
 def _latest(records: Sequence[Record]) -> list[Record]:
+    """Of each setting the record used last, of the network used last."""
     weights = {network_of(record): record.weights for record in records}
     current = [record for record in records if record.weights == weights[network_of(record)]]
     return list({setting_of(record): record for record in current}.values())
 
 
 def _twins(records: Iterable[Record]) -> dict[Network, tuple[int, ...]]:
+    """By network, the seeds whose networks have its weights, where there are several."""
     seeds: dict[tuple[Any, ...], set[int]] = defaultdict(set)
     for record in records:
         if record.weights:
-            seeds[*network_of(record)[:-1], record.weights].add(record.seed)
+            seeds[*training_of(record), record.weights].add(record.seed)
     several = {key: tuple(sorted(equal)) for key, equal in seeds.items() if len(equal) > 1}
     return {(*key[:-1], seed): equal for key, equal in several.items() for seed in equal}
 
 
-def _as_one(records: Iterable[Record], twins: Mapping[Network, tuple[int, ...]]) -> list[Record]:
-    merged = [_with_seed(record, min(twins.get(network_of(record), (record.seed,)))) for record in records]
+def _merged(records: Iterable[Record], twins: Mapping[Network, tuple[int, ...]]) -> list[Record]:
+    """The records, those of equal networks under the lowest of their seeds and once."""
+    merged = [
+        dataclasses.replace(record, seed=min(twins[network])) if (network := network_of(record)) in twins else record
+        for record in records
+    ]
     return list({setting_of(record): record for record in merged}.values())
-
-
-def _with_seed(record: Record, seed: int) -> Record:
-    return record if record.seed == seed else dataclasses.replace(record, seed=seed)
-
-
-def _order(record: Record) -> tuple[Any, ...]:
-    return *setting_of(record), record.identity

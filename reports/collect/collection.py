@@ -1,4 +1,4 @@
-"""What a report is made from: the records and exhibits of one or several runs, merged."""
+"""What a report is made from: the merged records and exhibits of one or several runs."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ class Conflict(NamedTuple):
     """A cell that runs recorded with different predictions."""
 
     record: Record
-    """As it was recorded first, which counts."""
+    """The one recorded first, which counts."""
     correct: Mapping[str, int]
-    """By run, how many images were right; first the run that counts."""
+    """By run, the number of correct images; the run that counts is the first."""
     differing: int
-    """Images for which not all runs predicted the same class."""
+    """The number of images for which runs predicted different classes."""
 
 
 class ReadableExhibits(Exhibits):
-    """Exhibits of which one that cannot be read is said once and then as good as not there."""
+    """Exhibits; one that cannot be read is reported once, and is missing from then on."""
 
     def __init__(self, runs: Sequence[Path] = ()) -> None:
         super().__init__(runs)
         self._skipped: set[str] = set()
 
     def __getitem__(self, name: str) -> Exhibit:
-        """Raises: KeyError for one that is not there or cannot be read."""
+        """Raises: KeyError for an exhibit that is missing or cannot be read."""
         if name not in self._skipped:
             try:
                 return super().__getitem__(name)
@@ -75,17 +75,17 @@ class Collection:
     failures: tuple[Failure, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     conflicting: tuple[ConflictingWeights, ...] = ()
-    """Networks that runs trained to other weights."""
+    """Networks to which runs gave different weights."""
     environments: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """By digest, what cells were computed with: versions, device, threads, commit."""
     unfinished: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """By run, how many of the cells it last planned are recorded and how many there are, where some are missing."""
+    """By unfinished run, how many cells of its last plan are recorded, and how many were planned."""
     digest: str = ""
-    """Of all this, save the exhibits; the same records, last used in the same order, have the same."""
+    """A digest of all fields but the exhibits; it also depends on the order in which records were last used."""
 
 
 class NothingFinishedError(UserError):
-    """There are runs, but none has a finished cell; `failures` says what went wrong instead."""
+    """No run has a finished cell; `failures` says what went wrong."""
 
     def __init__(self, runs: Iterable[str], failures: Sequence[Failure]) -> None:
         self.failures = tuple(failures)
@@ -102,7 +102,7 @@ class _Run:
     folder: Path
     snapshot: Snapshot
     planned: frozenset[str]
-    """The cells of its last plan, by identity."""
+    """The identities of the cells of its last plan."""
 
 
 class _Recorded(NamedTuple):
@@ -113,10 +113,10 @@ class _Recorded(NamedTuple):
 
 
 def collect(folders: Sequence[Path]) -> Collection:
-    """Read the runs in these folders, each at one moment, and merge them.
+    """Read the runs in these folders, each from one snapshot, and merge them.
 
-    A cell that several runs recorded counts once: as it was recorded first, and used last when any of them used it
-    last. Runs may be going on meanwhile. A folder of exhibits alone, as `bench projection` leaves one, adds these.
+    A cell that several runs recorded counts once: the first record, with the latest time of use of all. Runs may
+    still be writing. A folder may hold exhibits alone, as one of `bench projection` does.
 
     Raises: UserError when a folder cannot be read, see `Records.open`, or there is nothing finished in any.
     """
@@ -130,7 +130,11 @@ def collect(folders: Sequence[Path]) -> Collection:
     if not by_identity:
         raise NothingFinishedError((str(run.folder) for run in runs), failures)
     records = sorted(map(_first, by_identity.values()), key=lambda record: record.used)
-    conflicts = tuple(_conflict(several) for several in by_identity.values() if _differ(several))
+    conflicts = tuple(
+        _conflict(several)
+        for several in by_identity.values()
+        if len({each.record.predicted for each in several}) > 1
+    )
     exhibits, unfinished = ReadableExhibits(distinct), _unfinished(runs, by_identity)
     cells = Cells(records, exhibits, [conflict.record.identity for conflict in conflicts], unfinished)
     members = {run.name: [record.identity for record in run.snapshot.records] for run in runs}
@@ -182,7 +186,7 @@ def _only_exhibits(folder: Path) -> bool:
 
 
 def _read(folders: Sequence[Path]) -> list[_Run]:
-    """Each folder's records. Raises: UserError for one without records that can be read."""
+    """The run in each folder. Raises: UserError for a folder whose records cannot be read."""
     runs = []
     for folder, name in zip(folders, run_names(folders), strict=True):
         with Records.open(folder) as records:
@@ -194,26 +198,26 @@ def _read(folders: Sequence[Path]) -> list[_Run]:
 
 
 def _planned(folder: Path) -> frozenset[str]:
-    """The cells of a run's plan; none where that is not there, or not made yet."""
+    """The cells of a run's plan; none where there is no plan yet."""
     plan = read_plan(folder)
     jobs = plan.jobs if plan is not None and plan.jobs is not None else ()
     return frozenset(identity for job in jobs for identity in job.cells)
 
 
 def _first(several: Sequence[_Recorded]) -> Record:
-    """A cell as it was recorded first, last used when any run last used it."""
+    """The record of a cell that was made first, with the latest time of use of all."""
     first = min(several, key=lambda each: each.record.recorded_at).record
     return dataclasses.replace(first, used=max(each.record.used for each in several))
 
 
 def _unfinished(runs: Sequence[_Run], finished: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Of every run with planned cells that no run recorded, how many were and how many are planned."""
+    """By run whose plan is not complete in any run, how many of its cells are recorded, and how many were planned."""
     done = {run.name: len(run.planned & finished.keys()) for run in runs}
     return {run.name: (done[run.name], len(run.planned)) for run in runs if done[run.name] < len(run.planned)}
 
 
 def _failures(runs: Sequence[_Run], finished: Mapping[str, Any]) -> tuple[Failure, ...]:
-    """The failures of every run that none of them made good."""
+    """The failures of all runs, without cells and trainings that succeeded in some run."""
     trainings = {id(record.details.trained): record.details.trained for run in runs for record in run.snapshot.records}
     trained = {json.dumps(training, sort_keys=True) for training in trainings.values()}
     return tuple(
@@ -225,7 +229,7 @@ def _failures(runs: Sequence[_Run], finished: Mapping[str, Any]) -> tuple[Failur
 
 
 def _training(failed: FailedCell) -> str | None:
-    """How the network was to be trained, where it is that training that failed."""
+    """The settings of the training that failed; None where something else failed."""
     training = failed.spec.get("training")
     return None if training is None else json.dumps(training, sort_keys=True)
 
@@ -246,13 +250,9 @@ def _digest(collection: Collection, records: Sequence[Record]) -> str:
 
 
 def _values(record: Record) -> dict[str, Any]:
-    """What a report shows of a record: its fields but when it was used, its outcomes by the predictions' digest."""
+    """The fields of a record that a report shows; the digest of its predictions stands for its outcomes."""
     values = {name: value for name, value in plain(record).items() if name not in ("used", "outcome_bits")}
     return {**values, "details": plain(record.details)}
-
-
-def _differ(several: Sequence[_Recorded]) -> bool:
-    return len({each.record.predicted for each in several}) > 1
 
 
 def _conflict(several: Sequence[_Recorded]) -> Conflict:
@@ -262,7 +262,7 @@ def _conflict(several: Sequence[_Recorded]) -> Conflict:
 
 
 def _differing(several: Iterable[_Recorded]) -> int:
-    """How many images not all runs gave the same class."""
+    """The number of images for which runs predicted different classes."""
     predictions = []
     for run, record in several:
         with Records.open(run.folder) as records:

@@ -1,4 +1,4 @@
-"""Networks that several runs trained under one name to other weights, of which one alone can count."""
+"""Networks of one name to which several runs gave different weights; only one of them can count."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from .cells import Network, network_of
 
 
 class ConflictingWeights(NamedTuple):
-    """A network under one name whose weights are other ones in other runs."""
+    """A network of one name whose weights differ between runs."""
 
     last: Record
     """The record of it that was used last; its weights count."""
     counted: tuple[str, ...]
     """The runs with these weights."""
     left_out: Mapping[str, int]
-    """By run, how many records it has of other weights."""
+    """By run, the number of its records with other weights."""
 
 
 def conflicting_weights(
     recorded: Sequence[Record], runs: Mapping[str, Iterable[str]]
 ) -> tuple[ConflictingWeights, ...]:
-    """The networks that the reports of single runs would not all show with the same weights.
+    """The networks that separate reports of the runs would show with different weights.
 
-    recorded: all records in the order of their last use · runs: by run, the identities of its cells, in that order.
+    recorded: all records, in the order of their last use.
+    runs: by run, the identities of its cells, in the same order.
     """
     by_identity = {record.identity: record for record in recorded}
     members = {run: [by_identity[identity] for identity in identities] for run, identities in runs.items()}
@@ -44,7 +45,7 @@ def conflicting_weights(
 
 
 def _conflict(last: Record, weights: Mapping[str, str], members: Mapping[str, Sequence[Record]]) -> ConflictingWeights:
-    """weights: by run, those of the network that its own report would show."""
+    """weights: by run, those that its own report would show."""
     left_out = Counter(
         run
         for run, records in members.items()

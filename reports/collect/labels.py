@@ -1,8 +1,9 @@
-"""Labels, names with parameters such as "virolbi_fixed:nu=16": their parts and their order."""
+"""Labels, which are names with parameters such as "virolbi_fixed:nu=16": their parts and their order."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 
 def base_name(label: str) -> str:
@@ -13,6 +14,11 @@ def base_name(label: str) -> str:
 def parameters_text(label: str) -> str:
     """A label's parameters alone, "limit=200" for "adversarial:limit=200"; "" for none."""
     return label.partition(":")[2]
+
+
+def position(known: Sequence[str], name: str) -> int:
+    """Where a name stands among known ones; an unknown one comes behind them all."""
+    return known.index(name) if name in known else len(known)
 
 
 def natural(text: str) -> tuple[tuple[str, float], ...]:

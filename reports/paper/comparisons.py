@@ -1,4 +1,4 @@
-"""What the paper claims, as comparisons of accuracies on the same images."""
+"""The paper's claims, as comparisons of accuracies on the same images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
 MODELS = ("vanilla", "blur", "tv_layer", "virolbi_fixed", "virolbi_iterative")
-"""Those of the paper's Table 1."""
+"""The defenses of the paper's Table 1."""
 OURS = ("virolbi_fixed", "virolbi_iterative")
 HIGH_LEVELS = ("virolbi_fixed:level=0.8", "virolbi_fixed:level=0.9")
 EPSILON = "8/255"
@@ -17,30 +17,33 @@ WITHIN_A_POINT = (-0.01, 0.01)
 
 
 class Side(NamedTuple):
-    """One side of a comparison: accuracy of a defense, the mean over these conditions of a suite (all if none)."""
+    """One side of a comparison: the mean accuracy of a defense."""
 
     defense: str
     suite: str
     conditions: tuple[str, ...] = ()
+    """The mean is over these conditions of the suite; () stands for all."""
     preprocessed: bool = False
     threat: str = ""
 
 
 class Comparison(NamedTuple):
-    """first − second is claimed to lie between two bounds, as shares."""
+    """The claim that the difference between two sides lies within bounds."""
 
     text: str
     first: Side
     second: Side
-    claimed: tuple[float, float] = MORE
+    bounds: tuple[float, float] = MORE
+    """Of first − second, as shares."""
 
 
 class Claim(NamedTuple):
-    """It holds when all of its comparisons do. needs: what to run for it."""
+    """A claim of the paper; it holds when all of its comparisons do."""
 
     text: str
     comparisons: tuple[Comparison, ...]
     needs: str
+    """What to run for it: options of `run`."""
 
 
 def _preprocessing_lifts(model: str) -> Comparison:
@@ -53,9 +56,9 @@ def _beats_on(noise: str, ours: str, peer: str) -> Comparison:
     return Comparison(f"{noise}: {ours} − {peer}", scored, scored._replace(defense=peer))
 
 
-def _against(first: str, second: str, scored: Side, claimed: tuple[float, float] = MORE) -> Comparison:
+def _against(first: str, second: str, scored: Side, bounds: tuple[float, float] = MORE) -> Comparison:
     sides = scored._replace(defense=first), scored._replace(defense=second)
-    return Comparison(f"{first} − {second}", *sides, claimed)
+    return Comparison(f"{first} − {second}", *sides, bounds)
 
 
 def _robust_gain(model: str, threat: str) -> Comparison:
@@ -110,4 +113,4 @@ CLAIMS = (
         f"--suite adversarial --defense {','.join(MODELS)}",
     ),
 )
-"""In the order of the project's list of claims; robust is under every attack of a threat model at ε = 8/255."""
+"""In the paper's order. Robust means correct under every attack of a threat model at ε = 8/255."""

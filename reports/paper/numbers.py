@@ -1,4 +1,4 @@
-"""The paper's numbers (arXiv 2409.18419, data/paper_tables.csv) and how far its setting is from a cell's."""
+"""The paper's numbers (arXiv 2409.18419, data/paper_tables.csv), and how its setting differs from a cell's."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ SOURCE = "arXiv 2409.18419"
 FAMILIES = ("cifar10", "cifar100", "imagenet100")
 BACKBONES = ("resnet18", "resnet50", "vit_tiny")
 PRETRAINED = ("resnet50", "vit_tiny")
-"""Those the paper fine-tuned from pretrained weights; ResNet-18 it trained from scratch."""
+"""The backbones that the paper fine-tuned from pretrained weights; it trained ResNet-18 from scratch."""
 DEFENSES = ("vanilla", "blur", "tv_layer", "pni", "virolbi_fixed", "virolbi_iterative")
 _DATA = Path(__file__).parent / "data" / "paper_tables.csv"
 _LEVELS = {"imagenet100": "level=0.3"}
-"""The parameters of the paper's ViRoLBI where they are not the defaults (ν = 1, level 0.6), by data set."""
+"""By data set, the parameters of the paper's ViRoLBI where they are not the defaults (ν = 1, level 0.6)."""
+_KEY = ("backbone", "dataset", "condition", "preprocess", "defense")
+"""The columns of the file that, with the table's number, tell its numbers apart."""
 
 DIFFERENCES = {
     "backbone": "another network (ResNet-18, on ImageNet100 ResNet-50; of ViT-tiny the one with 16-pixel patches)",
@@ -49,29 +51,33 @@ class PaperNumber(NamedTuple):
     accuracy: float
     """In percent."""
     differences: tuple[str, ...] = ()
-    """In what its setting differs from ours, keys of DIFFERENCES; none: the same setting."""
+    """How its setting differs from ours, as keys of DIFFERENCES; () for the same setting."""
 
 
 class Position(NamedTuple):
-    """Where a number stands in the paper: the tables to look in, in turn, and the condition's name there."""
+    """Where a number stands in the paper."""
 
     tables: tuple[int, ...]
+    """The tables that may have it; the first one that does counts."""
     condition: str
+    """The condition's name there."""
 
 
 def paper_number(
     cells: Sequence[Record], position: Position, differences: Iterable[str] = (), *, defense: str | None = None
 ) -> PaperNumber | None:
-    """The paper's accuracy beside the cells of one place, None where it has no such setting.
+    """The paper's accuracy for the cells of one place; None where the paper has none.
 
-    A defense with parameters of its own is not the paper's and has none, unless `defense` says which it is. A
-    backbone stands beside the paper's of that name whatever its parameters, one the paper did not use beside its
-    residual network. What differs is listed: what does so in any of the cells, and the differences given.
+    A defense with its own parameters has none, unless `defense` says which of the paper's it is. A backbone's
+    parameters do not matter; a backbone that the paper did not use is compared with the paper's residual network.
+
+    differences: keys of DIFFERENCES, added to those that are seen in the cells.
     """
     record = cells[0]
     defense = defense or papers_defense(record)
     base = base_name(record.backbone)
-    backbone = base if base in BACKBONES else _residual(record.family)
+    residual = "resnet50" if record.family == "imagenet100" else "resnet18"
+    backbone = base if base in BACKBONES else residual
     for preprocess in ("yes",) if record.preprocessed else ("no", "unstated"):
         for table in position.tables:
             key = (table, backbone, record.family, position.condition, preprocess, defense)
@@ -91,11 +97,11 @@ def clean_accuracies(family: str) -> dict[float, float]:
 
 
 def explain(papers: Sequence[PaperNumber], note: str = "") -> list[str]:
-    """A caption's sentences about the paper's numbers in a table, `note` after the source."""
+    """A caption's sentences on the paper's numbers in a table; `note` follows the source."""
     if not papers:
         return []
-    met = {difference for number in papers for difference in number.differences}
-    reasons = ", ".join(text for name, text in DIFFERENCES.items() if name in met)
+    differences = {difference for number in papers for difference in number.differences}
+    reasons = ", ".join(text for name, text in DIFFERENCES.items() if name in differences)
     source = Sentence(
         f"“paper”: {SOURCE}; {COMPARISON}",
         short="“paper”: its number, then ours − the paper's. ✓: our interval covers it, ✗: it does not; in parentheses "
@@ -103,25 +109,23 @@ def explain(papers: Sequence[PaperNumber], note: str = "") -> list[str]:
     )
     sentences = [source, *([note] if note else [])]
     setting = Sentence(f"† The paper measured this with {reasons}.", short="† The paper's setting is another.")
-    return [*sentences, setting] if met else sentences
+    return [*sentences, setting] if differences else sentences
 
 
 def severity_difference(cells: Sequence[Record]) -> list[str]:
-    """Whether a mean is over other severities than the paper's."""
+    """["severities"] where a mean is over other severities than the paper's, else []."""
     theirs = {1, 2} if cells[0].family == "imagenet100" else {1, 2, 3, 4, 5}
     return [] if {record.severity for record in cells} == theirs else ["severities"]
 
 
-def _residual(family: str) -> str:
-    return "resnet50" if family == "imagenet100" else "resnet18"
-
-
 def _differences(cells: Sequence[Record], backbone: str) -> list[str]:
-    met = {name for record in cells for name, differs in _compared(record, backbone).items() if differs}
-    return [name for name in DIFFERENCES if name in met]
+    """The keys of DIFFERENCES that are true of any of the cells."""
+    differing = {name for record in cells for name, differs in _compared(record, backbone).items() if differs}
+    return [name for name in DIFFERENCES if name in differing]
 
 
 def _compared(record: Record, backbone: str) -> dict[str, bool]:
+    """By key of DIFFERENCES, whether the paper's setting with this backbone differs from the record's."""
     base, _, given = record.backbone.partition(":")
     parameters = set(given.split(",")) - {""}
     pretrained = "pretrained=true" in parameters
@@ -137,13 +141,13 @@ def _compared(record: Record, backbone: str) -> dict[str, bool]:
 
 
 def papers_defense(record: Record) -> str | None:
-    """Which of the paper's defenses it is, "virolbi_fixed"; None where it has parameters of its own."""
+    """The paper's defense that a record is of, for example "virolbi_fixed"; None for other parameters."""
     base, _, parameters = record.defense.partition(":")
     return base if parameters == (_LEVELS.get(record.family, "") if base.startswith("virolbi_") else "") else None
 
 
 def papers_preprocessing(record: Record) -> bool:
-    """Whether the test image was preprocessed as in the paper."""
+    """Whether test images were preprocessed as in the paper."""
     if base_name(record.defense) == "blur":
         return record.preprocess == "blur"
     name, _, parameters = record.preprocess.partition(":")
@@ -152,9 +156,8 @@ def papers_preprocessing(record: Record) -> bool:
 
 @functools.cache
 def _numbers() -> dict[tuple[int | str | None, ...], float]:
+    """By table and `_KEY`, the paper's accuracies in percent."""
     with _DATA.open(encoding="utf-8", newline="") as file:
-        return {_key(row): float(row["accuracy"]) for row in csv.DictReader(file)}
-
-
-def _key(row: dict[str, str]) -> tuple[int | str | None, ...]:
-    return int(row["table"]), row["backbone"], row["dataset"], row["condition"], row["preprocess"], row["defense"]
+        return {
+            (int(row["table"]), *(row[name] for name in _KEY)): float(row["accuracy"]) for row in csv.DictReader(file)
+        }

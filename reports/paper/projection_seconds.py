@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 SIZE, ITERATIONS = 84, 15_000
-"""Pixels a side of the image, and iterations that the paper timed."""
+"""The side of the image in pixels, and the number of iterations that the paper timed."""
 _DATA = Path(__file__).parent / "data" / "table7_projection_seconds.csv"
 
 
 class PaperSeconds(NamedTuple):
-    """Seconds for 15,000 iterations on an 84×84 gray image, and their standard deviation."""
+    """Seconds for 15,000 iterations on an 84×84 gray image: mean and standard deviation."""
 
     mean: float
     std: float

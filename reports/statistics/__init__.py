@@ -1,1 +1,1 @@
-"""From cells to estimates: accuracies, intervals, paired differences."""
+"""From records to estimates: accuracies, intervals, paired differences."""

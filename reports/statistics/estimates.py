@@ -1,4 +1,4 @@
-"""From the records of one place in a table to its number: over conditions, then over seeds, with an interval."""
+"""From the records of one place in a table to its number with an interval: a mean over conditions, then over seeds."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class Estimate:
     std: float | None = None
     """Standard deviation over seeds; None with one seed."""
     seeds: int = 1
-    """How many it is over."""
+    """The number of seeds in the mean."""
     expected_seeds: int = 1
-    """How many the table has."""
+    """The number of seeds in the table."""
     images: int
     conditions: int = 1
-    """How many it is over."""
+    """The number of conditions in the mean, or of attacks in the worst case."""
     expected: int = 1
-    """How many the row has."""
+    """The number of them in the row."""
     paper: PaperNumber | None = None
     best: bool = False
-    """Whether it is marked as the best of its row and data set."""
+    """Whether it is the best of its row and data set."""
 
     @property
     def complete(self) -> bool:
-        """Whether every condition of the row is in it."""
+        """Whether it covers every condition of the row."""
         return self.conditions == self.expected
 
     @property
@@ -49,21 +49,21 @@ class Estimate:
 
     @property
     def covered(self) -> bool | None:
-        """Whether our interval holds the paper's number, whose own uncertainty is left out; None without one."""
+        """Whether our interval covers the paper's number, whose own uncertainty is ignored; None without a number."""
         return None if self.paper is None else self.low <= self.paper.accuracy <= self.high
 
 
 Combine = Callable[[Sequence[Record], Sequence[Record]], Estimate]
-"""From (the records of a place, the records of its whole row, of any defense) to the place's estimate."""
+"""From the records of a place, and those of its whole row under any defense, to the place's estimate."""
 RESAMPLING_SEED = 0
-"""Every interval starts its own generator here, so that it does not depend on what else is in the report."""
+"""The seed of every interval's own generator: an interval does not depend on what else is in the report."""
 
 
 def mean_accuracy(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
-    """The mean accuracy over the conditions, each weighing the same.
+    """The mean accuracy over the conditions, all with the same weight.
 
-    The interval is Wilson's for one cell, else from resampling images (paired over conditions and seeds); over
-    several seeds it reaches at each end as far as Student's over their means, where that is further.
+    The interval is Wilson's for one cell, else from resampling images, paired over conditions and seeds. Over several
+    seeds, each of its ends is the wider of this one and Student's over the seeds' means.
     """
     seeds = _comparable_seeds(records)
     shares = [float(np.mean([record.n_correct / record.n_images for record in seed])) for seed in seeds]
@@ -76,19 +76,24 @@ def mean_accuracy(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
 
 
 def worst_case(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
-    """Robust accuracy: the share of images right under every attack recorded, averaged over seeds.
+    """Robust accuracy: the share of images that are correct under every recorded attack, averaged over seeds.
 
-    Of an attack in stages the last one counts. Its conditions are attacks, see `covered`.
+    Of an attack in stages the last one counts. The estimate's conditions are attacks, see `covered`.
     """
     seeds = [furthest(seed) for seed in _comparable_seeds(records)]
-    survived = [robust_correct([record.correct() for record in seed]) for seed in seeds]
-    one = survived[0]
-    interval = wilson(int(one.sum()), len(one)) if len(survived) == 1 else _resampled(survived)
-    return _estimate([float(part.mean()) for part in survived], interval, seeds, covered(seeds[0], row))
+    outcomes = [correct_in_all(seed) for seed in seeds]
+    one = outcomes[0]
+    interval = wilson(int(one.sum()), len(one)) if len(outcomes) == 1 else _resampled(outcomes)
+    return _estimate([float(correct.mean()) for correct in outcomes], interval, seeds, covered(seeds[0], row))
+
+
+def correct_in_all(records: Iterable[Record]) -> np.ndarray:
+    """Which images are correct in all of these records: [N] bool."""
+    return robust_correct([record.correct() for record in records])
 
 
 def _comparable_seeds(records: Sequence[Record]) -> list[list[Record]]:
-    """The records of each seed, only of seeds that have all the conditions of the fullest one.
+    """By seed, its records; only seeds with as many conditions as any has.
 
     The table says how many seeds are missing, see `Estimate.expected_seeds`.
     """
@@ -103,17 +108,19 @@ def _resampled(outcomes: Iterable[np.ndarray]) -> Interval:
     return bootstrap_mean(list(outcomes), np.random.default_rng(RESAMPLING_SEED))
 
 
-def _wider(first: Interval, second: Interval) -> Interval:
-    """At each end the further one: images are a sample, and so are the trainings."""
-    return Interval(min(first.low, second.low), max(first.high, second.high))
-
-
 def _estimate(
     shares: Sequence[float], interval: Interval, seeds: Sequence[Sequence[Record]], counts: tuple[int, int]
 ) -> Estimate:
-    """In percent. shares: by seed; interval: over images; counts: conditions in it, and how many there should be."""
+    """In percent.
+
+    shares: the accuracy of each seed.
+    interval: over images.
+    counts: the numbers of recorded and of expected conditions.
+    """
     mean, std = mean_and_std(shares)
-    interval = interval if std is None else _wider(interval, student(shares))
+    if std is not None:  # images are a sample, and so are the trainings
+        over_seeds = student(shares)
+        interval = Interval(min(interval.low, over_seeds.low), max(interval.high, over_seeds.high))
     return Estimate(
         value=100 * mean,
         low=100 * interval.low,

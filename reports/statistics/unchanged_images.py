@@ -1,4 +1,4 @@
-"""Images that smoothing returned as they were, because its level was out of reach."""
+"""Images that smoothing returned unchanged, because its level was unreachable."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import NamedTuple
 from harness.records.schema import Record
 
 WORTH_SAYING = 0.05
-"""The share of images from which on it is said."""
+"""The share of unchanged images above which reports mention them."""
 OUTCOMES = ("reached", "unreachable", "max_iterations")
 
 
 class Unchanged(NamedTuple):
-    """How many images smoothing returned as they were."""
+    """How many images smoothing returned unchanged."""
 
     images: int
     of: int
-    """Smoothed images in all."""
+    """The number of all images that went through smoothing."""
 
     @property
     def worth_saying(self) -> bool:
-        """Whether they are more than a few."""
+        """Whether reports mention them."""
         return self.images > WORTH_SAYING * self.of
 
 
 def unchanged(records: Iterable[Record]) -> Unchanged:
-    """Over all these records; those whose images were not smoothed count for nothing."""
+    """The unchanged images of all these records; records without smoothing do not count."""
     outcomes = [record.details.outcomes for record in records]
     images = sum(each.get("unreachable", 0) for each in outcomes)
     return Unchanged(images, sum(each.get(outcome, 0) for each in outcomes for outcome in OUTCOMES))

@@ -1,9 +1,10 @@
-"""The table `claims`: each of the paper's claims with a verdict, its evidence and the paired test behind it."""
+"""The table `claims`: each of the paper's claims with a verdict, its evidence and its paired test."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.metrics import holm
@@ -16,7 +17,7 @@ from ..paper.comparisons import CLAIMS, Claim, Comparison
 from ..sentence import Sentence
 from ..statistics.claim_differences import Measured, measure
 from .engine.base import Finding, Table
-from .engine.captions import corrupted_by, epsilon_spaces, provenance
+from .engine.captions import corrupted_by, epsilon_sentence, provenance
 from .engine.layout import Label, Place, assemble, summary_group
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
@@ -41,7 +42,7 @@ CAPTION = Sentence(
 
 
 class Networks(NamedTuple):
-    """A column: networks of one data set, training and backbone, on any number of test images."""
+    """A column: the networks of one data set, preset and backbone, on any number of test images."""
 
     group: Group
     backbone: str
@@ -55,7 +56,7 @@ class Claims:
     """The paper's seven claims: evidence, verdict and paired test, by data set and backbone."""
 
     def build(self, cells: Cells) -> Table | None:
-        """The table, None when nothing was run that bears on a claim."""
+        """The table, None when no comparison of a claim was run."""
         columns = _columns(cells)
         measured = {
             (column, comparison): difference
@@ -73,7 +74,7 @@ class Claims:
             _places(columns, results),
             name="claims",
             title="The paper's claims",
-            caption=[CAPTION, *_data_sentences(records), *provenance(cells, records)],
+            caption=[CAPTION, *corrupted_by(records), *epsilon_sentence(records), *provenance(cells, records)],
             row_header=("claim", "comparison"),
             column_header=("dataset", "backbone"),
         )
@@ -89,25 +90,19 @@ def _columns(cells: Cells) -> dict[Networks, list[Record]]:
 
 
 def _judged(measured: Mapping[tuple[Networks, Comparison], Measured]) -> Results:
-    """The comparisons of one claim in one column are corrected together: a verdict depends on nothing else."""
-    return {
-        (column, comparison): finding
-        for column in dict.fromkeys(column for column, _ in measured)
-        for claim in CLAIMS
-        for comparison, finding in _claim_judged(
-            {each: measured[column, each] for each in claim.comparisons if (column, each) in measured}
-        )
-    }
+    """The verdicts; p-values are corrected over the comparisons of one claim in one column, and no others."""
+    results: dict[tuple[Networks, Comparison], Finding] = {}
+    for column, claim in itertools.product(dict.fromkeys(column for column, _ in measured), CLAIMS):
+        keys = [(column, comparison) for comparison in claim.comparisons if (column, comparison) in measured]
+        corrected = holm([measured[key].difference.p_value for key in keys]) if keys else []
+        for key, p in zip(keys, corrected, strict=True):
+            verdict = _verdict(measured[key], key[1].bounds, p)
+            results[key] = Finding(verdict=verdict, evidence=_evidence(measured[key], p))
+    return results
 
 
-def _claim_judged(measured: Mapping[Comparison, Measured]) -> Iterator[tuple[Comparison, Finding]]:
-    corrected = holm([each.difference.p_value for each in measured.values()]) if measured else []
-    for (comparison, each), p in zip(measured.items(), corrected, strict=True):
-        yield comparison, Finding(verdict=_verdict(each, comparison.claimed, p), evidence=_evidence(each, p))
-
-
-def _verdict(each: Measured, claimed: tuple[float, float], p: float) -> str:
-    lowest, highest = claimed
+def _verdict(each: Measured, bounds: tuple[float, float], p: float) -> str:
+    lowest, highest = bounds
     if p >= SIGNIFICANT:
         return UNDECIDED
     if lowest < each.difference.low and each.difference.high < highest:
@@ -151,7 +146,7 @@ def _summed_up(claim: Claim, judged: Mapping[Comparison, Finding]) -> Finding:
 
 
 def _missing(missing: Sequence[Comparison], judged: Iterable[Comparison]) -> list[str]:
-    """How many comparisons were not run, and for want of which defenses."""
+    """How many comparisons were not run, and which defenses they need."""
     lacking = sorted(_defenses(missing) - _defenses(judged))
     if not missing:
         return []
@@ -161,7 +156,3 @@ def _missing(missing: Sequence[Comparison], judged: Iterable[Comparison]) -> lis
 def _defenses(comparisons: Iterable[Comparison]) -> set[str]:
     return {side.defense for comparison in comparisons for side in (comparison.first, comparison.second)}
 
-
-def _data_sentences(records: Sequence[Record]) -> list[str]:
-    attacked = any(record.threat for record in records)
-    return [*corrupted_by(records), *([f"ε in {epsilon_spaces(records)} space."] if attacked else [])]

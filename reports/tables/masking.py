@@ -1,4 +1,4 @@
-"""The table `masking`: checks of whether a defense only hides its gradient from adaptive attacks."""
+"""The table `masking`: checks whether a defense only hides its gradient from adaptive attacks."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from harness.metrics import mcnemar, robust_correct, show_epsilon, wilson
+from harness.metrics import mcnemar, show_epsilon, wilson
 from harness.records.schema import Record
 from harness.registry import tables
 
 from ..collect.cells import Cells, group_of
 from ..collect.labels import base_name
 from ..sentence import Sentence
+from ..statistics.estimates import correct_in_all
 from .engine.base import Finding, Table
 from .engine.captions import epsilon_spaces, provenance
 from .engine.layout import Label, Place, assemble, backbone_label, preprocess_label
 
 PASS, FAIL, NOT_RUN = "pass", "FAIL", "not run"
 SIGNIFICANT = 0.05
-"""The p-value from which on one attack counts as weaker than another on the same images."""
+"""The p-value below which one attack counts as weaker than another on the same images."""
 NOTHING_LEFT = 0.05
-"""Accuracy that may be left at the largest ε."""
+"""The most accuracy that may be left at the largest ε."""
 ZERO_GRADIENTS, GRADIENT_WINS = 0.01, 0.9
-"""Share of images that may have no gradient at all, and that must lose more along it than at random."""
+"""The most images without any gradient, and the fewest whose margin shrinks more along it than in random directions."""
 CAPTION = Sentence(
     "Checks on adaptive attacks (L∞) after Athalye et al. 2018 and Carlini et al. 2019. Attacks are compared at one ε, "
     "on the same images. A check fails when the attack that should be stronger leaves significantly more images right "
@@ -67,7 +68,7 @@ class MaskingChecks:
 
 
 def vanishes(members: Sequence[Record]) -> Finding | None:
-    """Accuracy under PGD is gone at the largest ε."""
+    """No accuracy is left under PGD at the largest ε."""
     curve = _curve(members, "pgd")
     if not curve:
         return None
@@ -77,7 +78,7 @@ def vanishes(members: Sequence[Record]) -> Finding | None:
 
 
 def steps_help(members: Sequence[Record]) -> Finding | None:
-    """Many steps leave no more than one, at any ε."""
+    """PGD with many steps leaves no more accuracy than FGSM with one step, at any ε."""
     many, one = _curve(members, "pgd"), _curve(members, "fgsm")
     shared = sorted(many.keys() & one.keys())
     if not shared:
@@ -89,12 +90,12 @@ def steps_help(members: Sequence[Record]) -> Finding | None:
 
 
 def beats_black_box(members: Sequence[Record]) -> Finding | None:
-    """With the gradient no more is left than without one (Square)."""
+    """Attacks with the gradient leave no more accuracy than one without it (Square)."""
     return _compare(members, [record for record in members if base_name(record.attack) == "square"], "Square")
 
 
 def beats_transfer(members: Sequence[Record]) -> Finding | None:
-    """With the gradient no more is left than by another model's examples; not run where there was no other."""
+    """Attacks with the gradient leave no more accuracy than another model's examples; not run without another model."""
     others = [record for record in members if record.threat == "transfer"]
     if not others:
         return Finding(verdict=NOT_RUN, evidence="needs another network: --transfer-from")
@@ -102,7 +103,7 @@ def beats_transfer(members: Sequence[Record]) -> Finding | None:
 
 
 def effort_is_enough(members: Sequence[Record]) -> Finding | None:
-    """More steps and restarts, and a step that settles itself (APGD), do not change the answer."""
+    """More steps and restarts, and an adaptive step size (APGD), leave as much accuracy as PGD-20."""
     usual = _at_the_radius(members, "pgd")
     more = [c for c in _adaptive(members) if base_name(c.attack) == "apgd" or c.attack.startswith("pgd:")]
     if usual is None or not more:
@@ -116,10 +117,10 @@ def effort_is_enough(members: Sequence[Record]) -> Finding | None:
 
 def has_gradient(members: Sequence[Record]) -> Finding | None:
     """The gradient is not zero."""
-    measured = _measures(members)
-    if "zero_gradients" not in measured:
+    measures = _measures(members)
+    if "zero_gradients" not in measures:
         return None
-    images, components = measured["zero_gradients"], measured["zero_components"]
+    images, components = measures["zero_gradients"], measures["zero_components"]
     return _finding(
         images <= ZERO_GRADIENTS, f"zero for {_percent(images)} of images, in {_percent(components)} of components"
     )
@@ -127,10 +128,10 @@ def has_gradient(members: Sequence[Record]) -> Finding | None:
 
 def leads_uphill(members: Sequence[Record]) -> Finding | None:
     """The margin shrinks more along the gradient than in random directions."""
-    measured = _measures(members)
-    if "gradient_wins" not in measured:
+    measures = _measures(members)
+    if "gradient_wins" not in measures:
         return None
-    wins = measured["gradient_wins"]
+    wins = measures["gradient_wins"]
     return _finding(wins >= GRADIENT_WINS, f"on {_percent(wins)} of images more than in 5 random directions")
 
 
@@ -146,7 +147,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 
 
 def _compare(members: Sequence[Record], others: Sequence[Record], name: str) -> Finding | None:
-    """The worst case over the white-box attacks at one radius against another attack's."""
+    """The worst case over the white-box attacks, against another attack at the same radius."""
     if not others:
         return None
     other = others[0]
@@ -155,17 +156,16 @@ def _compare(members: Sequence[Record], others: Sequence[Record], name: str) -> 
     ]
     if not white:
         return None
-    left = robust_correct([record.correct() for record in white]).mean()
-    holds = not _is_weaker(white, [other])
+    left = correct_in_all(white).mean()
     return _finding(
-        holds, f"white box {_percent(left)}, {name} {_accuracy(other)} at {show_epsilon(other.epsilon or 0)}"
+        not _is_weaker(white, [other]),
+        f"white box {_percent(left)}, {name} {_accuracy(other)} at {show_epsilon(other.epsilon or 0)}",
     )
 
 
 def _is_weaker(attacks: Sequence[Record], others: Sequence[Record]) -> bool:
-    """Whether attacks leave significantly more images right than others do, each by its worst case."""
-    left, others_left = (robust_correct([record.correct() for record in part]) for part in (attacks, others))
-    test = mcnemar(left, others_left)
+    """Whether the worst case over some attacks leaves significantly more images correct than that over others."""
+    test = mcnemar(correct_in_all(attacks), correct_in_all(others))
     return test.b > test.c and test.p_value < SIGNIFICANT
 
 
@@ -178,14 +178,14 @@ def _curve(members: Sequence[Record], attack: str) -> dict[float, Record]:
 
 
 def _at_the_radius(members: Sequence[Record], attack: str) -> Record | None:
-    """The cell of an attack at the radius at which the attacks are compared."""
+    """The record of an attack at the radius at which attacks are compared."""
     probes = {c.epsilon for c in _adaptive(members) if base_name(c.attack) in ("landscape", "square", "apgd")}
     curve = _curve(members, attack)
     return next((curve[epsilon] for epsilon in probes if epsilon in curve), None)
 
 
 def _measures(members: Sequence[Record]) -> Mapping[str, float]:
-    """The numbers of the attack that only measures a model."""
+    """The numbers from the attack that only measures a model's gradient."""
     return next((record.details.measures for record in members if record.details.measures), {})
 
 

@@ -39,7 +39,7 @@ ALEXNET = {
 }
 """Its errors on ImageNet-C, means over the five severities (Hendrycks & Dietterich 2019, published with the data).
 
-Among 1,000 classes: they are no baseline where there are fewer to choose from, nor for some corruptions alone.
+They are of 1,000 classes: no baseline for a data set of fewer classes, nor for some of the corruptions.
 """
 SEVERITIES = frozenset(range(1, 6))
 RESAMPLES = 1000
@@ -53,7 +53,7 @@ CAPTION = Sentence(
 )
 
 Outcomes = Mapping[tuple[str, int], np.ndarray]
-"""By corruption and severity, which images were right."""
+"""By corruption and severity, which images are correct: [N] bool."""
 
 
 @tables.register("mce")
@@ -103,9 +103,9 @@ def _is_official_imagenet_c(members: Sequence[Record]) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _draws(count: int) -> np.ndarray:
-    """How often each image counts: [1 + RESAMPLES, N], first once each and then as images are drawn at random.
+    """How often each image counts, [1 + RESAMPLES, N]: once in the first row, as drawn at random in the others.
 
-    Single precision holds the sums exactly up to 2²⁴, and halves memory and time.
+    Sums up to 2²⁴ are exact in single precision, which halves memory and time.
     """
     random = np.random.default_rng(RESAMPLING_SEED)
     drawn = random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
@@ -113,7 +113,7 @@ def _draws(count: int) -> np.ndarray:
 
 
 def _relative(outcomes: Outcomes, baseline: Outcomes | None) -> Finding:
-    """mCE with its interval; without a verdict where the baseline makes no error somewhere."""
+    """mCE with its interval; an empty verdict where the baseline has a corruption without errors."""
     draws = _draws(len(next(iter(outcomes.values()))))
     errors = _errors(outcomes, draws)
     others = (
@@ -130,7 +130,7 @@ def _relative(outcomes: Outcomes, baseline: Outcomes | None) -> Finding:
 
 
 def _errors(outcomes: Outcomes, draws: np.ndarray) -> dict[str, np.ndarray]:
-    """By corruption, the error under each drawing of the images [R,N]: [R], the mean over severities."""
+    """By corruption, the error for each row of `draws` [R,N], averaged over severities: [R]."""
     wrong: dict[str, list[np.ndarray]] = defaultdict(list)
     for (name, _), correct in outcomes.items():
         wrong[name].append(~correct)

@@ -1,4 +1,4 @@
-"""Paired comparisons: whether a defense and the undefended network differ on the same images."""
+"""The table `paired`: whether a defense and the undefended network differ on the same images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics import PairedTest, holm, mcnemar, robust_correct
+from harness.metrics import PairedTest, holm, mcnemar
 from harness.records.schema import Record
 from harness.registry import tables
 
@@ -16,8 +16,9 @@ from ..collect.cells import Cells
 from ..collect.labels import base_name
 from ..sentence import Sentence
 from ..statistics.attack_coverage import Attack, attack_name, furthest
-from .engine.base import DECIMALS, Finding, Table
-from .engine.captions import epsilon_spaces, provenance
+from ..statistics.estimates import correct_in_all
+from .engine.base import Finding, Table, signed
+from .engine.captions import epsilon_sentence, provenance
 from .engine.layout import (
     Label,
     Place,
@@ -43,7 +44,10 @@ CAPTION = Sentence(
 
 
 class _Comparison(NamedTuple):
+    """A defense against the baseline."""
+
     difference: float
+    """In percentage points."""
     test: PairedTest
 
 
@@ -59,17 +63,18 @@ class PairedTests:
 
     def build(self, cells: Cells) -> Table | None:
         """The table, None without the baseline or anything to compare with it."""
-        records = _compared_records(cells)
+        records = [record for record in cells.scores() if record.threat or base_name(record.suite) == "clean"]
         compared = self._compared(records)
         if not compared:
             return None
         corrected = holm([each.test.p_value for each in compared.values()])
         places = {place: _finding(each, p) for (place, each), p in zip(compared.items(), corrected, strict=True)}
+        caption, short = (text.replace(BASELINE, self.baseline) for text in (CAPTION, CAPTION.short))
         return assemble(
             places,
             name="paired",
             title=f"Paired comparisons with {self.baseline}",
-            caption=[_caption(self.baseline), *_space(records), *provenance(cells, records)],
+            caption=[Sentence(caption, short=short), *epsilon_sentence(records), *provenance(cells, records)],
             row_header=("backbone", "seed", "measure", "preprocess"),
         )
 
@@ -83,21 +88,8 @@ class PairedTests:
         return compared
 
 
-def _caption(baseline: str) -> Sentence:
-    return Sentence(CAPTION.replace(BASELINE, baseline), short=CAPTION.short.replace(BASELINE, baseline))
-
-
-def _compared_records(cells: Cells) -> list[Record]:
-    """Of the clean suite and under attack."""
-    return [record for record in cells.scores() if record.threat or base_name(record.suite) == "clean"]
-
-
-def _space(records: Sequence[Record]) -> list[str]:
-    return [f"ε in {epsilon_spaces(records)} space."] if any(record.threat for record in records) else []
-
-
 def _outcomes(records: Sequence[Record]) -> dict[Place, np.ndarray]:
-    """By place, which images were right: of the clean suite, and under every attack of a threat model and ε."""
+    """By place, which images are correct: of the clean suite, and under every attack of a threat model and ε."""
     epsilon, preprocess = epsilon_label([record for record in records if record.threat]), preprocess_label(records)
     members: dict[Place, list[Record]] = defaultdict(list)
     last = furthest(records)
@@ -122,12 +114,12 @@ def _measure(record: Record, epsilon: Callable[[Record], Label]) -> Label:
 
 
 def survived(members: Sequence[Record], attacks: Collection[Attack]) -> np.ndarray:
-    """Which images were right under every one of these attacks, by every surrogate gradient used: [N] bool."""
-    return robust_correct([record.correct() for record in members if attack_name(record) in attacks])
+    """Which images are correct under all of these attacks, with every surrogate gradient that was used: [N] bool."""
+    return correct_in_all(record for record in members if attack_name(record) in attacks)
 
 
 def _shared_attacks(members: Mapping[Place, Sequence[Record]]) -> dict[tuple[Any, ...], set[Attack]]:
-    """The attacks that every defense of a row was scored under; only these make a fair comparison."""
+    """The attacks that every defense of a row was scored under; a comparison under others would not be fair."""
     shared: dict[tuple[Any, ...], set[Attack]] = {}
     for place, here in members.items():
         these = {attack_name(record) for record in here}
@@ -138,5 +130,4 @@ def _shared_attacks(members: Mapping[Place, Sequence[Record]]) -> dict[tuple[Any
 def _finding(each: _Comparison, p: float) -> Finding:
     star = "*" if p < SIGNIFICANT else ""
     value = "< 0.001" if p < 0.001 else f"= {p:.3f}"
-    difference = f"{round(each.difference, DECIMALS) + 0.0:+.{DECIMALS}f}".replace("-", "−")
-    return Finding(verdict=difference + star, evidence=f"{each.test.b} : {each.test.c}, p {value}")
+    return Finding(verdict=signed(each.difference) + star, evidence=f"{each.test.b} : {each.test.c}, p {value}")

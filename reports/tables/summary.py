@@ -1,4 +1,4 @@
-"""The summary: one number a suite and defense."""
+"""The table `summary`: one number for each suite and defense."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.records.schema import Record
 from harness.registry import tables
 
 from ..collect.cells import Cells, Group
-from ..collect.labels import base_name, natural
+from ..collect.labels import base_name, natural, parameters_text, position
 from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number
 from ..sentence import Sentence
 from ..statistics.estimates import Estimate, mean_accuracy, worst_case
@@ -30,7 +30,7 @@ from .engine.layout import (
 
 ORDER = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
 HEADLINE = {"high r=6": "high frequencies r=6", "low r=6": "low frequencies r=6"}
-"""The conditions that stand for the frequency suite, in order and in words: a mean over both parts says nothing."""
+"""The conditions that stand for the frequency suite, in order, and their names: a mean over both parts means nothing."""
 _CLEAN = {
     "vanilla": Position((5, 6), "sparsity=1.0"),
     "virolbi_fixed": Position((5,), "sparsity=0.6"),
@@ -57,7 +57,7 @@ class Summary:
             name="summary",
             title="Summary",
             caption=[
-                *about_robustness(everything),
+                *robustness_sentences(everything),
                 *warnings_of_attacks(everything),
                 *common(cells, everything, places, paper_note=UNSTATED),
             ],
@@ -66,21 +66,24 @@ class Summary:
 
 
 def measured(cells: Cells) -> list[Record]:
-    """The cells that are summed up: all but those that only check attacks, of frequencies the headline's."""
+    """The records of the summary: all but diagnostics, and of frequencies those of HEADLINE where there are any."""
     scores = cells.scores()
     with_headline = headlined(scores)
     return [record for record in scores if record.suite not in with_headline or record.condition in HEADLINE]
 
 
 def headlined(records: Sequence[Record]) -> set[str]:
-    """The suites of which the headline's conditions were run, and which so need no mean."""
+    """The frequency suites with conditions of HEADLINE, which therefore need no mean."""
     return {
         record.suite for record in records if base_name(record.suite) == "frequency" and record.condition in HEADLINE
     }
 
 
 def measures(records: Sequence[Record], preprocess: Callable[[Record], Label] | None = None) -> dict[Place, Estimate]:
-    """One estimate a suite, for attacks one a threat model and ε; rows are (backbone, measure, preprocessing)."""
+    """One estimate for each suite, for attacks one for each threat model and ε.
+
+    Rows are (backbone, measure, preprocessing).
+    """
     scored = [record for record in records if not record.threat]
     attacked = [record for record in records if record.threat]
     means, robust = _mean_label(scored), _robust_label(attacked)
@@ -89,11 +92,14 @@ def measures(records: Sequence[Record], preprocess: Callable[[Record], Label] | 
     def row(record: Record) -> tuple[Label, ...]:
         return backbone_label(record), (robust if record.threat else means)(record), treatment(record)
 
-    return fill(records, row=row, combine=_combine, paper=_paper, group=summary_group)
+    def combine(here: Sequence[Record], of_row: Sequence[Record]) -> Estimate:
+        return (worst_case if here[0].threat else mean_accuracy)(here, of_row)
+
+    return fill(records, row=row, combine=combine, paper=_paper, group=summary_group)
 
 
-def about_robustness(records: Sequence[Record]) -> list[str]:
-    """What a caption says of robust accuracy, where attacks are among the cells."""
+def robustness_sentences(records: Sequence[Record]) -> list[str]:
+    """A caption's sentences on robust accuracy, where attacks are among the records."""
     attacked = [record for record in records if record.threat]
     if not attacked:
         return []
@@ -106,30 +112,19 @@ def about_robustness(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _combine(records: Sequence[Record], row: Sequence[Record]) -> Estimate:
-    return (worst_case if records[0].threat else mean_accuracy)(records, row)
-
-
 def _mean_label(scored: Sequence[Record]) -> Callable[[Record], Label]:
     size, headline = size_label(scored), headlined(scored)
 
     def plain(record: Record) -> Label:
-        place = list(HEADLINE).index(record.condition) if record.suite in headline else 0
-        said, words = size(record), (_headline_words if record.suite in headline else _mean_words)(record)
-        return Label((*_suite_order(record), 0, said.order, place), f"{words}{said.text}")
+        images, place = size(record), 0
+        text = f"{record.suite} {'accuracy' if base_name(record.suite) == 'clean' else 'mean'}"
+        if record.suite in headline:
+            parameters, place = parameters_text(record.suite), list(HEADLINE).index(record.condition)
+            text = HEADLINE[record.condition] + (f" ({parameters})" if parameters else "")
+        return Label((*suite_order(record), 0, images.order, place), text + images.text)
 
     by_suite = {suite: source_label([c for c in scored if c.suite == suite], plain) for suite in _suites(scored)}
     return lambda record: by_suite[record.suite](record)
-
-
-def _mean_words(record: Record) -> str:
-    return f"{record.suite} {'accuracy' if base_name(record.suite) == 'clean' else 'mean'}"
-
-
-def _headline_words(record: Record) -> str:
-    """The condition of the headline, and the suite's parameters."""
-    parameters = record.suite.partition(":")[2]
-    return HEADLINE[record.condition] + (f" ({parameters})" if parameters else "")
 
 
 def _robust_label(attacked: Sequence[Record]) -> Callable[[Record], Label]:
@@ -137,16 +132,16 @@ def _robust_label(attacked: Sequence[Record]) -> Callable[[Record], Label]:
     variants = len(_suites(attacked)) > 1
 
     def label(record: Record) -> Label:
-        radius, threat, said = epsilon(record), threat_label(record), size(record)
+        radius, threat, images = epsilon(record), threat_label(record), size(record)
         suite = f" ({record.suite})" if variants else ""
-        order = (*_suite_order(record), 1, said.order, radius.order, threat.order)
-        return Label(order, f"robust, {threat.text}, {radius.text}{suite}{said.text}")
+        order = (*suite_order(record), 1, images.order, radius.order, threat.order)
+        return Label(order, f"robust, {threat.text}, {radius.text}{suite}{images.text}")
 
     return label
 
 
 def size_label(records: Sequence[Record]) -> Callable[[Record], Label]:
-    """The number of images, said where a suite was run on several numbers of them."""
+    """The number of images, where a suite was run with several of them; else an empty text."""
     sizes: dict[tuple[Group, str], set[int]] = defaultdict(set)
     for record in records:
         sizes[summary_group(record), record.suite].add(record.n_images)
@@ -162,9 +157,10 @@ def _suites(records: Sequence[Record]) -> set[str]:
     return {record.suite for record in records}
 
 
-def _suite_order(record: Record) -> tuple[int, str, tuple[tuple[str, float], ...]]:
+def suite_order(record: Record) -> tuple[int, str, tuple[tuple[str, float], ...]]:
+    """A sort key for suites: the paper's first."""
     base = base_name(record.suite)
-    return ORDER.index(base) if base in ORDER else len(ORDER), base, natural(record.suite)
+    return position(ORDER, base), base, natural(record.suite)
 
 
 def _paper(members: Sequence[Record]) -> PaperNumber | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from harness.corruptions import COMMON, EXTRA
 from harness.records.schema import Record
 from harness.registry import tables
 
 from ..collect.cells import Cells
-from ..paper.numbers import PaperNumber, Position, paper_number, severity_difference
+from ..collect.labels import position
+from ..paper.numbers import Position, paper_number, severity_difference
 from ..statistics.estimates import mean_accuracy
 from .engine.base import Table
 from .engine.captions import common, corrupted_by, numbers_text
@@ -27,36 +26,27 @@ class NaturalCorruptions:
         records = cells.of_suite("corruption")
         if not records:
             return None
-        corruption = source_label(records, corruption_label)
-        preprocess = preprocess_label(records)
+        corruption, preprocess = source_label(records, corruption_label), preprocess_label(records)
+        severities = {record.severity for record in records if record.severity is not None}
         places = fill(
             records,
             row=lambda record: (backbone_label(record), corruption(record), preprocess(record)),
             combine=mean_accuracy,
-            paper=_paper,
+            paper=lambda here: paper_number(here, Position((1,), here[0].condition), severity_difference(here)),
         )
         return assemble(
             places,
             name="table1",
             title="Natural corruptions (Table 1 of the paper)",
-            caption=[*_about(records), *common(cells, records, places)],
+            caption=[
+                *([f"Mean over severities {numbers_text(severities)}."] if severities else []),
+                *corrupted_by(records),
+                *common(cells, records, places),
+            ],
             row_header=("backbone", "corruption", "preprocess"),
         )
 
 
 def corruption_label(record: Record) -> Label:
-    """The corruptions in the order in which the field lists them."""
-    place = ORDER.index(record.condition) if record.condition in ORDER else len(ORDER)
-    return Label((place, record.condition), record.condition)
-
-
-def _paper(members: Sequence[Record]) -> PaperNumber | None:
-    return paper_number(members, Position((1,), members[0].condition), severity_difference(members))
-
-
-def _about(records: Sequence[Record]) -> list[str]:
-    severities = {record.severity for record in records if record.severity is not None}
-    return [
-        *([f"Mean over severities {numbers_text(severities)}."] if severities else []),
-        *corrupted_by(records),
-    ]
+    """The corruption, in the order of ImageNet-C."""
+    return Label((position(ORDER, record.condition), record.condition), record.condition)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from harness.metrics import show_epsilon
@@ -16,7 +15,7 @@ from ..sentence import Sentence
 from ..statistics.attack_coverage import furthest, is_result
 from ..statistics.estimates import mean_accuracy, worst_case
 from .engine.base import Table
-from .engine.captions import common, epsilon_spaces, warnings_of_attacks
+from .engine.captions import by_text, common, epsilon_spaces, warnings_of_attacks
 from .engine.layout import Label, assemble, backbone_label, epsilon_label, fill, preprocess_label, threat_label
 
 THREAT_TEXTS = {
@@ -69,7 +68,7 @@ class AdversarialExamples:
             name="table2",
             title="Adversarial examples (Table 2 of the paper)",
             caption=[
-                *about_attacks(rows),
+                *attack_sentences(rows),
                 WORST_CASE,
                 *warnings_of_attacks(records),
                 *common(cells, records, places, paper_note=PAPER_NOTE),
@@ -79,7 +78,7 @@ class AdversarialExamples:
 
 
 def attack_label(record: Record) -> Label:
-    """The attack; of an unfinished one its last stage, and the surrogate gradient where that is not the usual one."""
+    """The attack, the last stage of an unfinished one, and the surrogate gradient where it is not the usual one."""
     gradient, finished = _unusual_gradient(record), is_result(record)
     stage = "" if finished else f"after {record.stage}"
     words = (record.attack, stage, f"via {gradient}" if gradient else "")
@@ -98,8 +97,8 @@ def _paper(members: Sequence[Record]) -> PaperNumber | None:
     return paper_number(members, Position((2, 8), f"eps={show_epsilon(record.epsilon)}"))
 
 
-def about_attacks(records: Sequence[Record]) -> list[str]:
-    """What captions say of attacks: threat models, norm and space of ε, and how they are made."""
+def attack_sentences(records: Sequence[Record]) -> list[str]:
+    """A caption's sentences on attacks: threat models, norm and space of ε, and settings."""
     threats = {record.threat for record in records}
     norms = " and ".join(sorted({record.norm for record in records if record.norm}))
     measured = f"{norms or 'unnamed'} norm, ε in {epsilon_spaces(records)} space"
@@ -114,7 +113,7 @@ def about_attacks(records: Sequence[Record]) -> list[str]:
 
 
 def _gradients(records: Sequence[Record]) -> list[str]:
-    """The surrogate gradients of adaptive attacks, by preprocessor."""
+    """The surrogate gradients of adaptive attacks, with the preprocessors."""
     gradients = {
         (_gradient_text(record), base_name(record.preprocess))
         for record in records
@@ -150,13 +149,13 @@ def _stages(rows: Sequence[Record]) -> list[str]:
 
 
 def _sources(records: Sequence[Record]) -> list[str]:
-    """Whose examples transfer attacks use."""
+    """The networks whose examples transfer attacks use."""
     pairs = {(record.transfer_from, record.defense) for record in records if record.transfer_from}
     return [f"Transferred from: {_listed(pairs)}."] if pairs else []
 
 
 def steps_of(records: Iterable[Record]) -> list[str]:
-    """How many steps attacks take, and how long they are."""
+    """The number of steps of each attack, and their size."""
     attacks = {record.attack: record.attack_parameters for record in records}
     takes = [
         f"{attack}: {parameters['steps']} steps of {parameters['relative_step']:g} ε"
@@ -167,14 +166,11 @@ def steps_of(records: Iterable[Record]) -> list[str]:
 
 
 def _draws(records: Sequence[Record]) -> list[str]:
-    """Over how many gradients a step is averaged for models that draw random numbers."""
+    """The number of gradients that are averaged in a step, for stochastic models."""
     averaged = {(str(record.draws), record.defense) for record in records if record.draws > 1}
     return [f"Gradients averaged per step: {_listed(averaged)}."] if averaged else []
 
 
 def _listed(pairs: Iterable[tuple[str, str]]) -> str:
-    """What holds for whom: “exact for blur; BPDA for jpeg, median”."""
-    whom: dict[str, list[str]] = defaultdict(list)
-    for what, who in sorted(pairs):
-        whom[what].append(who)
-    return "; ".join(f"{what} for {', '.join(names)}" for what, names in whom.items())
+    """Texts with the names that they are true of: “exact for blur; BPDA for jpeg, median”."""
+    return "; ".join(f"{text} for {', '.join(names)}" for text, names in by_text(pairs).items())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 from harness.records.schema import Record
 from harness.registry import tables
 
 from ..collect.cells import Cells
-from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number
+from ..paper.numbers import UNSTATED, Position, paper_number
 from ..statistics.estimates import mean_accuracy
 from .engine.base import Table
 from .engine.captions import common
@@ -30,7 +29,7 @@ class LowResolution:
             records,
             row=lambda record: (backbone_label(record), _scale_label(record), preprocess(record)),
             combine=mean_accuracy,
-            paper=_paper,
+            paper=lambda here: paper_number(here, Position((3,), here[0].condition)),
         )
         return assemble(
             places,
@@ -51,6 +50,3 @@ def _scale_label(record: Record) -> Label:
     except (ValueError, ZeroDivisionError):
         return Label((float("inf"),), text)
 
-
-def _paper(members: Sequence[Record]) -> PaperNumber | None:
-    return paper_number(members, Position((3,), members[0].condition))

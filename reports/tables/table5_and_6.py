@@ -17,17 +17,19 @@ from .engine.base import Table
 from .engine.captions import common
 from .engine.layout import Label, assemble, backbone_label, fill, preprocess_label
 
-ABOUT = (
+LEVELS = (
     "Sparsity level of the images trained on: one level (virolbi_fixed), the whole image (1.0, vanilla) or rising "
     "levels (virolbi_iterative)."
 )
 
 
 class _Training(NamedTuple):
-    """What a network was trained on: a level, and whatever else its defense's name holds."""
+    """What a network was trained on."""
 
     level: str
+    """One level, or the first and last, "0.3..0.8"."""
     others: str
+    """The other parameters of its defense."""
 
 
 @tables.register("table5")
@@ -53,22 +55,18 @@ def _build(cells: Cells, number: int, belongs: Callable[[Record], bool]) -> Tabl
     if not any(record.defense.startswith("virolbi_") for record in records):
         return None
     preprocess = preprocess_label(records)
-
-    def paper(members: Sequence[Record]) -> PaperNumber | None:
-        return _paper(members, number)
-
     places = fill(
         records,
         row=lambda record: (backbone_label(record), _level_label(record), preprocess(record)),
         combine=mean_accuracy,
-        paper=paper,
+        paper=lambda here: _paper(here, number),
         column=_column,
     )
     return assemble(
         places,
         name=f"table{number}",
         title=f"Clean accuracy against sparsity level (Table {number} of the paper)",
-        caption=[ABOUT, *common(cells, records, places, paper_note=UNSTATED)],
+        caption=[LEVELS, *common(cells, records, places, paper_note=UNSTATED)],
         row_header=("backbone", "level", "preprocess"),
         column_header=("dataset", "training"),
     )
@@ -85,9 +83,9 @@ def _training(record: Record) -> _Training | None:
         levels = ("start", "end")
     else:
         return None
-    # The level of the test is no matter of the training; the paper's two data sets differ by it.
-    unsaid = (*levels, "level") if papers_defense(record) else levels
-    others = ",".join(f"{name}={value}" for name, value in spec.parameters.items() if name not in unsaid)
+    # The paper tests its data sets at different levels, which do not change the training.
+    left_out = (*levels, "level") if papers_defense(record) else levels
+    others = ",".join(f"{name}={value}" for name, value in spec.parameters.items() if name not in left_out)
     return _Training("..".join(f"{parameters[name]:g}" for name in levels), others)
 
 
@@ -98,7 +96,7 @@ def _level_label(record: Record) -> Label:
 
 
 def _column(record: Record) -> str:
-    """Networks trained otherwise than by their level stand in columns of their own; vanilla with the paper's."""
+    """One column for all levels; a column for each set of other parameters."""
     training = _training(record)
     return f"virolbi:{training.others}" if training and training.others else "virolbi"
 

@@ -45,7 +45,7 @@ class AdversarialDefenses:
             places,
             name="table8",
             title=f"Adversarial defenses under PGD at ε = {EPSILON} (Table 8 of the paper)",
-            caption=[*_about(records), *common(cells, records, places, paper_note=PAPER_NOTE)],
+            caption=[*_sentences(records), *common(cells, records, places, paper_note=PAPER_NOTE)],
             row_header=("backbone", "ε", "threat", "preprocess"),
         )
 
@@ -59,7 +59,7 @@ def _paper(members: Sequence[Record]) -> PaperNumber | None:
     return paper_number(members, Position((8,), f"eps={EPSILON}")) if members[0].threat == "bare" else None
 
 
-def _about(records: Sequence[Record]) -> list[str]:
+def _sentences(records: Sequence[Record]) -> list[str]:
     present = {record.threat for record in records}
     known = "; ".join(text for name, text in THREAT_TEXTS.items() if name in present)
     return [

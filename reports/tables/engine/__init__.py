@@ -1,1 +1,1 @@
-"""What all tables share: what a table is, its rows and columns, its caption, and the building of all of them."""
+"""What all tables share: their data, rows, columns and captions, and the function that builds them."""

@@ -1,4 +1,4 @@
-"""What a table is: labelled rows, columns by data set and defense, one entry a place."""
+"""What a table is: labelled rows, columns by data set and defense, and a value at each place."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import NamedTuple, TypeAlias
 from ...statistics.estimates import Estimate
 
 DECIMALS = 1
-"""Digits behind the point. Numbers that are equal to so many digits tie for the best."""
+"""Digits behind the point. Numbers that are equal when rounded so tie for the best."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """An answer in words and the figures behind it."""
+    """A verdict in words and the numbers behind it."""
 
     verdict: str
     """For example "pass" or "FAIL"."""
     evidence: str
 
 
-Entry: TypeAlias = Estimate | Finding
+PlaceValue: TypeAlias = Estimate | Finding
 """What stands at a place of a table."""
 
 
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
     labels: tuple[str, ...]
     """One for each name in the table's `row_header`."""
-    estimates: tuple[Entry | None, ...]
+    estimates: tuple[PlaceValue | None, ...]
     """One for each column; None where nothing was run."""
 
 
@@ -49,8 +49,17 @@ class Table:
     caption: tuple[str, ...]
     """Sentences."""
     row_header: tuple[str, ...]
-    """What each label of a row says."""
+    """The names of a row's labels."""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     column_header: tuple[str, str] = ("dataset", "defense")
-    """What a column's two header lines say."""
+    """The names of a column's two header lines."""
+
+
+def signed(points: float) -> str:
+    """A difference in percentage points as tables show it.
+
+    >>> signed(1.26), signed(-7.0), signed(-0.01)
+    ('+1.3', '−7.0', '+0.0')
+    """
+    return f"{round(points, DECIMALS) + 0.0:+.{DECIMALS}f}".replace("-", "−")

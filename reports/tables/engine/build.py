@@ -1,4 +1,4 @@
-"""Builds the registered tables from recorded cells."""
+"""Builds the registered tables from records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...collect.cells import Cells
 from .base import Table
 
 FIRST = "summary"
-"""The table that is shown before all others."""
+"""The table that comes before all others."""
 
 
 class TableMaker(Protocol):
@@ -23,18 +23,18 @@ class TableMaker(Protocol):
 
 
 def build(cells: Cells, names: Sequence[str] | None = None) -> list[Table]:
-    """The tables of these names ("table4:radius=8" sets a parameter), by default all, that have something to show."""
-    made = [_build(name, cells) for name in (sorted(registered.names(), key=_place) if names is None else names)]
+    """The tables of these names that have something to show, by default of all names.
+
+    A name may set parameters: "table4:radius=8". By default the summary comes first, then the paper's tables.
+    """
+    if names is None:
+        names = sorted(registered.names(), key=lambda name: (name != FIRST, not name.startswith("table"), name))
+    made = [_build(name, cells) for name in names]
     return [table for table in made if table is not None]
-
-
-def _place(name: str) -> tuple[bool, bool, str]:
-    """The summary first, then the paper's tables, then the others."""
-    return name != FIRST, not name.startswith("table"), name
 
 
 def _build(name: str, cells: Cells) -> Table | None:
     maker: TableMaker = registered.create(name)
     table = maker.build(cells)
-    # The name as asked for, parameters included: two forms of one table are two files.
+    # The name with its parameters: one table with two settings is two files.
     return table and dataclasses.replace(table, name=registered.canonical(name))

@@ -1,4 +1,4 @@
-"""What the captions of all tables say: how to read a number, and what the table was made from."""
+"""The sentences that captions share: how to read a number, and what a table was made from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.records.schema import Record
 from ...collect.cells import Cells, network_of
 from ...collect.labels import natural
 from ...paper.numbers import explain
-from ...sentence import Sentence
+from ...sentence import Sentence, counted, listed
 from ...statistics.estimates import Estimate
 from ...statistics.unchanged_images import Unchanged, unchanged
 from .layout import Places
@@ -29,19 +29,19 @@ OVER_SEEDS = Sentence(
     short="Percent right [95 % interval], over seeds mean ± standard deviation.",
 )
 MOST_CONDITIONS = 6
-"""That a caption lists; it counts the rest."""
+"""The number of conditions that a caption lists; it counts the rest."""
 _NAMES: tuple[Callable[[Record], str], ...] = (
     lambda record: record.defense,
     lambda record: record.dataset,
     lambda record: record.backbone,
     lambda record: f"seed {record.seed}",
 )
-"""What tells the networks of one preset apart."""
+"""What may tell the networks of one preset apart."""
 
 
 def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_note: str = "") -> list[str]:
-    """The sentences of every table of accuracies; `paper_note` is said where the paper's numbers stand."""
-    estimates = [entry for entry in places.values() if isinstance(entry, Estimate)]
+    """The sentences of every table of accuracies; `paper_note` is among them where the table has the paper's numbers."""
+    estimates = [value for value in places.values() if isinstance(value, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
         OVER_SEEDS if several else ONE_SEED,
@@ -61,16 +61,21 @@ def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_not
 
 def warnings_of_attacks(records: Iterable[Record]) -> list[str]:
     """What attacks warned of: the robust accuracies of these models may be too high."""
-    whose: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        for flag in record.details.flags:
-            whose[flag].add(record.defense)
-    texts = [f"“{flag}” for {', '.join(sorted(names))}" for flag, names in sorted(whose.items())]
+    whose = by_text((flag, record.defense) for record in records for flag in record.details.flags)
+    texts = [f"“{flag}” for {', '.join(names)}" for flag, names in whose.items()]
     return [f"Warnings of attacks: {'; '.join(texts)}."] if texts else []
 
 
+def by_text(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """From pairs of a text and a name, the names by text; both sorted, each once."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for text, name in sorted(set(pairs)):
+        names[text].append(name)
+    return dict(names)
+
+
 def numbers_text(numbers: Iterable[int]) -> str:
-    """Whole numbers in short: runs of three and more as a range.
+    """Whole numbers, runs of three and more as a range.
 
     >>> numbers_text([5, 1, 2, 3])
     '1–3, 5'
@@ -95,23 +100,28 @@ def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
         *_preprocessing(records),
         *_unchanged(records),
         *_contested(sum(record.identity in cells.contested for record in records)),
-        *_left_out(cells.superseded),
+        *_superseded(cells.superseded),
     ]
 
 
+def epsilon_sentence(records: Sequence[Record]) -> list[str]:
+    """In which space ε is measured, where attacks are among the records."""
+    return [f"ε in {epsilon_spaces(records)} space."] if any(record.threat for record in records) else []
+
+
 def epsilon_spaces(records: Sequence[Record]) -> str:
-    """Where the ε of the attacked among these cells is measured: “pixel”, “normalized and pixel”."""
+    """The spaces in which ε is measured: “pixel”, “normalized and pixel”."""
     return " and ".join(sorted({record.epsilon_space for record in records if record.epsilon_space})) or "unnamed"
 
 
 def corrupted_by(records: Sequence[Record]) -> list[str]:
-    """Whose corrupted images these are: the published files' or generated ones."""
+    """Where the corrupted images are from: published files, or generated."""
     sources = " and ".join(sorted({record.source for record in records if record.source}))
     return [f"Corrupted images: {sources}."] if sources else []
 
 
 def _unfinished(runs: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Which runs have not finished: a worst case over their attacks may still fall."""
+    """Which runs are unfinished: a worst case over their attacks may still fall."""
     parts = [f"{done:,} of {planned:,} planned cells of {run}" for run, (done, planned) in runs.items()]
     return [f"Incomplete: {'; '.join(parts)}."] if parts else []
 
@@ -130,58 +140,58 @@ def _hardware(records: Sequence[Record]) -> list[str]:
 
 
 def _training(records: Sequence[Record]) -> list[str]:
-    """How the networks were trained; in whose case, where one preset's networks were trained differently.
+    """How the networks were trained, with their names where networks of one preset were trained differently.
 
-    The terminal leaves it out where all were trained alike and as their preset says.
+    The terminal leaves it out where all were trained in one way and as their preset says.
     """
     by_preset: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_preset[record.preset].append(record)
-    texts = [text for preset in sorted(by_preset) for text in _told_apart(by_preset[preset])]
+    texts = [text for preset in sorted(by_preset) for text in _training_texts(by_preset[preset])]
     sentence = f"Training: {'; '.join(texts)}."
     usual = len(texts) == 1 and not any(record.altered or record.amp for record in records)
     return [Sentence(sentence) if usual else sentence]
 
 
-def _told_apart(records: Sequence[Record]) -> list[str]:
+def _training_texts(records: Sequence[Record]) -> list[str]:
     """How these networks were trained: one text, or several, each with the names of its networks.
 
-    The names are as few of `_NAMES` as tell networks of different texts apart.
+    The names use as few of `_NAMES` as possible so that networks of different texts have different names.
     """
     for count in range(len(_NAMES) + 1):
         for names in itertools.combinations(_NAMES, count):
             texts: dict[tuple[str, ...], set[str]] = defaultdict(set)
             for record in records:
                 texts[tuple(name(record) for name in names)].add(_training_text(record))
-            if all(len(alike) == 1 for alike in texts.values()):
-                return _grouped({" ".join(key): min(alike) for key, alike in texts.items()})
+            if all(len(of_one_name) == 1 for of_one_name in texts.values()):
+                return _with_names({" ".join(key): min(of_one_name) for key, of_one_name in texts.items()})
     return sorted({_training_text(record) for record in records})
 
 
-def _grouped(texts: Mapping[str, str]) -> list[str]:
-    """From whose to what, each text once: “12 epochs for blur, vanilla”."""
-    whose: dict[str, list[str]] = defaultdict(list)
+def _with_names(texts: Mapping[str, str]) -> list[str]:
+    """From texts by name, each text once with its names: “12 epochs for blur, vanilla”."""
+    names_of: dict[str, list[str]] = defaultdict(list)
     for name, text in sorted(texts.items()):
-        whose[text].append(name)
-    return [f"{text} for {', '.join(names)}" if names != [""] else text for text, names in whose.items()]
+        names_of[text].append(name)
+    return [f"{text} for {', '.join(names)}" if names != [""] else text for text, names in names_of.items()]
 
 
 def _training_text(record: Record) -> str:
     preset = f"{record.preset or 'unknown'} preset"
-    epochs = "" if record.epochs is None else f"{record.epochs:,} epoch{'' if record.epochs == 1 else 's'}"
+    epochs = "" if record.epochs is None else counted(record.epochs, "epoch")
     images = "" if record.train_images is None else f"on {record.train_images:,} images"
     parts = (f"altered {preset}" if record.altered else preset, f"{epochs} {images}".strip())
     return ", ".join(filter(None, (*parts, "bfloat16" if record.amp else "")))
 
 
 def _seeds(cells: Cells, records: Sequence[Record]) -> list[str]:
-    """Which seeds, and which of them are one network."""
-    used = sorted({record.seed for record in records})
+    """The seeds, and which of them are one network."""
+    numbers = sorted({record.seed for record in records})
     twins = {
         (record.defense, cells.twins[network_of(record)]) for record in records if network_of(record) in cells.twins
     }
     return [
-        f"Seeds {numbers_text(used)}." if len(used) > 1 else Sentence(f"Seed {numbers_text(used)}."),
+        f"Seeds {numbers_text(numbers)}." if len(numbers) > 1 else Sentence(f"Seed {numbers_text(numbers)}."),
         *(
             f"Seeds {numbers_text(seeds)} of {defense} have the same weights and count as one network."
             for defense, seeds in sorted(twins)
@@ -190,32 +200,30 @@ def _seeds(cells: Cells, records: Sequence[Record]) -> list[str]:
 
 
 def _contested(count: int) -> list[str]:
-    """How many of a table's cells runs recorded with different predictions."""
-    cells = "1 cell" if count == 1 else f"{count:,} cells"
+    """How many cells of a table have different predictions in different runs."""
+    cells = counted(count, "cell")
     return [f"Contested: runs recorded different predictions of {cells}; those recorded first count."] if count else []
 
 
-def _left_out(superseded: int) -> list[str]:
-    """How many cells of the records, whatever the table, are in no table."""
-    cells = "1 cell is" if superseded == 1 else f"{superseded:,} cells are"
-    return [f"{cells} left out, replaced by later ones of the same settings."] if superseded else []
+def _superseded(count: int) -> list[str]:
+    """How many records are in no table."""
+    cells = f"{counted(count, 'cell')} {'is' if count == 1 else 'are'}"
+    return [f"{cells} left out, replaced by later ones of the same settings."] if count else []
 
 
 def _preprocessing(records: Sequence[Record]) -> list[str]:
-    used: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        if record.preprocessed:
-            used[record.preprocess].add(record.defense)
-    if len(used) < 2:
-        return [f"Preprocessing: {name}." for name in used]
-    whose = "; ".join(f"{name} for {', '.join(sorted(used[name]))}" for name in sorted(used))
-    whose_own = sum(map(len, used.values())) == len(set().union(*used.values()))
-    text = f"Preprocessing: {whose}."
-    return [Sentence(text, short="Preprocessing: each defense's own.") if whose_own else text]
+    """The preprocessors; where there are several, each with its defenses."""
+    defenses = by_text((record.preprocess, record.defense) for record in records if record.preprocessed)
+    if len(defenses) < 2:
+        return [f"Preprocessing: {name}." for name in defenses]
+    parts = [f"{name} for {', '.join(names)}" for name, names in defenses.items()]
+    text = f"Preprocessing: {'; '.join(parts)}."
+    one_each = sum(map(len, defenses.values())) == len(set().union(*defenses.values()))
+    return [Sentence(text, short="Preprocessing: each defense's own.") if one_each else text]
 
 
 def _unchanged(records: Sequence[Record]) -> list[str]:
-    """The conditions under which smoothing returned many images as they were."""
+    """The conditions under which smoothing returned many images unchanged."""
     by_condition: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_condition[record.condition].append(record)
@@ -225,10 +233,8 @@ def _unchanged(records: Sequence[Record]) -> list[str]:
             conditions[counted].append(condition)
     if not conditions:
         return []
-    parts = [f"{of.images:,} of {of.of:,} images unchanged under {_listed(names)}" for of, names in conditions.items()]
+    parts = [
+        f"{images:,} of {smoothed:,} images unchanged under {listed(names, MOST_CONDITIONS)}"
+        for (images, smoothed), names in conditions.items()
+    ]
     return [f"Smoothing returned {'; '.join(parts)} (level unreachable)."]
-
-
-def _listed(conditions: Sequence[str]) -> str:
-    more = f" and {len(conditions) - MOST_CONDITIONS} more" if len(conditions) > MOST_CONDITIONS else ""
-    return ", ".join(conditions[:MOST_CONDITIONS]) + more

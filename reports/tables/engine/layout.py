@@ -1,10 +1,10 @@
-"""The rows and columns of a table: where a record belongs, in which order and under which label; the best marked."""
+"""The rows and columns of a table: where a record belongs, their labels and their order, and which value is the best."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -13,14 +13,14 @@ from harness.records.schema import Record
 from harness.types import THREATS
 
 from ...collect.cells import Group, group_of
-from ...collect.labels import base_name, natural
+from ...collect.labels import base_name, natural, position
 from ...paper.numbers import BACKBONES, DEFENSES, FAMILIES, PaperNumber
 from ...sentence import Sentence
 from ...statistics.estimates import Combine, Estimate
-from .base import DECIMALS, Column, Finding, Row, Table
+from .base import DECIMALS, Column, PlaceValue, Row, Table
 
 DIGEST_DIGITS = 6
-"""How much of a digest is shown where data sets of one name hold different images."""
+"""The characters of a digest that tell data sets of one name apart."""
 BOLD = Sentence(
     "Bold: the highest of its row and data set. The table `paired` says whether it leads significantly.",
     short="Bold: the highest (`paired`: whether significantly).",
@@ -28,14 +28,15 @@ BOLD = Sentence(
 
 
 class Label(NamedTuple):
-    """A row label, and where it stands among the others of its kind."""
+    """A row label."""
 
     order: tuple[Any, ...]
+    """A sort key among labels of its kind."""
     text: str
 
 
 WITHOUT = Label((0,), "without")
-"""The label of what went to the network as it was."""
+"""The label of images that were not preprocessed."""
 
 
 class Place(NamedTuple):
@@ -46,7 +47,7 @@ class Place(NamedTuple):
     defense: str
 
 
-Places = Mapping[Place, Estimate | Finding]
+Places = Mapping[Place, PlaceValue]
 RowOf = Callable[[Record], tuple[Label, ...]]
 PaperOf = Callable[[Sequence[Record]], PaperNumber | None]
 
@@ -62,9 +63,9 @@ def fill(
 ) -> dict[Place, Estimate]:
     """Sort records into places and estimate each place.
 
-    row, column, group: where a record belongs · combine: from a place's records to its estimate; it also gets the
-    records of the whole row, so that it can say which of the row's conditions are missing · paper: the paper's
-    number beside a place. The table's seeds are those of all the records.
+    row, group, column: from a record to its place.
+    combine: from a place's records to its estimate; the records of the whole row tell which conditions are missing.
+    paper: from a place's records to the paper's number.
     """
     records = list(records)
     seeds = len({record.seed for record in records})
@@ -89,7 +90,7 @@ def assemble(
     row_header: tuple[str, ...],
     column_header: tuple[str, str] = ("dataset", "defense"),
 ) -> Table:
-    """The table: rows and columns in order, blanks where nothing was run, the best of each contest marked."""
+    """The table with its rows and columns in order; None where nothing was run, and the best of each contest marked."""
     places = _with_best(places)
     rows = sorted({place.row for place in places})
     columns = sorted({(place.group, place.defense) for place in places}, key=_column_order)
@@ -97,7 +98,7 @@ def assemble(
     return Table(
         name=name,
         title=title,
-        caption=(*caption, *([BOLD] if any(_is_best(entry) for entry in places.values()) else [])),
+        caption=(*caption, *([BOLD] if any(isinstance(each, Estimate) and each.best for each in places.values()) else [])),
         row_header=row_header,
         column_header=column_header,
         columns=tuple(Column(named[group], defense) for group, defense in columns),
@@ -109,27 +110,27 @@ def assemble(
 
 
 def group_names(groups: Iterable[Group]) -> dict[Group, str]:
-    """What a group is called: its data set, and whatever else tells it from others of the same data set."""
-    groups = set(groups)
-    return {
-        group: _group_name(group, [other for other in groups if other.dataset == group.dataset]) for group in groups
-    }
+    """The name of each group: its data set, with what tells it from other groups of that data set."""
+    of_dataset: dict[str, set[Group]] = defaultdict(set)
+    for group in groups:
+        of_dataset[group.dataset].add(group)
+    return {group: _group_name(group, several) for several in of_dataset.values() for group in several}
 
 
 def summary_group(record: Record) -> Group:
-    """The group of a record in tables that say the number of images and the suite's parameters in the row."""
+    """The group of a record in tables whose row labels hold the number of images and the suite's parameters."""
     return group_of(record)._replace(images=0, variant="")
 
 
 def backbone_label(record: Record) -> Label:
-    """The paper's networks first."""
-    return Label((_index(BACKBONES, base_name(record.backbone)), natural(record.backbone)), record.backbone)
+    """The backbone, the paper's first."""
+    return Label((position(BACKBONES, base_name(record.backbone)), natural(record.backbone)), record.backbone)
 
 
 def preprocess_label(records: Sequence[Record]) -> Callable[[Record], Label]:
-    """Labels “without” and “with”; “with NAME” where some defense was scored with several preprocessors.
+    """“without” or “with” preprocessing; “with NAME” where some defense was scored with several preprocessors.
 
-    Preprocessors are counted over all forms of a suite, since some tables show these side by side.
+    Preprocessors are counted over all parameters of a suite, since some tables show these side by side.
     """
     used: dict[tuple[Hashable, ...], set[str]] = defaultdict(set)
     for record in records:
@@ -147,7 +148,7 @@ def preprocess_label(records: Sequence[Record]) -> Callable[[Record], Label]:
 
 
 def epsilon_label(records: Sequence[Record]) -> Callable[[Record], Label]:
-    """Labels such as “8/255 pixel”: the radius, its space, and its norm where there are several."""
+    """ε such as “8/255 pixel”: the radius, its space, and its norm where there are several."""
     several = len({record.norm for record in records}) > 1
 
     def label(record: Record) -> Label:
@@ -159,32 +160,31 @@ def epsilon_label(records: Sequence[Record]) -> Callable[[Record], Label]:
 
 
 def threat_label(record: Record) -> Label:
-    """What the attacker knows, the least first."""
-    return Label((_index(THREATS, record.threat),), record.threat)
+    """The threat model, the one that knows least first."""
+    return Label((position(THREATS, record.threat),), record.threat)
 
 
-def source_label(records: Sequence[Record], order: Callable[[Record], Label]) -> Callable[[Record], Label]:
-    """The label that `order` gives, with the source of the images where they come from several."""
-    several = len({record.source for record in records}) > 1
+def source_label(records: Sequence[Record], label: Callable[[Record], Label]) -> Callable[[Record], Label]:
+    """The same label, with the source of the images where there are several sources."""
+    if len({record.source for record in records}) < 2:
+        return label
 
-    def label(record: Record) -> Label:
-        plain = order(record)
-        if not several:
-            return plain
-        return Label((*plain.order, record.source), f"{plain.text} ({record.source or 'unnamed source'})")
+    def with_source(record: Record) -> Label:
+        order, text = label(record)
+        return Label((*order, record.source), f"{text} ({record.source or 'unnamed source'})")
 
-    return label
+    return with_source
 
 
 def defense_order(defense: str) -> tuple[Any, ...]:
     """A sort key for defenses: the paper's first, in its order, each followed by its variants."""
     base = base_name(defense)
-    return _index(DEFENSES, base), base, natural(defense), defense
+    return position(DEFENSES, base), base, natural(defense), defense
 
 
 def group_order(group: Group) -> tuple[Any, ...]:
     """A sort key for groups: the paper's data sets first, in its order."""
-    return _index(FAMILIES, group.family), group
+    return position(FAMILIES, group.family), group
 
 
 def _column_order(column: tuple[Group, str]) -> tuple[Any, ...]:
@@ -192,38 +192,30 @@ def _column_order(column: tuple[Group, str]) -> tuple[Any, ...]:
     return *group_order(group), *defense_order(defense)
 
 
-def _index(known: Sequence[str], name: str) -> int:
-    return known.index(name) if name in known else len(known)
-
-
-def _group_name(group: Group, alike: Sequence[Group]) -> str:
+def _group_name(group: Group, of_dataset: Collection[Group]) -> str:
     parts = []
-    if len({other.data for other in alike}) > 1:
+    if len({other.data for other in of_dataset}) > 1:
         parts.append(f"data {group.data[:DIGEST_DIGITS] or 'unknown'}")
-    if len({other.images for other in alike}) > 1:
+    if len({other.images for other in of_dataset}) > 1:
         parts.append(f"n = {group.images:,}")
-    if len({other.preset for other in alike}) > 1:
+    if len({other.preset for other in of_dataset}) > 1:
         parts.append(group.preset or "unknown training")
-    if len({other.variant for other in alike}) > 1:
+    if len({other.variant for other in of_dataset}) > 1:
         parts.append(group.variant or "default")
     return f"{group.dataset} ({', '.join(parts)})" if parts else group.dataset
 
 
-def _is_best(entry: Estimate | Finding) -> bool:
-    return isinstance(entry, Estimate) and entry.best
-
-
-def _with_best(places: Places) -> dict[Place, Estimate | Finding]:
-    """Mark the best of each row and group among two or more defenses, ties too, unless all tie."""
+def _with_best(places: Places) -> dict[Place, PlaceValue]:
+    """The places with the best estimates of each row and group marked, unless all are equal."""
     contests: dict[tuple[Hashable, ...], list[Place]] = defaultdict(list)
-    numbers = {place: entry for place, entry in places.items() if isinstance(entry, Estimate)}
-    for place, estimate in numbers.items():
+    estimates = {place: value for place, value in places.items() if isinstance(value, Estimate)}
+    for place, estimate in estimates.items():
         if estimate.complete:
             contests[place[:2]].append(place)
     winners: set[Place] = set()
     for contest in contests.values():
-        values = {place: round(numbers[place].value, DECIMALS) for place in contest}
+        values = {place: round(estimates[place].value, DECIMALS) for place in contest}
         if len(set(values.values())) > 1:
             winners |= {place for place, value in values.items() if value == max(values.values())}
-    best = {place: dataclasses.replace(estimate, best=place in winners) for place, estimate in numbers.items()}
+    best = {place: dataclasses.replace(estimate, best=place in winners) for place, estimate in estimates.items()}
     return {**places, **best}
