@@ -45,7 +45,7 @@ class ReportOptions:
     plugins: Sequence[Path] = ()
     """Files that register further tables and figures; the command proposed next names them."""
     printed: Sequence[str] | Literal["all"] | None = None
-    """Print these tables, which are made even if `tables` does not name them. None prints `tables`, else the summary."""
+    """Print these tables, and make them even if `tables` does not name them. None prints `tables`, else the summary."""
 
     def __post_init__(self) -> None:
         for kind, names in ((tables, self.tables), (tables, self.printed_names), (figures, self.figures)):

@@ -131,9 +131,7 @@ def collect(folders: Sequence[Path]) -> Collection:
         raise NothingFinishedError((str(run.folder) for run in runs), failures)
     records = sorted(map(_first, by_identity.values()), key=lambda record: record.used)
     conflicts = tuple(
-        _conflict(several)
-        for several in by_identity.values()
-        if len({each.record.predicted for each in several}) > 1
+        _conflict(several) for several in by_identity.values() if len({each.record.predicted for each in several}) > 1
     )
     exhibits, unfinished = ReadableExhibits(distinct), _unfinished(runs, by_identity)
     cells = Cells(records, exhibits, [conflict.record.identity for conflict in conflicts], unfinished)

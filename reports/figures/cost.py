@@ -18,7 +18,7 @@ from ..collect.collection import Collection
 from ..collect.labels import base_name
 from ..statistics.estimates import Estimate
 from ..tables.engine.layout import Label, Place, backbone_label, summary_group
-from ..tables.summary import about_robustness, measures
+from ..tables.summary import measures, robustness_sentences
 from . import style
 from .captions import DOTS, about
 from .curves import Axis, defense_entries, panel_grid, treatment_entries, treatment_looks
@@ -100,7 +100,7 @@ class Cost:
         name = f", {times.device}" if times.elsewhere else ""  # the only device is named below
         where = f" on one device{name}." if times.device else " on a device that is not recorded."
         others = f"{times.elsewhere} cells timed on other devices do not count." if times.elsewhere else ""
-        own = [f"{TIMES}{where}", others, *about_robustness(network.members), DOTS]
+        own = [f"{TIMES}{where}", others, *robustness_sentences(network.members), DOTS]
         return " ".join(filter(None, [*own, *about(collection.cells, network)]))
 
     def _network(self, collection: Collection) -> tuple[Network, Times] | None:

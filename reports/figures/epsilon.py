@@ -15,7 +15,7 @@ from harness.registry import figures
 from ..collect.cells import Cells, Group, group_of, network_of
 from ..collect.collection import Collection
 from ..tables.engine.layout import Label, threat_label
-from ..tables.table2 import about_attacks, attack_label
+from ..tables.table2 import attack_label, attack_sentences
 from . import style
 from .curves import Axis, Page, draw_page, page_caption, pages
 
@@ -48,7 +48,7 @@ class Epsilon:
         if page is None:
             return ""
         attacked = [record for record in page.network.members if record.epsilon]
-        return page_caption(collection, page, [*about_attacks(attacked), *_about_zero(page)])
+        return page_caption(collection, page, [*attack_sentences(attacked), *_zero_sentences(page)])
 
     def _page(self, cells: Cells) -> Page | None:
         made = _pages(cells)
@@ -103,7 +103,7 @@ def _size(record: Record) -> int:
     return record.n_images
 
 
-def _about_zero(page: Page) -> list[str]:
+def _zero_sentences(page: Page) -> list[str]:
     if 0.0 not in page.ticks:
         return []
     attacked, clean = ({c.n_images for c in page.network.members if bool(c.epsilon) is kind} for kind in (True, False))

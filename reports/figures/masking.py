@@ -15,7 +15,7 @@ from ..collect.collection import Collection
 from ..collect.labels import base_name, natural
 from ..statistics.estimates import Estimate
 from ..tables.engine.layout import defense_order, group_order
-from ..tables.table2 import about_attacks
+from ..tables.table2 import attack_sentences
 from . import style
 from .captions import provenance
 from .curves import Axis, dodged, panel_grid
@@ -65,7 +65,7 @@ class Masking:
     def caption(self, collection: Collection) -> str:
         """What is shown and from what; "" without a figure."""
         members = [record for panel in self._panels(collection.cells) for record in panel]
-        return " ".join([*about_attacks(members), *provenance(collection.cells, members, {})]) if members else ""
+        return " ".join([*attack_sentences(members), *provenance(collection.cells, members, {})]) if members else ""
 
     def _panels(self, cells: Cells) -> list[list[Record]]:
         """The cells of each panel of this page."""

@@ -16,7 +16,7 @@ from ..collect.cells import Cells
 from ..collect.collection import Collection
 from ..formats.render import fold
 from ..tables.engine.layout import Label, summary_group
-from ..tables.summary import about_robustness, measured, measures
+from ..tables.summary import measured, measures, robustness_sentences
 from . import style
 from .captions import DOTS, about
 from .curves import defense_entries, treatment_entries, treatment_looks
@@ -68,7 +68,7 @@ class Overview:
         network = self._network(collection)
         if network is None:
             return ""
-        return " ".join([*about_robustness(network.members), DOTS, *about(collection.cells, network)])
+        return " ".join([*robustness_sentences(network.members), DOTS, *about(collection.cells, network)])
 
     def _network(self, collection: Collection) -> Network | None:
         networks = _networks(collection.cells)

@@ -39,9 +39,7 @@ def measure(members: Sequence[Record], comparison: Comparison) -> Measured | Non
     Each image's difference is averaged over the conditions, then over the seeds, that both sides have. A single
     condition and seed is tested by McNemar's exact test, a mean by a paired bootstrap over images.
     """
-    sides = [
-        [record for record in members if _is_of(record, side)] for side in (comparison.first, comparison.second)
-    ]
+    sides = [[record for record in members if _is_of(record, side)] for side in (comparison.first, comparison.second)]
     pools = {_pool(record) for record in sides[0]} & {_pool(record) for record in sides[1]}
     for pool in sorted(pools, reverse=True):
         first, second = (_scored([record for record in side if _pool(record) == pool]) for side in sides)
@@ -112,4 +110,3 @@ def _tested(pairs: Pairs, bounds: tuple[float, float]) -> Measured:
         exact = mcnemar(*outcomes[0][0]).p_value
         return Measured(difference._replace(p_value=exact), MCNEMAR, len(differences), used)
     return Measured(difference, BOOTSTRAP, len(differences), used)
-

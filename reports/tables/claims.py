@@ -155,4 +155,3 @@ def _missing(missing: Sequence[Comparison], judged: Iterable[Comparison]) -> lis
 
 def _defenses(comparisons: Iterable[Comparison]) -> set[str]:
     return {side.defense for comparison in comparisons for side in (comparison.first, comparison.second)}
-

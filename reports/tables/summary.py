@@ -30,7 +30,7 @@ from .engine.layout import (
 
 ORDER = ("clean", "corruption", "adversarial", "low_resolution", "frequency")
 HEADLINE = {"high r=6": "high frequencies r=6", "low r=6": "low frequencies r=6"}
-"""The conditions that stand for the frequency suite, in order, and their names: a mean over both parts means nothing."""
+"""The conditions that stand for the frequency suite, with their names: a mean over both parts means nothing."""
 _CLEAN = {
     "vanilla": Position((5, 6), "sparsity=1.0"),
     "virolbi_fixed": Position((5,), "sparsity=0.6"),
@@ -107,7 +107,7 @@ def robustness_sentences(records: Sequence[Record]) -> list[str]:
         Sentence(
             "Robust: right under every attack of that threat model (bare, transfer or adaptive) and ε "
             f"({epsilon_spaces(attacked)} space).",
-            short="Robust: right under every attack that was run.",
+            short="Robust: right under every attack run.",
         )
     ]
 

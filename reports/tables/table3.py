@@ -49,4 +49,3 @@ def _scale_label(record: Record) -> Label:
         return Label((float(Fraction(text)),), text)
     except (ValueError, ZeroDivisionError):
         return Label((float("inf"),), text)
-

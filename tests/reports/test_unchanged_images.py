@@ -5,7 +5,7 @@ from harness.records.schema import Details
 from reports import build
 from reports.page import build_page
 
-SENTENCE = "Smoothing returned 400 of 400 images unchanged under scale=1/2, scale=1/4 (level unreachable)."
+SENTENCE = "Smoothing left unchanged (level unreachable): 400 of 400 images under scale=1/2, scale=1/4."
 
 
 def recorded(**by_condition):
@@ -40,7 +40,7 @@ def test_many_conditions_are_counted_in_a_caption():
 
     (table,) = build(recorder.cells(), ["summary"])
 
-    assert "scale=1/6, scale=1/7 and 4 more (level unreachable)." in " ".join(table.caption)
+    assert "scale=1/6, scale=1/7 and 4 more." in " ".join(table.caption)
 
 
 def test_the_leaderboard_has_the_counts_beside_the_number():

@@ -40,7 +40,7 @@ _NAMES: tuple[Callable[[Record], str], ...] = (
 
 
 def common(cells: Cells, records: Sequence[Record], places: Places, *, paper_note: str = "") -> list[str]:
-    """The sentences of every table of accuracies; `paper_note` is among them where the table has the paper's numbers."""
+    """The sentences of every table of accuracies, with `paper_note` where the table has the paper's numbers."""
     estimates = [value for value in places.values() if isinstance(value, Estimate)]
     several = any(estimate.seeds > 1 for estimate in estimates)
     sentences = [
@@ -234,7 +234,7 @@ def _unchanged(records: Sequence[Record]) -> list[str]:
     if not conditions:
         return []
     parts = [
-        f"{images:,} of {smoothed:,} images unchanged under {listed(names, MOST_CONDITIONS)}"
+        f"{images:,} of {smoothed:,} images under {listed(names, MOST_CONDITIONS)}"
         for (images, smoothed), names in conditions.items()
     ]
-    return [f"Smoothing returned {'; '.join(parts)} (level unreachable)."]
+    return [f"Smoothing left unchanged (level unreachable): {'; '.join(parts)}."]

@@ -1,4 +1,4 @@
-"""The rows and columns of a table: where a record belongs, their labels and their order, and which value is the best."""
+"""The rows and columns of a table: where a record belongs, their labels and order, and which value is the best."""
 
 from __future__ import annotations
 
@@ -98,7 +98,10 @@ def assemble(
     return Table(
         name=name,
         title=title,
-        caption=(*caption, *([BOLD] if any(isinstance(each, Estimate) and each.best for each in places.values()) else [])),
+        caption=(
+            *caption,
+            *([BOLD] if any(isinstance(each, Estimate) and each.best for each in places.values()) else []),
+        ),
         row_header=row_header,
         column_header=column_header,
         columns=tuple(Column(named[group], defense) for group, defense in columns),
