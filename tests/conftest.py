@@ -101,7 +101,7 @@ def register() -> Iterator[Callable[[Registry, str, Callable[..., Any]], None]]:
 def browser() -> Iterator[Any]:
     """The system's browser."""
     playwright = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is not installed: pip install -e .[test]"
+        "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
     )
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:

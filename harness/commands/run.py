@@ -48,7 +48,7 @@ from harness.registry import commands
 def run(tables: str | None, **options: Any) -> int:
     """Train or load defenses, score them on suites of test images, and report.
 
-    The summary is printed; every table, the figures and the page are written to OUT. The same command again goes on
+    The summary is printed; every table, the figures and the page are written to OUT. The same command again continues
     from where it was interrupted, and another --defense or --suite adds to what is recorded.
     """
     from harness.cache import default_cache

@@ -21,7 +21,7 @@ def obtain(candidate: Candidate, setup: RunSetup) -> DefendedModel:
         made = trained_here(source.job, source.architecture, preprocessor)
         try:
             try_model(made.label, defense, made.model, setup)
-        except UserError as error:  # training spoiled the model, which is no mistake of the user's: the run goes on
+        except UserError as error:  # training spoiled the model, which is no mistake of the user's: the run continues
             raise HarnessError(str(error)) from error
         return made
     if isinstance(source, Loading):

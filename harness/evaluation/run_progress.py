@@ -79,7 +79,7 @@ class RunProgress(NamedTuple):
 
     @property
     def in_training(self) -> list[TrainingProgress]:
-        """The trainings that have begun and, before any cell is planned in a run that goes on, the next one."""
+        """The trainings that have begun and, before any cell is planned in a running run, the next one."""
         unfinished = [training for training in self.trainings if training.done < training.epochs]
         following = unfinished[: int(self.running and self.planned is None)]
         return [training for training in unfinished if training.done > 0 or training in following]

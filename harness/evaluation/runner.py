@@ -54,7 +54,7 @@ def run(config: RunConfig, cache: ArrayCache) -> Outcome:
     """Train or load every defense of the run, and score each on every suite.
 
     Raises: UserError for a mistake in the options. A training or a cell that fails is recorded as failed and counted,
-    and the run goes on.
+    and the run continues.
     """
     setup = resolve(config, cache)
     with contextlib.closing(setup.observer), Records.open(config.out, write=True) as records:

@@ -161,7 +161,7 @@ class Records:
         return tidy(self.snapshot().records)
 
     def snapshot(self) -> Snapshot:
-        """Everything there is at this moment, in one piece while a run goes on writing; nothing is kept from it.
+        """One consistent view of everything recorded at this moment, even while a run writes.
 
         Raises: UserError for what was damaged.
         """

@@ -69,7 +69,7 @@ class Description:
     counts_as: str = ""
     """The attack that worst cases take it for, whichever of its forms suits the model."""
     stage: str = ""
-    """Of an attack in stages, each of which goes on from what the ones before it fooled."""
+    """Of an attack in stages; each attacks only the images that those before it did not fool."""
     stage_index: int | None = None
     """The stage's place, from 0."""
     stage_count: int | None = None

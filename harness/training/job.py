@@ -21,7 +21,7 @@ class TrainingObserver:
     """Looks on while a network is trained, and does nothing; what an observer sees changes nothing."""
 
     def begin(self, job: TrainingJob, first: int) -> None:
-        """A training begins or, after `first` epochs, goes on."""
+        """A training begins or, after `first` epochs, continues."""
 
     def images(self, job: TrainingJob, images: np.ndarray, state: TrainingState) -> None:
         """An epoch begins with these images, [N,C,H,W] uint8 before augmentation."""

@@ -1,4 +1,4 @@
-"""Where a training stands: saved after every epoch, read when an interrupted training goes on."""
+"""The state of a training: saved after every epoch, read when an interrupted training continues."""
 
 from __future__ import annotations
 

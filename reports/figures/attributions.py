@@ -55,7 +55,7 @@ class _Attributions:
         if exhibit is None or place is None:
             return ""
         model = exhibit.metadata["models"][place]
-        return f"{_method(model)} {_told(exhibit.metadata)} Network: {model['defense']}, {model['backbone']}."
+        return f"{_method(model)} {_caption(exhibit.metadata)} Network: {model['defense']}, {model['backbone']}."
 
     def _place(self, exhibit: Exhibit) -> int | None:
         """The first model of this page's defense, in the tables' order; None where there is none."""
@@ -114,7 +114,7 @@ class Figure5:
     def caption(self, collection: Collection) -> str:
         """What is shown."""
         about = collection.exhibits["grad_cam_training"].metadata
-        return f"{_method(about['models'][0])} {_told(about)} Empty: no checkpoint of that epoch was kept."
+        return f"{_method(about['models'][0])} {_caption(about)} Empty: no checkpoint of that epoch was kept."
 
 
 def _row(exhibit: Exhibit, name: str, epochs: Sequence[int], sample: int, *, first: bool) -> list[Tile | None]:
@@ -152,10 +152,10 @@ def _method(model: dict[str, Any]) -> str:
     return f"{sentences[model['method']]}."
 
 
-def _told(about: dict[str, Any]) -> str:
+def _caption(metadata: dict[str, Any]) -> str:
     return (
-        f"Explained: the logit of the true class; brighter is more. Below: what the network answers, ✗ where that is "
-        f"wrong. Test images of {about['dataset']}."
+        f"Explained: the logit of the true class; brighter is more. Below: the predicted class, ✗ where it is wrong. "
+        f"Test images of {metadata['dataset']}."
     )
 
 

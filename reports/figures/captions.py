@@ -21,7 +21,7 @@ MOST_NAMES = 12
 """Names that a caption lists; it counts the rest."""
 
 
-def about(cells: Cells, network: Network) -> list[str]:
+def closing_sentences(cells: Cells, network: Network) -> list[str]:
     """The sentences that follow a figure's own: who is missing, what is faint, and `provenance`."""
     partial = any(not estimate.complete for estimate in network.places.values())
     drawn = {place: _as_drawn(estimate) for place, estimate in network.places.items()}

@@ -20,7 +20,7 @@ from ..statistics.estimates import Estimate
 from ..tables.engine.layout import Label, Place, backbone_label, summary_group
 from ..tables.summary import measures, robustness_sentences
 from . import style
-from .captions import DOTS, about
+from .captions import DOTS, closing_sentences
 from .curves import Axis, defense_entries, panel_grid, treatment_entries, treatment_looks
 from .networks import Network, by_network, treatments
 from .style import Look, Style
@@ -101,7 +101,7 @@ class Cost:
         where = f" on one device{name}." if times.device else " on a device that is not recorded."
         others = f"{times.elsewhere} cells timed on other devices do not count." if times.elsewhere else ""
         own = [f"{TIMES}{where}", others, *robustness_sentences(network.members), DOTS]
-        return " ".join(filter(None, [*own, *about(collection.cells, network)]))
+        return " ".join(filter(None, [*own, *closing_sentences(collection.cells, network)]))
 
     def _network(self, collection: Collection) -> tuple[Network, Times] | None:
         records, treatment, measured = _measured(collection.cells)

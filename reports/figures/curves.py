@@ -16,7 +16,7 @@ from ..formats.render import fold
 from ..statistics.estimates import Estimate, mean_accuracy
 from ..tables.engine.layout import Label, backbone_label, defense_order, fill
 from . import style
-from .captions import TREATMENTS, about
+from .captions import TREATMENTS, closing_sentences
 from .networks import Network, by_network, treatments
 from .style import WITH, WITHOUT, Look, Style
 
@@ -189,7 +189,7 @@ def page_caption(collection: Collection, page: Page, sentences: Sequence[str]) -
     here, network = len(page.panels), page.network
     part = [f"Panels {page.first}–{page.first + here - 1} of {page.total}."] if here < page.total else []
     apart = [DODGED] if any(len(curves) > 1 for curves in page.panels.values()) else []
-    return " ".join([*sentences, *part, TREATMENTS, *apart, *about(collection.cells, network)])
+    return " ".join([*sentences, *part, TREATMENTS, *apart, *closing_sentences(collection.cells, network)])
 
 
 def treatment_looks(labels: Iterable[Label]) -> dict[Label, Look]:

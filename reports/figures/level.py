@@ -19,7 +19,7 @@ from ..paper.numbers import SOURCE, clean_accuracies
 from ..statistics.estimates import Estimate, mean_accuracy
 from ..tables.engine.layout import Label, Place, backbone_label, defense_order, fill, source_label
 from . import style
-from .captions import TREATMENTS, about
+from .captions import TREATMENTS, closing_sentences
 from .curves import Axis, Page, defense_entries, draw_curves, panel_grid, treatment_entries, treatment_looks
 from .networks import Network, by_network
 
@@ -87,7 +87,7 @@ class Level:
         if network is None:
             return ""
         theirs = [f"The paper: {SOURCE}, Tables 5 and 6, with its own training."] if _papers(network) else []
-        return " ".join([OWN, *theirs, TREATMENTS, *about(collection.cells, network)])
+        return " ".join([OWN, *theirs, TREATMENTS, *closing_sentences(collection.cells, network)])
 
     def _network(self, cells: Cells) -> Network | None:
         scored = [record for record in cells if base_name(record.suite) in SUITES]

@@ -18,7 +18,7 @@ from ..formats.render import fold
 from ..tables.engine.layout import Label, summary_group
 from ..tables.summary import measured, measures, robustness_sentences
 from . import style
-from .captions import DOTS, about
+from .captions import DOTS, closing_sentences
 from .curves import defense_entries, treatment_entries, treatment_looks
 from .networks import Network, by_network, treatments
 from .style import Look, Style
@@ -68,7 +68,7 @@ class Overview:
         network = self._network(collection)
         if network is None:
             return ""
-        return " ".join([*robustness_sentences(network.members), DOTS, *about(collection.cells, network)])
+        return " ".join([*robustness_sentences(network.members), DOTS, *closing_sentences(collection.cells, network)])
 
     def _network(self, collection: Collection) -> Network | None:
         networks = _networks(collection.cells)

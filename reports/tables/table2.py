@@ -143,7 +143,7 @@ def _stages(rows: Sequence[Record]) -> list[str]:
         return []
     unfinished = any(not is_result(record) for record in rows)
     return [
-        "autoattack: what its last attack left. Each of its attacks goes on with the images that those before it left.",
+        "autoattack: what its last attack left. Each of its attacks gets the images that those before it did not fool.",
         *(["“after …”: what was left by then."] if unfinished else []),
     ]
 
