@@ -22,7 +22,7 @@ TRAINING_VERSION = 1
 
 
 def train(model: nn.Module, job: TrainingJob) -> None:
-    """Train a protected model in place and save it at `job.path`; an interrupted training continues after its last epoch.
+    """Train a protected model in place and save it at `job.path`; an interrupted one continues after its last epoch.
 
     Raises: HarnessError when the loss is not finite.
     """
