@@ -107,7 +107,7 @@ def _collect(runs: Sequence[Path]) -> Collection | None:
 
 
 def _build(collection: Collection, options: ReportOptions) -> list[Table]:
-    """The tables of the report, and those that are only printed."""
+    """The tables of the report, then those that `printed` adds. All are written."""
     made = build(collection.cells, options.tables)
     names = {table.name for table in made}
     return [*made, *build(collection.cells, [name for name in options.printed_names if name not in names])]

@@ -71,8 +71,8 @@ class PendingCell:
         )
 
 
-def pending_cells(job: Job) -> list[PendingCell]:
-    """The cells of a job before any work is done: each model without and with its preprocessing.
+def cells_of(job: Job) -> list[PendingCell]:
+    """All cells of a job, recorded or not: each model without and with its preprocessing.
 
     An adaptive attack is made through the preprocessing, and scored with it alone.
     """

@@ -9,7 +9,7 @@ from harness.cache import digest_of
 from harness.config import UNDEFENDED
 from harness.contracts.model import inner_normalization
 from harness.errors import UserError
-from harness.evaluation.cells import pending_cells
+from harness.evaluation.cells import cells_of
 from harness.evaluation.jobs import Job
 from harness.evaluation.setup import RunSetup, Training
 from harness.models.defended import DefendedModel
@@ -57,7 +57,7 @@ class Planner:
             for condition in _conditions(suite, own):
                 if source is None or condition.threat != "transfer":
                     jobs.append(Job(suite, condition, own, [model], attacked=model))
-                elif (key := _same_transfer(condition, source, model)) in transfers:
+                elif (key := _transfer_key(condition, source, model)) in transfers:
                     transfers[key].models.append(model)
                 else:
                     transfers[key] = Job(suite, condition, own, [model], attacked=source)
@@ -115,10 +115,10 @@ def _context(suite: Suite, setup: RunSetup) -> SuiteContext:
     )
 
 
-def _same_transfer(condition: Condition, source: DefendedModel, target: DefendedModel) -> tuple[str, ...]:
-    """Equal for targets that are given the same examples: these depend on the target's seed and normalisation.
+def _transfer_key(condition: Condition, source: DefendedModel, target: DefendedModel) -> tuple[str, ...]:
+    """A key; targets with equal keys get the same examples, which depend on the target's seed and normalisation too.
 
-    A target that holds no normalisation, or an attack's later stage, shares with nobody.
+    A target without a normalisation, and every later stage of an attack, has a key of its own.
     """
     try:
         normalization = inner_normalization(target.model).std.cpu().numpy().tobytes().hex()
@@ -151,7 +151,7 @@ def training_plan(setup: RunSetup) -> Plan:
 
 def planned_job(job: Job) -> PlannedJob:
     """A job as the plan notes it."""
-    return PlannedJob(job_name(job), tuple(cell.planned.identity for cell in pending_cells(job)))
+    return PlannedJob(job_name(job), tuple(cell.planned.identity for cell in cells_of(job)))
 
 
 def job_name(job: Job) -> str:

@@ -17,7 +17,7 @@ from harness.config import RunConfig
 from harness.contracts.defense import Preprocessed, Preprocessor
 from harness.contracts.model import Pipeline
 from harness.errors import HarnessError, UserError
-from harness.evaluation.cells import PendingCell, pending_cells
+from harness.evaluation.cells import PendingCell, cells_of
 from harness.evaluation.failures import alive, reason_of, work
 from harness.evaluation.jobs import Job
 from harness.evaluation.obtain import obtain
@@ -134,7 +134,7 @@ class Runner:
                 self.setup.observer.scored(job, cell, perturbed.images, preprocessed.images)
 
     def _not_recorded(self, job: Job) -> list[PendingCell]:
-        cells = pending_cells(job)
+        cells = cells_of(job)
         pending = [cell for cell in cells if not self.records.use(cell.planned.identity)]
         self.counts["skipped"] += len(cells) - len(pending)
         return pending

@@ -27,9 +27,9 @@ def _mapping() -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Description:
-    """What is known of a cell before it is evaluated. Text that does not apply is "", a number None.
+    """What a cell is: known before it is evaluated.
 
-    A finished cell has all the fields that have no default.
+    Fields without a default are always set. Others are "" or None where they do not apply.
     """
 
     dataset: str
@@ -67,7 +67,10 @@ class Description:
     attack_parameters: Mapping[str, Any] = _mapping()
     """All of the attack's parameters, defaults included."""
     counts_as: str = ""
-    """The attack that worst cases take it for, whichever of its forms suits the model."""
+    """The name under which a worst case counts this attack.
+
+    Forms of one attack that suit a model, as AutoAttack's do, share one.
+    """
     stage: str = ""
     """Of an attack in stages; each attacks only the images that those before it did not fool."""
     stage_index: int | None = None
@@ -97,7 +100,7 @@ class Description:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell to be evaluated. spec: plain JSON values, everything that can change its numbers."""
+    """A cell to be evaluated, or a training. spec: plain JSON values, everything that can change its numbers."""
 
     spec: Mapping[str, Any]
     description: Description

@@ -209,7 +209,7 @@ def _first(several: Sequence[_Recorded]) -> Record:
 
 
 def _unfinished(runs: Sequence[_Run], finished: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """By run whose plan is not complete in any run, how many of its cells are recorded, and how many were planned."""
+    """For each run with planned cells that no run has recorded: how many are recorded, and how many were planned."""
     done = {run.name: len(run.planned & finished.keys()) for run in runs}
     return {run.name: (done[run.name], len(run.planned)) for run in runs if done[run.name] < len(run.planned)}
 

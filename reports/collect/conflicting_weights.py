@@ -25,7 +25,7 @@ class ConflictingWeights(NamedTuple):
 def conflicting_weights(
     recorded: Sequence[Record], runs: Mapping[str, Iterable[str]]
 ) -> tuple[ConflictingWeights, ...]:
-    """The networks that separate reports of the runs would show with different weights.
+    """The networks, each a name and a seed, whose latest weights differ between runs.
 
     recorded: all records, in the order of their last use.
     runs: by run, the identities of its cells, in the same order.
@@ -45,7 +45,7 @@ def conflicting_weights(
 
 
 def _conflict(last: Record, weights: Mapping[str, str], members: Mapping[str, Sequence[Record]]) -> ConflictingWeights:
-    """weights: by run, those that its own report would show."""
+    """weights: by run, the latest weights of this network."""
     left_out = Counter(
         run
         for run, records in members.items()

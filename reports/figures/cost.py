@@ -129,7 +129,7 @@ def _is_measured(record: Record) -> bool:
 
 def _pipeline(place: Place) -> Pipeline:
     backbone, _, treatment = place.row
-    return place.group, backbone, place.defense, treatment
+    return place.group, backbone, place.column, treatment
 
 
 def _times(records: Sequence[Record], treatment: Callable[[Record], Label]) -> Times:
@@ -164,8 +164,8 @@ def _draw_points(
     styles: Mapping[str, Style],
     looks: Mapping[Label, Look],
 ) -> None:
-    for place, estimate in sorted(network.places.items(), key=lambda item: (item[0].row, item[0].defense)):
-        spent, given = times[_pipeline(place)], styles[place.defense]
+    for place, estimate in sorted(network.places.items(), key=lambda item: (item[0].row, item[0].column)):
+        spent, given = times[_pipeline(place)], styles[place.column]
         look = looks[place.row[2]] if estimate.complete else looks[place.row[2]]._replace(alpha=style.FAINTNESS)
         axes.hlines(estimate.value, spent.low, spent.high, color=given.colour, linewidth=0.8, alpha=look.alpha)
         style.series(axes, [spent.median], [estimate], given, look)

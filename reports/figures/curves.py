@@ -105,7 +105,7 @@ class Page(NamedTuple):
         points: dict[tuple[Label, str, Label], dict[float, Estimate]] = defaultdict(dict)
         for place, estimate in self.network.places.items():
             _, panel, treatment, where = place.row
-            points[panel, place.defense, treatment][where.order[0]] = estimate
+            points[panel, place.column, treatment][where.order[0]] = estimate
         curves: dict[Label, list[Curve]] = defaultdict(list)
         for panel, defense, treatment in sorted(points, key=lambda key: (key[0], key[2], defense_order(key[1]))):
             curves[panel].append(Curve(defense, treatment, dict(sorted(points[panel, defense, treatment].items()))))

@@ -198,7 +198,7 @@ def _axis(levels: Iterable[float]) -> Axis:
 
 def _papers(network: Network) -> dict[float, float]:
     """The paper's accuracies by level, where there are such and their panel is drawn."""
-    drawn = any(_is_papers(place.row[1]) and place.defense == TRAINED for place in network.places)
+    drawn = any(_is_papers(place.row[1]) and place.column == TRAINED for place in network.places)
     return clean_accuracies(network.members[0].family) if drawn else {}
 
 

@@ -31,7 +31,7 @@ class Network(NamedTuple):
     @property
     def defenses(self) -> list[str]:
         """The defenses drawn, in the tables' order."""
-        return sorted({place.defense for place in self.places}, key=defense_order)
+        return sorted({place.column for place in self.places}, key=defense_order)
 
     def part(self, rows: Iterable[Label]) -> Network:
         """The same with those places only whose second label is one of these."""
@@ -62,12 +62,12 @@ def by_network(
 
 def _network(title: str, places: Mapping[Place, Estimate], members: Iterable[Record], most: int) -> Network:
     """With the defenses that have the most estimates, of equals the first in the tables' order."""
-    counts = Counter(place.defense for place in places)
+    counts = Counter(place.column for place in places)
     ranked = sorted(counts, key=lambda defense: (-counts[defense], defense_order(defense)))
     kept = set(ranked[:most])
     return Network(
         title,
-        {place: estimate for place, estimate in places.items() if place.defense in kept},
+        {place: estimate for place, estimate in places.items() if place.column in kept},
         tuple(record for record in members if record.defense in kept),
         tuple(sorted(ranked[most:], key=defense_order)),
     )

@@ -102,13 +102,13 @@ def _draw_dots(axes: Axes, network: Network, styles: Mapping[str, Style], looks:
     lines = {defense: number for number, defense in enumerate(network.defenses)}
     kinds = {label: number for number, label in enumerate(looks)}
     part = 1 / (len(lines) + 1)
-    for place, estimate in sorted(network.places.items(), key=lambda item: (item[0].row, lines[item[0].defense])):
+    for place, estimate in sorted(network.places.items(), key=lambda item: (item[0].row, lines[item[0].column])):
         _, row, treatment = place.row
-        within = lines[place.defense] - (len(lines) - 1) / 2
+        within = lines[place.column] - (len(lines) - 1) / 2
         shift = 0.44 * (kinds[treatment] - (len(kinds) - 1) / 2)
         look = looks[treatment] if estimate.complete else looks[treatment]._replace(alpha=style.FAINTNESS)
         where = rows[row] + part * (within + shift)
-        style.series(axes, [where], [estimate], styles[place.defense], look, horizontal=True)
+        style.series(axes, [where], [estimate], styles[place.column], look, horizontal=True)
 
 
 def _name_rows(axes: Axes, rows: Sequence[Label]) -> None:

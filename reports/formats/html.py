@@ -71,10 +71,10 @@ def _header(table: Table) -> Iterator[str]:
     yield "<tr>"
     for name in table.row_header:
         yield f'<th scope="col" rowspan="2" class="label">{escape(name)}</th>'
-    for dataset, members in itertools.groupby(table.columns, key=lambda column: column.dataset):
+    for dataset, members in itertools.groupby(table.columns, key=lambda column: column.group):
         yield f'<th scope="colgroup" colspan="{len(list(members))}">{escape(dataset)}</th>'
     yield "</tr>\n<tr>"
-    yield from (f'<th scope="col" class="column">{escape(column.defense)}</th>' for column in table.columns)
+    yield from (f'<th scope="col" class="column">{escape(column.name)}</th>' for column in table.columns)
     yield "</tr>\n"
 
 
@@ -85,7 +85,7 @@ def _row(table: Table, row: Row, shown: tuple[str, ...], *, first: bool) -> str:
         f'<th scope="row">{escape(label) if said else _repeated(label)}</th>'
         for label, said in zip(row.labels, shown, strict=True)
     )
-    places = "".join(map(_place, row.estimates, table.columns))
+    places = "".join(map(_place, row.entries, table.columns))
     kind = ' class="start"' if new_block else ""
     return f"<tr{kind}>{labels}{places}</tr>\n"
 
@@ -95,7 +95,7 @@ def _repeated(label: str) -> str:
 
 
 def _place(entry: Entry | None, column: Column) -> str:
-    about = f'data-dataset="{escape(column.dataset)}" data-defense="{escape(column.defense)}"'
+    about = f'data-dataset="{escape(column.group)}" data-defense="{escape(column.name)}"'
     if entry is None:
         return f'<td class="blank" data-sort="" {about}><abbr title="not run">{BLANK}</abbr></td>'
     if isinstance(entry, Finding):

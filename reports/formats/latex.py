@@ -90,7 +90,7 @@ def _escaped(character: str) -> str:
 def _column_shares(columns: Sequence[Column]) -> Iterator[list[int]]:
     """The columns of each float: whole data sets as long as they fit, else even shares of one."""
     part: list[int] = []
-    for _, members in itertools.groupby(range(len(columns)), key=lambda number: columns[number].dataset):
+    for _, members in itertools.groupby(range(len(columns)), key=lambda number: columns[number].group):
         found = list(members)
         if part and len(part) + len(found) > MOST_COLUMNS:
             yield part
@@ -122,7 +122,7 @@ def _label_lines(label: str) -> list[str]:
 
 
 def _all_lines(row: Row, roomy: bool) -> list[list[str]]:
-    return [_lines(entry, roomy) for entry in row.estimates if entry is not None]
+    return [_lines(entry, roomy) for entry in row.entries if entry is not None]
 
 
 def _float(table: Table, rows: Sequence[int], columns: Sequence[int], *, first: bool) -> str:
@@ -157,13 +157,13 @@ def _label_columns(table: Table) -> str:
 def _header(row_header: Sequence[str], columns: Sequence[Column]) -> list[str]:
     blank, groups, rules = [""] * len(row_header), [], []
     start = len(blank) + 1
-    for dataset, members in itertools.groupby(columns, key=lambda column: column.dataset):
+    for dataset, members in itertools.groupby(columns, key=lambda column: column.group):
         stop = start + len(list(members))
         groups.append(rf"\multicolumn{{{stop - start}}}{{c}}{{{escape_latex(dataset)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{stop - 1}}}")
         start = stop
     names = [escape_latex(name) for name in row_header]
-    heads = [_stack(map(escape_latex, fold(column.defense, HEADER_WIDTH).split("\n"))) for column in columns]
+    heads = [_stack(map(escape_latex, fold(column.name, HEADER_WIDTH).split("\n"))) for column in columns]
     return [rf"{' & '.join(blank + groups)} \\", " ".join(rules), rf"{' & '.join(names + heads)} \\"]
 
 
@@ -172,7 +172,7 @@ def _rows(rows: Sequence[Row], columns: Sequence[int]) -> Iterator[str]:
     for place, shown in enumerate(shown_labels(labels)):
         if place and labels[place][:-1] != labels[place - 1][:-1]:
             yield r"\addlinespace"
-        cells = [_cell(rows[place].estimates[column], len(columns) <= ROOMY) for column in columns]
+        cells = [_cell(rows[place].entries[column], len(columns) <= ROOMY) for column in columns]
         yield rf"{' & '.join([*map(_label, shown), *cells])} \\"
 
 

@@ -33,11 +33,11 @@ _MARKDOWN = re.compile(r"([\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_]))")  # an und
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured table under its title, the caption below."""
     heads = [escape_markdown(name) for name in table.row_header]
-    heads += [f"{escape_markdown(column.dataset)}<br>{escape_markdown(column.defense)}" for column in table.columns]
+    heads += [f"{escape_markdown(column.group)}<br>{escape_markdown(column.name)}" for column in table.columns]
     rules = ["---"] * len(table.row_header) + ["--:"] * len(table.columns)
     lines = [_markdown_row(heads), _markdown_row(rules)]
     for labels, row in zip(shown_labels([row.labels for row in table.rows]), table.rows, strict=True):
-        cells = [_markdown_cell(estimate) for estimate in row.estimates]
+        cells = [_markdown_cell(estimate) for estimate in row.entries]
         lines.append(_markdown_row([escape_markdown(label) for label in labels] + cells))
     return "\n".join(
         [f"## {escape_markdown(table.title)}", "", *lines, "", escape_markdown(" ".join(table.caption)), ""]
@@ -48,10 +48,10 @@ def to_csv(table: Table) -> str:
     """One line per place of the table, the numbers apart and in percent; empty where nothing was run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    in_words = any(isinstance(entry, Finding) for row in table.rows for entry in row.estimates)
+    in_words = any(isinstance(entry, Finding) for row in table.rows for entry in row.entries)
     writer.writerow([*table.row_header, *table.column_header, *(_CSV_WORDS if in_words else _CSV_NUMBERS)])
     for row in table.rows:
-        for column, entry in zip(table.columns, row.estimates, strict=True):
+        for column, entry in zip(table.columns, row.entries, strict=True):
             writer.writerow([*row.labels, *column, *(_csv_words(entry) if in_words else _csv_numbers(entry))])
     return out.getvalue()
 
@@ -129,7 +129,7 @@ def narrowed(table: Table) -> Table:
         table,
         title=", ".join([table.title, *constant_labels(table)]),
         row_header=tuple(table.row_header[place] for place in kept),
-        rows=tuple(Row(tuple(row.labels[place] for place in kept), row.estimates) for row in table.rows),
+        rows=tuple(Row(tuple(row.labels[place] for place in kept), row.entries) for row in table.rows),
     )
 
 

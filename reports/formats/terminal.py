@@ -76,7 +76,7 @@ def _best_view(table: Table, width: int) -> _View:
 def _side_by_side(table: Table) -> Table | None:
     """The table with the two values of its last row label as columns; None where they are not two."""
     values = tuple(dict.fromkeys(row.labels[-1] for row in table.rows))
-    entries = {row.labels: row.estimates for row in table.rows}
+    entries = {row.labels: row.entries for row in table.rows}
     if len(values) != 2 or len(table.row_header) < 2 or len(entries) < len(table.rows):
         return None
     blank = (None,) * len(table.columns)
@@ -150,23 +150,23 @@ class _View:
 
     def _common(self, columns: Sequence[int]) -> list[str]:
         """The row labels and the data set that all places of a part share."""
-        datasets = {self.table.columns[column].dataset for column in columns}
+        datasets = {self.table.columns[column].group for column in columns}
         kind = "data" if self.table.column_header[0] == "dataset" else self.table.column_header[0]
         return [*self.said_once, *([f"{kind} {min(datasets)}"] if len(datasets) == 1 else [])]
 
     def _headers(self, columns: Sequence[int]) -> list[str]:
-        several = len({self.table.columns[column].dataset for column in columns}) > 1
+        several = len({self.table.columns[column].group for column in columns}) > 1
         return [self._header(self.table.columns[column], with_dataset=several) for column in columns]
 
     def _header(self, column: Column, *, with_dataset: bool) -> str:
-        names = [*([column.dataset] if with_dataset else []), *column.defense.split("\n")]
+        names = [*([column.group] if with_dataset else []), *column.name.split("\n")]
         return "\n".join(fold(name, self.header_width) for name in names)
 
     def _rows(self, columns: Sequence[int]) -> Iterator[list[Text]]:
         for labels, row in zip(shown_labels(self.labels), self.table.rows, strict=True):
             yield [
                 *(Text(fold(label, self.label_width)) for label in labels),
-                *(self._cell(row.estimates[column]) for column in columns),
+                *(self._cell(row.entries[column]) for column in columns),
             ]
 
     def _starts_section(self, place: int) -> bool:
@@ -185,7 +185,7 @@ class _View:
         numbers = [
             [
                 self._header(self.table.columns[column], with_dataset=True),
-                *(self._cell(row.estimates[column]).plain for row in self.table.rows),
+                *(self._cell(row.entries[column]).plain for row in self.table.rows),
             ]
             for column in columns
         ]
@@ -203,7 +203,7 @@ class _View:
 
 
 def _datasets(columns: Sequence[Column]) -> list[list[int]]:
-    grouped = itertools.groupby(range(len(columns)), key=lambda number: columns[number].dataset)
+    grouped = itertools.groupby(range(len(columns)), key=lambda number: columns[number].group)
     return [list(members) for _, members in grouped]
 
 

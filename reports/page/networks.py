@@ -35,7 +35,7 @@ def networks(collection: Collection, entries: Entries) -> dict[str, Any]:
 def masking(tables: Iterable[Table]) -> list[dict[str, Any]]:
     """The masking checks by column of their table: whose they are, and per check its verdict and evidence."""
     return [
-        {"dataset": column.dataset, "defense": column.defense, "checks": checks}
+        {"dataset": column.group, "defense": column.name, "checks": checks}
         for table in tables
         if table.name.partition(":")[0] == "masking"
         for number, column in enumerate(table.columns)
@@ -44,7 +44,7 @@ def masking(tables: Iterable[Table]) -> list[dict[str, Any]]:
 
 
 def _checks(table: Table, number: int) -> list[list[str]]:
-    entries = [(row.labels, row.estimates[number]) for row in table.rows]
+    entries = [(row.labels, row.entries[number]) for row in table.rows]
     return [[*labels, entry.verdict, entry.evidence] for labels, entry in entries if isinstance(entry, Finding)]
 
 

@@ -82,8 +82,8 @@ class PairedTests:
         outcomes = _outcomes(records)
         compared: dict[Place, _Comparison] = {}
         for place, correct in outcomes.items():
-            other = outcomes.get(place._replace(defense=self.baseline))
-            if place.defense != self.baseline and other is not None and other.shape == correct.shape:
+            other = outcomes.get(place._replace(column=self.baseline))
+            if place.column != self.baseline and other is not None and other.shape == correct.shape:
                 compared[place] = _Comparison(100 * float(correct.mean() - other.mean()), mcnemar(correct, other))
         return compared
 
@@ -103,7 +103,7 @@ def _outcomes(records: Sequence[Record]) -> dict[Place, np.ndarray]:
         row = (backbone_label(record), Label((record.seed,), str(record.seed)), sized, preprocess(record))
         members[Place(row, summary_group(record), record.defense)].append(record)
     attacks = _shared_attacks(members)
-    return {place: survived(here, attacks[place[:2]]) for place, here in members.items() if attacks[place[:2]]}
+    return {place: survived(here, attacks[place.contest]) for place, here in members.items() if attacks[place.contest]}
 
 
 def _measure(record: Record, epsilon: Callable[[Record], Label]) -> Label:
@@ -123,7 +123,7 @@ def _shared_attacks(members: Mapping[Place, Sequence[Record]]) -> dict[tuple[Any
     shared: dict[tuple[Any, ...], set[Attack]] = {}
     for place, here in members.items():
         these = {attack_name(record) for record in here}
-        shared[place[:2]] = shared.get(place[:2], these) & these
+        shared[place.contest] = shared.get(place.contest, these) & these
     return shared
 
 

@@ -137,8 +137,8 @@ def test_a_model_of_the_zoo_is_under_its_own_name_and_beside_no_number_of_the_pa
     run(chosen, cache)
 
     (table,) = build(collect([chosen.out]).cells, ["summary"])
-    assert [column.defense for column in table.columns] == ["robustbench:Tiny2026"]
-    assert [row.estimates[0].paper for row in table.rows] == [None, None]
+    assert [column.name for column in table.columns] == ["robustbench:Tiny2026"]
+    assert [row.entries[0].paper for row in table.rows] == [None, None]
     assert "paper" not in " ".join(table.caption)
 
 

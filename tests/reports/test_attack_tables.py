@@ -17,7 +17,7 @@ from reports.tables.mce import ALEXNET
 
 
 def verdicts(recording: Recording) -> dict[str, Finding]:
-    return {row.labels[-1]: row.estimates[0] for row in recording.table("masking").rows}
+    return {row.labels[-1]: row.entries[0] for row in recording.table("masking").rows}
 
 
 def test_an_honest_defense_passes_every_check():
@@ -133,7 +133,7 @@ def test_the_usual_way_through_each_preprocessing_shares_a_row():
 
     (row,) = recording.table("table2").rows
 
-    assert None not in row.estimates
+    assert None not in row.entries
 
 
 # Paired tests
@@ -154,7 +154,7 @@ def test_an_attack_is_one_row_however_each_defense_is_gone_through():
 
     (row,) = recording.table("table2").rows
 
-    assert None not in row.estimates
+    assert None not in row.entries
 
 
 def test_a_paired_test_is_mcnemars_corrected():
@@ -164,7 +164,7 @@ def test_a_paired_test_is_mcnemars_corrected():
 
     table = recording.table("paired")
 
-    blur, pni = table.rows[0].estimates
+    blur, pni = table.rows[0].entries
     p = [binomtest(20, 30).pvalue, binomtest(2, 2).pvalue]
     corrected = [min(1, 2 * min(p)), max(min(1, 2 * min(p)), max(p))]
     assert blur == Finding(verdict="+5.0", evidence=f"20 : 10, p = {corrected[0]:.3f}")
@@ -176,7 +176,7 @@ def test_a_star_marks_what_is_significant():
 
     table = paired({"vanilla": images < 100, "blur": images < 150}).table("paired")
 
-    assert table.rows[0].estimates[0] == Finding(verdict="+25.0*", evidence="50 : 0, p < 0.001")
+    assert table.rows[0].entries[0] == Finding(verdict="+25.0*", evidence="50 : 0, p < 0.001")
 
 
 def test_robust_accuracies_are_paired_on_the_attacks_all_were_run_under():
@@ -195,7 +195,7 @@ def test_robust_accuracies_are_paired_on_the_attacks_all_were_run_under():
     (row,) = recording.table("paired").rows
 
     assert row.labels[2:] == ("robust, bare, 8/255 normalized", "without")
-    assert row.estimates[0].verdict == "+15.0*"
+    assert row.entries[0].verdict == "+15.0*"
 
 
 def test_without_the_baseline_there_is_nothing_to_compare():
@@ -236,11 +236,11 @@ def test_the_corruption_error_is_relative_corruption_by_corruption():
     errors = {"gaussian_noise": 0.35, "defocus_blur": 0.45}, {"gaussian_noise": 0.55, "defocus_blur": 0.35}
     expected = 100 * np.mean([errors[0][name] / errors[1][name] for name in errors[0]])
     assert row.labels[1:] == ("0", "without", "vanilla")
-    assert row.estimates[0].verdict == "100.0"
-    assert float(row.estimates[1].verdict) == pytest.approx(expected, abs=0.06)
-    low, high = map(float, row.estimates[1].evidence.split("]")[0].strip("[").split(", "))
+    assert row.entries[0].verdict == "100.0"
+    assert float(row.entries[1].verdict) == pytest.approx(expected, abs=0.06)
+    low, high = map(float, row.entries[1].evidence.split("]")[0].strip("[").split(", "))
     assert low < expected < high
-    assert row.estimates[1].evidence.endswith("2 corruptions")
+    assert row.entries[1].evidence.endswith("2 corruptions")
 
 
 def imagenet_c(**changes) -> Recording:
@@ -255,7 +255,7 @@ def imagenet_c(**changes) -> Recording:
 
 
 def test_official_imagenet_c_is_relative_to_alexnet_too():
-    found = {row.labels[-1]: row.estimates[0].verdict for row in imagenet_c().table("mce").rows}
+    found = {row.labels[-1]: row.entries[0].verdict for row in imagenet_c().table("mce").rows}
 
     expected = np.mean([100 * 0.5 / error for error in ALEXNET.values()])
     assert found == {"vanilla": "100.0", "AlexNet": f"{expected:.1f}"}

@@ -40,7 +40,7 @@ def caption(name, *changes):
 
 
 def headers(table):
-    return [column.dataset for column in table.columns]
+    return [column.group for column in table.columns]
 
 
 # Images
@@ -50,16 +50,16 @@ def test_other_images_of_the_same_name_stand_in_a_column_of_their_own():
     table = tables({"data": "a1b2c3d4"}, {"data": "5e6f7a8b", "n_correct": 150})["table3"]
 
     assert headers(table) == ["cifar10 (data 5e6f7a)", "cifar10 (data a1b2c3)"]
-    assert [estimate.value for estimate in table.rows[0].estimates] == [75.0, 50.0]
+    assert [estimate.value for estimate in table.rows[0].entries] == [75.0, 50.0]
     assert "other images under the same name" in " ".join(table.caption)
 
 
 @pytest.mark.parametrize("name", ["table3", "summary"])
 def test_other_images_of_the_same_name_are_neither_compared_nor_averaged(name):
     changes = [{"n_correct": 150}, {"defense": "blur"}, {"seed": 1}]
-    same = tables(*changes)[name].rows[0].estimates
+    same = tables(*changes)[name].rows[0].entries
     apart = [{**change, "data": digest} for change, digest in zip(changes, "abc", strict=True)]
-    other = tables(*apart)[name].rows[0].estimates
+    other = tables(*apart)[name].rows[0].entries
 
     assert [(estimate.value, estimate.best) for estimate in same] == [(62.5, True), (50.0, False)]
     assert [(estimate.value, estimate.best) for estimate in other] == [(75.0, False), (50.0, False), (50.0, False)]
@@ -83,7 +83,7 @@ def test_digests_of_different_numbers_of_the_same_images_tell_nothing_apart():
 
 def test_seeds_of_the_same_weights_count_once():
     made = tables(*({"seed": seed, "weights": weights} for seed, weights in enumerate(("w", "w", "v"))))["table3"]
-    (estimate,) = made.rows[0].estimates
+    (estimate,) = made.rows[0].entries
 
     assert (estimate.seeds, estimate.expected_seeds) == (2, 2)
     assert "Seeds 0, 1 of vanilla have the same weights and count as one network." in made.caption
@@ -92,14 +92,14 @@ def test_seeds_of_the_same_weights_count_once():
 
 def test_a_single_network_under_two_seeds_has_no_deviation_over_seeds():
     both = tables({"weights": "w"}, {"seed": 1, "weights": "w", "condition": "scale=1/4"})["table3"]
-    one = tables({"weights": "w"}, {"seed": 1, "weights": "w"})["table3"].rows[0].estimates[0]
+    one = tables({"weights": "w"}, {"seed": 1, "weights": "w"})["table3"].rows[0].entries[0]
 
-    assert [row.estimates[0].value for row in both.rows] == [50.0, 50.0]
+    assert [row.entries[0].value for row in both.rows] == [50.0, 50.0]
     assert (one.seeds, one.std) == (1, None)
 
 
 def test_seeds_of_unknown_weights_count_each():
-    assert tables({}, {"seed": 1})["table3"].rows[0].estimates[0].seeds == 2
+    assert tables({}, {"seed": 1})["table3"].rows[0].entries[0].seeds == 2
 
 
 def test_a_mean_over_fewer_seeds_than_the_table_has_says_so():
@@ -114,7 +114,7 @@ def test_a_mean_over_fewer_seeds_than_the_table_has_says_so():
 def test_a_suite_run_on_one_seed_of_several_says_so_in_the_summary():
     table = tables(*({**CLEAN, "seed": seed} for seed in range(3)), ATTACK)["summary"]
 
-    assert [(row.estimates[0].seeds, row.estimates[0].expected_seeds) for row in table.rows] == [(3, 3), (1, 3)]
+    assert [(row.entries[0].seeds, row.entries[0].expected_seeds) for row in table.rows] == [(3, 3), (1, 3)]
 
 
 # Training
@@ -155,7 +155,7 @@ def test_the_caption_says_whose_training_was_another(changes, said):
 
 def test_a_quick_or_altered_training_is_never_the_papers_setting():
     trainings = [{"preset": "quick"}, {"preset": ""}, {"preset": "paper", "altered": True}, {"preset": "paper"}]
-    papers = [tables(training)["table3"].rows[0].estimates[0].paper for training in trainings]
+    papers = [tables(training)["table3"].rows[0].entries[0].paper for training in trainings]
 
     assert [paper.differences for paper in papers] == [("training",)] * 3 + [()]
 
@@ -163,7 +163,7 @@ def test_a_quick_or_altered_training_is_never_the_papers_setting():
 def test_one_altered_training_among_the_seeds_is_enough():
     table = tables({"preset": "paper"}, {"preset": "paper", "seed": 1, "altered": True})["table3"]
 
-    assert table.rows[0].estimates[0].paper.differences == ("training",)
+    assert table.rows[0].entries[0].paper.differences == ("training",)
 
 
 # The paper's numbers
@@ -179,7 +179,7 @@ def test_networks_with_parameters_stand_in_the_papers_order_beside_its_numbers()
     table = tables(*({"backbone": backbone, "preset": "paper"} for backbone in backbones))["table3"]
 
     assert [row.labels[0] for row in table.rows] == ["resnet18", "vit_tiny:pretrained=true", "resnet_mid"]
-    papers = [row.estimates[0].paper for row in table.rows]
+    papers = [row.entries[0].paper for row in table.rows]
     assert papers == [(38.50, ()), (42.27, ()), (38.50, ("backbone",))]
 
 

@@ -97,7 +97,7 @@ def noisy(shares, seeds=(0,), noises=NOISE):
 
 def found(recording):
     """By claim and comparison, the finding of the first column."""
-    return {row.labels: row.estimates[0] for row in recording.table("claims").rows}
+    return {row.labels: row.entries[0] for row in recording.table("claims").rows}
 
 
 def verdict(recording, claim):
@@ -333,6 +333,6 @@ def test_data_sets_and_backbones_have_columns_of_their_own():
     table = recording.table("claims")
 
     assert table.column_header == ("dataset", "backbone")
-    assert [column.defense for column in table.columns] == ["resnet18", "vit_tiny"]
-    assert table.rows[0].estimates[1].verdict == "not run"
-    assert table.rows[1].estimates[1] is None
+    assert [column.name for column in table.columns] == ["resnet18", "vit_tiny"]
+    assert table.rows[0].entries[1].verdict == "not run"
+    assert table.rows[1].entries[1] is None

@@ -52,7 +52,7 @@ def test_bars_are_the_intervals_of_the_tables():
 
     bars = [container.lines[2][0].get_segments()[0][:, 0] for container in axes.containers]
 
-    estimates = [row.estimates[0] for row in table.rows]
+    estimates = [row.entries[0] for row in table.rows]
     assert np.allclose(sorted(map(tuple, bars)), sorted((each.low, each.high) for each in estimates))
 
 
@@ -69,7 +69,7 @@ def test_over_seeds_the_mean_is_drawn_with_its_deviation():
 def test_the_overview_shows_what_the_summary_says():
     made = collection(everything())
     (table,) = build(made.cells, ["summary"])
-    values = sorted(entry.value for row in table.rows for entry in row.estimates if entry is not None)
+    values = sorted(entry.value for row in table.rows for entry in row.entries if entry is not None)
 
     figures = [each.figure for each in gallery.draw(made, ["overview"])]
 

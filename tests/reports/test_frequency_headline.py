@@ -19,7 +19,7 @@ def recorded(*radii):
 
 def summed_up(recorder):
     (table,) = build(recorder.cells(), ["summary"])
-    return {row.labels[1]: row.estimates[0].value for row in table.rows}
+    return {row.labels[1]: row.entries[0].value for row in table.rows}
 
 
 def on_the_page(recorder):

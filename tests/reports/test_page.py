@@ -90,7 +90,7 @@ def test_the_numbers_of_the_summary_are_on_the_page(recorder, data):
     (table,) = build(recorder.cells(), ["summary"])
     shown = {numbers[0] for _, column, numbers in scores(data) if column["summary"]}
 
-    in_table = {round(each.value, 1) for row in table.rows for each in row.estimates if each}
+    in_table = {round(each.value, 1) for row in table.rows for each in row.entries if each}
 
     assert in_table == shown
 

@@ -8,9 +8,9 @@ def compared(recorder):
     """Verdicts by measure and defense, and the header."""
     (table,) = build(recorder.cells(), ["paired"])
     found = {
-        (row.labels[2], column.defense): entry
+        (row.labels[2], column.name): entry
         for row in table.rows
-        for column, entry in zip(table.columns, row.estimates, strict=True)
+        for column, entry in zip(table.columns, row.entries, strict=True)
     }
     return found, table.columns
 
@@ -23,7 +23,7 @@ def test_measures_on_other_numbers_of_images_share_their_columns():
 
     found, columns = compared(recorder)
 
-    assert [(column.dataset, column.defense) for column in columns] == [("cifar10", "blur"), ("cifar10", "pni")]
+    assert [(column.group, column.name) for column in columns] == [("cifar10", "blur"), ("cifar10", "pni")]
     assert None not in found.values()
 
 

@@ -24,7 +24,7 @@ def test_paired_comparisons_are_made_behind_each_by_itself():
     table = scored().table("paired")
 
     assert [row.labels[-1] for row in table.rows] == ["without", "with blur", "with virolbi"]
-    assert [row.estimates[0].evidence.split(",")[0] for row in table.rows] == ["0 : 20"] * 3
+    assert [row.entries[0].evidence.split(",")[0] for row in table.rows] == ["0 : 20"] * 3
 
 
 def test_forms_of_a_suite_that_are_paired_together_keep_theirs_apart():
@@ -39,7 +39,7 @@ def test_forms_of_a_suite_that_are_paired_together_keep_theirs_apart():
 def test_corruption_errors_are_taken_behind_each_by_itself():
     table = scored(suite="corruption", condition="snow", severity=1).table("mce")
 
-    found = {row.labels[2]: [entry.verdict for entry in row.estimates] for row in table.rows}
+    found = {row.labels[2]: [entry.verdict for entry in row.entries] for row in table.rows}
     assert found == {
         "without": ["100.0", "150.0"],
         "with blur": ["300.0", "350.0"],
@@ -54,7 +54,7 @@ def test_masking_checks_are_passed_behind_each_by_itself():
         honest.outcomes[identity] = masked.outcomes[row["identity"]]
         honest.rows.append({**row, "identity": identity})
 
-    found = {row.labels[2:]: row.estimates[0].verdict for row in honest.table("masking").rows}
+    found = {row.labels[2:]: row.entries[0].verdict for row in honest.table("masking").rows}
 
     assert found["with virolbi", "nothing left at large ε"] == "pass"
     assert found["with blur", "nothing left at large ε"] == "FAIL"

@@ -34,13 +34,13 @@ def table(folder, **about):
 
 
 def findings(shown, label):
-    return next(row.estimates for row in shown.rows if row.labels == (label,))
+    return next(row.entries for row in shown.rows if row.labels == (label,))
 
 
 def test_seconds_are_means_over_repeats_beside_the_papers(tmp_path):
     shown = table(tmp_path)
 
-    assert [column.defense for column in shown.columns] == ["graph", "svd"]
+    assert [column.name for column in shown.columns] == ["graph", "svd"]
     assert findings(shown, "seconds") == (
         Finding(verdict="2.5 ± 0.71", evidence="all iterations ×2"),
         Finding(verdict="5,000", evidence="extrapolated from 1 ×1"),

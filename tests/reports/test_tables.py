@@ -133,7 +133,7 @@ def test_images_of_another_number_are_another_column(recording):
 
     table = recording.table("table3")
 
-    assert [column.dataset for column in table.columns] == ["cifar10 (n = 50)", "cifar10 (n = 200)"]
+    assert [column.group for column in table.columns] == ["cifar10 (n = 50)", "cifar10 (n = 200)"]
 
 
 def test_the_summary_takes_suites_of_different_sizes_into_one_column(recording):
@@ -142,8 +142,8 @@ def test_the_summary_takes_suites_of_different_sizes_into_one_column(recording):
 
     table = recording.table("summary")
 
-    assert [column.dataset for column in table.columns] == ["cifar10"]
-    assert [row.estimates[0].images for row in table.rows] == [200, 50]
+    assert [column.group for column in table.columns] == ["cifar10"]
+    assert [row.entries[0].images for row in table.rows] == [200, 50]
 
 
 def test_the_summary_says_the_number_of_images_only_where_a_suite_has_several(recording):
@@ -177,7 +177,7 @@ def test_a_plugins_suite_appears_in_the_summary(recording):
 
 
 def best(table, row=0):
-    return [estimate.best if estimate else None for estimate in table.rows[row].estimates]
+    return [estimate.best if estimate else None for estimate in table.rows[row].entries]
 
 
 def test_the_best_of_a_row_is_marked_within_its_data_set(recording):
@@ -221,7 +221,7 @@ def test_the_papers_numbers_stand_beside_every_table():
     names = ["summary", "table1", "table2", "table3", "table4"]
     tables = {table.name: table for table in build(full_recording(seed=0).cells(), names)}
     beside = {
-        name: [row.estimates[0].paper.accuracy for row in table.rows if row.estimates[0].paper]
+        name: [row.entries[0].paper.accuracy for row in table.rows if row.entries[0].paper]
         for name, table in tables.items()
     }
 
@@ -242,7 +242,7 @@ def test_a_dagger_is_explained_in_the_caption(recording):
 
     table = recording.table("table1")
 
-    assert table.rows[0].estimates[0].paper.differences == ("corruptions", "severities")
+    assert table.rows[0].entries[0].paper.differences == ("corruptions", "severities")
     assert "† The paper measured this with the published corrupted files, other severities" in " ".join(table.caption)
 
 
@@ -261,7 +261,7 @@ def test_defenses_stand_in_the_papers_order_variants_behind_their_base(recording
     for defense in sorted(wanted, reverse=True):
         recording.add(defense=defense)
 
-    assert [column.defense for column in recording.table("summary").columns] == wanted
+    assert [column.name for column in recording.table("summary").columns] == wanted
 
 
 def test_rows_stand_in_the_papers_order(recording):

@@ -13,7 +13,7 @@ IMAGENET = {"dataset": "imagenet100", "family": "imagenet100", "backbone": "resn
 
 def papers(table):
     """By level or other second label, the paper's number of the first column, where there is one."""
-    return {row.labels[1]: row.estimates[0].paper.accuracy for row in table.rows if row.estimates[0].paper}
+    return {row.labels[1]: row.entries[0].paper.accuracy for row in table.rows if row.entries[0].paper}
 
 
 # Tables 5 and 6
@@ -30,8 +30,8 @@ def test_each_level_is_a_row_between_the_papers_ends():
     levels = ("0.4", "0.6", "1.0", "0.3..0.8")
     assert labels(table) == [("resnet18", level, kind) for level in levels for kind in ("without", "with")]
     assert papers(table) == {"0.4": 85.24, "0.6": 93.82, "1.0": 95.29, "0.3..0.8": 94.54}
-    assert all(row.estimates[0].paper is None for row in table.rows if row.labels[2] == "with")
-    assert (table.column_header, [column.defense for column in table.columns]) == (("dataset", "training"), ["virolbi"])
+    assert all(row.entries[0].paper is None for row in table.rows if row.labels[2] == "with")
+    assert (table.column_header, [column.name for column in table.columns]) == (("dataset", "training"), ["virolbi"])
 
 
 def test_other_couplings_stand_in_a_column_without_the_papers_numbers():
@@ -41,7 +41,7 @@ def test_other_couplings_stand_in_a_column_without_the_papers_numbers():
 
     table = recording.table("table5")
 
-    assert [column.defense for column in table.columns] == ["virolbi", "virolbi:nu=16", "virolbi:steps=3"]
+    assert [column.name for column in table.columns] == ["virolbi", "virolbi:nu=16", "virolbi:steps=3"]
     plain, coupled, _ = estimates(table, "0.5")
     assert (plain.paper.accuracy, coupled.paper) == (92.47, None)
     assert [entry is None for entry in estimates(table, "0.3..0.8")] == [True, True, False]
@@ -66,7 +66,7 @@ def test_networks_that_differ_in_the_level_of_their_test_alone_are_not_mixed():
 
     (row,) = recording.table("table5").rows
 
-    assert [entry.value for entry in row.estimates] == [80.0, 20.0]
+    assert [entry.value for entry in row.entries] == [80.0, 20.0]
 
 
 def test_vanilla_alone_is_no_table_of_levels():
@@ -92,8 +92,8 @@ def test_the_papers_table_8_stands_beside_bare_pgd_only():
     table = against_attacks().table("table8")
 
     assert [label[2:] for label in labels(table)] == [("bare", "without"), ("bare", "with"), ("adaptive", "with")]
-    assert [column.defense for column in table.columns] == ["pni", "virolbi_fixed", "adversarial_training"]
-    found = [[entry.paper and entry.paper.accuracy for entry in row.estimates] for row in table.rows]
+    assert [column.name for column in table.columns] == ["pni", "virolbi_fixed", "adversarial_training"]
+    found = [[entry.paper and entry.paper.accuracy for entry in row.entries] for row in table.rows]
     assert found == [[41.07, 37.23, 43.50], [51.21, 51.19, None], [None, None, None]]
     assert "43.50 for adversarial training is probably an FGSM accuracy" in " ".join(table.caption)
 
@@ -110,7 +110,7 @@ def test_an_adaptive_attack_counts_by_every_way_it_took():
     by_one, by_other = (row["identity"] for row in recording.rows[-2:])
     by_one = recording.rows[8]["identity"]
 
-    pni, fixed, _ = recording.table("table8").rows[-1].estimates
+    pni, fixed, _ = recording.table("table8").rows[-1].entries
 
     survived = np.mean(recording.outcomes[by_one] & recording.outcomes[by_other])
     assert (fixed.value, fixed.images) == (pytest.approx(100 * survived), N)

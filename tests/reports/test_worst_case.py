@@ -103,7 +103,7 @@ def test_its_stages_are_shown_on_request_in_the_order_of_its_version(version):
     name = recording.rows[0]["attack"]
     before = [f"{name} after {stage}" for stage in VERSIONS[version][:-1]]
     assert [label[-1] for label in labels(table)] == [*before, name]
-    assert [row.estimates[0].value for row in table.rows] == pytest.approx(100 * left)
+    assert [row.entries[0].value for row in table.rows] == pytest.approx(100 * left)
 
 
 def test_an_unfinished_evaluation_is_named_by_how_far_it_came():
@@ -128,7 +128,7 @@ def test_the_summary_says_that_an_evaluation_is_unfinished():
 
     (row,) = recording.table("summary").rows
 
-    assert (row.estimates[0].value, row.estimates[0].complete) == (pytest.approx(40.0), False)
+    assert (row.entries[0].value, row.entries[0].complete) == (pytest.approx(40.0), False)
 
 
 def test_the_worst_case_takes_the_result_of_autoattack_not_its_stages():
@@ -138,7 +138,7 @@ def test_the_worst_case_takes_the_result_of_autoattack_not_its_stages():
 
     (row,) = recording.table("summary").rows
 
-    assert row.estimates[0].value == 50.0
+    assert row.entries[0].value == 50.0
 
 
 def test_a_finished_seed_is_preferred_to_one_that_was_interrupted():
@@ -148,7 +148,7 @@ def test_a_finished_seed_is_preferred_to_one_that_was_interrupted():
 
     (row,) = recording.table("summary").rows
 
-    assert (row.estimates[0].value, row.estimates[0].seeds) == (pytest.approx(30.0), 1)
+    assert (row.entries[0].value, row.entries[0].seeds) == (pytest.approx(30.0), 1)
 
 
 def test_the_version_for_random_models_counts_as_the_standard_one_does():
@@ -170,7 +170,7 @@ def test_paired_tests_compare_the_results_of_autoattack():
 
     (row,) = recording.table("paired").rows
 
-    assert row.estimates[0].verdict == "+20.0*"
+    assert row.entries[0].verdict == "+20.0*"
 
 
 def test_what_attacks_warned_of_is_in_the_caption():

@@ -95,4 +95,4 @@ def labels(table):
 def estimates(table, *wanted):
     """The estimates of the rows that hold all the wanted labels."""
     (row,) = [row for row in table.rows if set(wanted) <= set(row.labels)]
-    return row.estimates
+    return row.entries

@@ -25,10 +25,10 @@ PlaceValue: TypeAlias = Estimate | Finding
 
 
 class Column(NamedTuple):
-    """A column's two header lines."""
+    """A column's two header lines, the data set and the defense in most tables."""
 
-    dataset: str
-    defense: str
+    group: str
+    name: str
 
 
 class Row(NamedTuple):
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
     labels: tuple[str, ...]
     """One for each name in the table's `row_header`."""
-    estimates: tuple[PlaceValue | None, ...]
+    entries: tuple[PlaceValue | None, ...]
     """One for each column; None where nothing was run."""
 
 

@@ -229,8 +229,8 @@ def _unchanged(records: Sequence[Record]) -> list[str]:
         by_condition[record.condition].append(record)
     conditions: dict[Unchanged, list[str]] = defaultdict(list)
     for condition, members in sorted(by_condition.items(), key=lambda each: natural(each[0])):
-        if (counted := unchanged(members)).worth_saying:
-            conditions[counted].append(condition)
+        if (smoothing := unchanged(members)).worth_saying:
+            conditions[smoothing].append(condition)
     if not conditions:
         return []
     parts = [

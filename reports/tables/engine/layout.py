@@ -44,7 +44,12 @@ class Place(NamedTuple):
 
     row: tuple[Label, ...]
     group: Group
-    defense: str
+    column: str
+
+    @property
+    def contest(self) -> tuple[tuple[Label, ...], Group]:
+        """What places share among which the best is sought."""
+        return self.row, self.group
 
 
 Places = Mapping[Place, PlaceValue]
@@ -74,9 +79,9 @@ def fill(
     for record in records:
         place = Place(row(record), group(record), column(record))
         members[place].append(record)
-        rows[place[:2]].append(record)
+        rows[place.contest].append(record)
     return {
-        place: dataclasses.replace(combine(here, rows[place[:2]]), paper=paper(here), expected_seeds=seeds)
+        place: dataclasses.replace(combine(here, rows[place.contest]), paper=paper(here), expected_seeds=seeds)
         for place, here in members.items()
     }
 
@@ -93,7 +98,7 @@ def assemble(
     """The table with its rows and columns in order; None where nothing was run, and the best of each contest marked."""
     places = _with_best(places)
     rows = sorted({place.row for place in places})
-    columns = sorted({(place.group, place.defense) for place in places}, key=_column_order)
+    columns = sorted({(place.group, place.column) for place in places}, key=_column_order)
     named = group_names(group for group, _ in columns)
     return Table(
         name=name,
@@ -214,7 +219,7 @@ def _with_best(places: Places) -> dict[Place, PlaceValue]:
     estimates = {place: value for place, value in places.items() if isinstance(value, Estimate)}
     for place, estimate in estimates.items():
         if estimate.complete:
-            contests[place[:2]].append(place)
+            contests[place.contest].append(place)
     winners: set[Place] = set()
     for contest in contests.values():
         values = {place: round(estimates[place].value, DECIMALS) for place in contest}
