@@ -39,7 +39,10 @@ class BitDepth(Preprocessor):
 @defenses.register("bit_depth")
 @dataclasses.dataclass(kw_only=True)
 class BitDepthDefense(Defense):
-    """Plain training; test images have fewer grey levels. bits: see the preprocessor."""
+    """Plain training; test images have fewer grey levels.
+
+    bits: as of the preprocessor.
+    """
 
     bits: int = 5
 

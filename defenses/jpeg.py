@@ -51,7 +51,10 @@ class JPEG(Preprocessor):
 @defenses.register("jpeg")
 @dataclasses.dataclass(kw_only=True)
 class JPEGDefense(Defense):
-    """Plain training; test images are JPEG-compressed. quality: see the preprocessor."""
+    """Plain training; test images are JPEG-compressed.
+
+    quality: as of the preprocessor.
+    """
 
     quality: int = 75
 

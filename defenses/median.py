@@ -46,7 +46,10 @@ class Median(Preprocessor):
 @defenses.register("median")
 @dataclasses.dataclass(kw_only=True)
 class MedianDefense(Defense):
-    """Plain training; test images are median-filtered. kernel: see the preprocessor."""
+    """Plain training; test images are median-filtered.
+
+    kernel: as of the preprocessor.
+    """
 
     kernel: int = 3
 

@@ -56,7 +56,10 @@ class NonLocalMeans(Preprocessor):
 @defenses.register("nlm")
 @dataclasses.dataclass(kw_only=True)
 class NonLocalMeansDefense(Defense):
-    """Plain training; test images are denoised by non-local means. h, patch_…: see the preprocessor."""
+    """Plain training; test images are denoised by non-local means.
+
+    h, patch_size, patch_distance: as of the preprocessor.
+    """
 
     h: float = 0.1
     patch_size: int = 5

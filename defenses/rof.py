@@ -44,7 +44,10 @@ class ROF(Preprocessor):
 @defenses.register("rof")
 @dataclasses.dataclass(kw_only=True)
 class ROFDefense(Defense):
-    """Plain training; test images are denoised by total variation. weight: see the preprocessor."""
+    """Plain training; test images are denoised by total variation.
+
+    weight: as of the preprocessor.
+    """
 
     weight: float = 0.1
 

@@ -16,6 +16,20 @@ from harness.spec import parameters_of, show_value
 if TYPE_CHECKING:
     from rich.table import Table
 
+OPTIONS = {
+    "defenses": "--defense",
+    "preprocessors": "--preprocess",
+    "suites": "--suite",
+    "datasets": "--dataset",
+    "backbones": "--backbone",
+    "attacks": "--attacks",
+    "corruptions": "--corruptions",
+    "tables": "report --table, --tables",
+    "figures": "report --figure",
+    "exhibits": "explain; the figures draw them",
+}
+"""How the names of each kind are asked for, by the kind's plural."""
+
 
 @commands.register("list")
 @click.command()
@@ -48,7 +62,7 @@ def print_names(asked: str = "") -> None:
         raise _unknown(asked)
     for kind in kinds:
         console.print(_table(kind))
-    console.print("More on one of them, with its parameters: python -m harness list NAME", highlight=False)
+    console.print("One of them with its parameters: `list NAME`. One kind alone: `list KIND`.", highlight=False)
 
 
 def _unknown(asked: str) -> UserError:
@@ -60,7 +74,8 @@ def _unknown(asked: str) -> UserError:
 def _table(kind: Registry) -> Table:
     from rich.table import Table
 
-    table = Table(title=kind.plural, title_justify="left", title_style="bold", show_header=False, box=None)
+    title = f"{kind.plural} ({OPTIONS[kind.plural]})"
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
     for entry in kind.offered():
         table.add_row(entry.name, entry.summary)
     return table

@@ -16,7 +16,7 @@ from harness.registry import commands
 @click.option(
     "--suite",
     metavar="A,B,…|all",
-    help="clean, corruption, adversarial, low_resolution, frequency. Default all.",
+    help="clean, corruption, adversarial, low_resolution, frequency; default all of these. On request: masking.",
 )
 @click.option("--limit", type=int, help="At most this many test images.")
 @click.option("--corruptions", default="", metavar="A,B,…|all", help="Default: the paper's three kinds of noise.")
@@ -28,7 +28,9 @@ from harness.registry import commands
     help="Attacks, optionally with parameters: pgd:steps=50,restarts=5,loss=dlr, autoattack:version=plus.",
 )
 @click.option("--norm", type=click.Choice(["Linf", "L2"]), default="Linf", show_default=True, help="Norm of attacks.")
-@click.option("--epsilons", default="8/255,16/255", show_default=True, help="Radii of adversarial attacks.")
+@click.option(
+    "--epsilons", default="8/255,16/255", show_default=True, metavar="A,B,…", help="Radii of adversarial attacks."
+)
 @click.option(
     "--epsilon-space",
     type=click.Choice(["pixel", "normalized"]),
@@ -36,13 +38,17 @@ from harness.registry import commands
     show_default=True,
     help="The space of ε; the paper's is normalized (about four times smaller).",
 )
-@click.option("--preprocess", metavar="NAME", help="Preprocess test images with this, instead of the defense's own.")
-@click.option("--transfer-from", type=FILE, help="Make transfer attacks on this checkpoint.")
+@click.option(
+    "--preprocess", metavar="NAME", help="Preprocess test images with this (see `list`), instead of the defense's own."
+)
+@click.option(
+    "--transfer-from", type=FILE, metavar="FILE|robustbench:NAME", help="Make transfer attacks on this checkpoint."
+)
 @click.option(
     "--checkpoint",
     type=FILE,
     metavar="FILE|robustbench:NAME",
-    help="Load these weights instead of training. A checkpoint of ours names its own --defense.",
+    help="Load these weights instead of training. Checkpoints made by train or run need no --defense.",
 )
 @tables_option
 def run(tables: str | None, **options: Any) -> int:

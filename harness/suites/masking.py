@@ -16,7 +16,7 @@ CURVE = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 /
 
 @suites.register("masking")
 class Masking(Adversarial):
-    """Checks on attacks: one and many steps over a range of ε, black box, transfer, another loss, more effort (L∞).
+    """Checks on attacks: many steps over a range of ε, black box, transfer, another loss, more effort; not in `all`.
 
     epsilon: the radius at which attacks are compared; 0 for the run's first.
     steps, restarts: of the attack with more effort than PGD-20.

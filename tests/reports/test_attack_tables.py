@@ -122,7 +122,7 @@ def test_ways_stages_and_sources_are_told_apart():
     assert "Transferred from: blur for vanilla." in caption
     assert "the last iterations differentiated (via unrolled) for virolbi" in caption
     assert "BPDA through the frozen partition for virolbi" in caption
-    assert "goes on with the images that those before it left" in caption
+    assert "gets the images that those before it did not fool" in caption
     assert estimates(table, "autoattack")[0].value == 10.0
 
 
