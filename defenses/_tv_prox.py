@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
+
+from ._compiled import compiled
 
 SMALLEST_JUMP = 1e-5
 """A smaller difference of neighbours is rounding, not an edge: the derivative counts them as one constant run."""
@@ -76,7 +77,7 @@ if hasattr(os, "register_at_fork"):  # a forked child inherits the pool, but non
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _prox_row(
     x: np.ndarray, strength: float, y: np.ndarray, knots: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:
@@ -113,10 +114,9 @@ def _prox_row(
         y[i] = value
 
 
-@njit(
+@compiled(
     ["void(float32[:,:,:], float32[:], float32[:,:,:])", "void(float64[:,:,:], float64[:], float64[:,:,:])"],
     nogil=True,
-    cache=True,
 )
 def _prox_planes(planes: np.ndarray, strength: np.ndarray, out: np.ndarray) -> None:
     """Every row of every plane; inside a row the arithmetic is in double precision whatever comes in."""
@@ -129,7 +129,7 @@ def _prox_planes(planes: np.ndarray, strength: np.ndarray, out: np.ndarray) -> N
             _prox_row(row, float(strength[plane]), out[plane, i], knots, low, high)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _backward_row(y: np.ndarray, gradient: np.ndarray, by_input: np.ndarray) -> float:
     """Fill one row of the input's gradient; returns λ's."""
     start, previous, by_strength = 0, 0.0, 0.0
@@ -147,13 +147,12 @@ def _backward_row(y: np.ndarray, gradient: np.ndarray, by_input: np.ndarray) -> 
     return by_strength
 
 
-@njit(
+@compiled(
     [
         "void(float32[:,:,:], float32[:,:,:], float32[:,:,:], float32[:])",
         "void(float64[:,:,:], float64[:,:,:], float64[:,:,:], float64[:])",
     ],
     nogil=True,
-    cache=True,
 )
 def _backward_planes(output: np.ndarray, gradient: np.ndarray, by_input: np.ndarray, by_strength: np.ndarray) -> None:
     """Every row of every plane; a plane's λ collects from all its rows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -84,10 +85,27 @@ class ArrayCache:
 
 
 def default_cache() -> ArrayCache:
-    """The user's cache: $VIROLBI_CACHE, or the platform's cache folder."""
+    """The user's cache."""
+    return ArrayCache(cache_folder())
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """$VIROLBI_CACHE, or the platform's cache folder; where there can be none, a temporary one, which is said once."""
     from platformdirs import user_cache_path
 
-    return ArrayCache(Path(os.environ.get("VIROLBI_CACHE") or user_cache_path("virolbi-harness")))
+    given = os.environ.get("VIROLBI_CACHE")
+    if given:
+        return Path(given).expanduser()
+    try:
+        folder = user_cache_path("virolbi-harness")
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (RuntimeError, OSError) as error:  # no home folder, as of a user id that nobody has, or none to write to
+        temporary = Path(tempfile.mkdtemp(prefix="virolbi-harness-"))
+        say(f"no cache folder ({error}); {temporary} is used. VIROLBI_CACHE names one that lasts.")
+        return temporary
+    return folder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.files import reading
 from harness.spec import split_list
 from harness.types import SMALL_IMAGE, EpsilonSpace, Norm, Preset
 
@@ -74,9 +75,12 @@ class RunConfig:
         for epoch in self.keep_epochs:
             _check("--keep-epochs", epoch, lambda value: value >= 1, "1 or more")
         for seed in self.seeds or ():
-            _check("--seed", seed, lambda value: value >= 0, "0 or more")
+            _check("--seed", seed, lambda value: 0 <= value < 2**63, "0 or more and below 2^63")
+        most, expected = (1.0, "at most 1, such as 8/255") if self.norm == "Linf" else (math.inf, "finite, such as 0.5")
         for epsilon in self.epsilons:
-            _check("--epsilons", epsilon, lambda value: 0 < value <= 1, "above 0 and at most 1, such as 8/255")
+            _check(
+                "--epsilons", epsilon, lambda value: 0 < value <= most and value < math.inf, f"above 0 and {expected}"
+            )
         lists: tuple[tuple[str, tuple[Any, ...] | None, str], ...] = (
             ("--defense", self.defenses, "name"),
             ("--suite", self.suites, "name"),
@@ -132,8 +136,9 @@ def parse_epsilons(text: str) -> tuple[float, ...]:
 
 
 def _radius(text: str) -> float:
-    """A number; infinity and NaN, too, so that they are refused for what they are."""
-    return float(text) if text.lower().strip("+-") in ("inf", "infinity", "nan") else float(Fraction(text))
+    """A number or a fraction, also as attack code writes it, "8./255"."""
+    whole, slash, part = text.partition("/")
+    return float(whole) / float(part) if slash else float(whole)
 
 
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
@@ -154,12 +159,8 @@ def read_toml(path: Path, known: list[str]) -> dict[str, Any]:
 
     Raises: UserError when the file is missing, is not TOML or holds an unknown option.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config expects a TOML file, could not read {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--config expects a TOML file, {path} is not one: {error}.") from error
+    with reading(path, "a TOML file for --config"):
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     options = {key.replace("-", "_"): value for key, value in content.items()}
     unknown = sorted(options.keys() - set(known))
     if unknown:

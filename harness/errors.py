@@ -1,9 +1,14 @@
-"""The errors that end a command; the exit code follows from the type."""
+"""The errors that end a command, whose exit code follows from the type, and any error in one line."""
 
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from harness.packages import is_ours
 
 
 class HarnessError(Exception):
@@ -35,3 +40,35 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The known names near this one, as a sentence after a space; "" where none is near."""
     near = difflib.get_close_matches(name, list(known), n=3)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """One line: what went wrong and, where the error is not the harness's own, in which line of which file."""
+    if isinstance(error, HarnessError):
+        return _first_line(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = line_of_user(error) or (f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "")
+    return f"{type(error).__name__}: {_first_line(error)}" + (f" ({place})" if place else "")
+
+
+def line_of_user(error: BaseException) -> str | None:
+    """The innermost line, as FILE:LINE, of a file that is neither ours nor installed: of a plugin. None where none is.
+
+    An error of a plugin's syntax counts as its line.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and not is_ours(file) and not any(folder in file.resolve().parents for folder in installed):
+            return f"{file.name}:{frame.lineno}"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of an error's text, whatever its class does."""
+    try:
+        return str(error).strip().splitlines()[0]
+    except BaseException:  # a plugin's error may have a text that raises
+        return "no message"

@@ -1,17 +1,23 @@
-"""Files: written whole or not at all, known by a digest of their content."""
+"""Files: read with one clear error, written whole or not at all, named safely, known by a digest of their content."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError, reason_of
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """The endings of picture files that are read."""
+LONGEST_NAME = 100
+"""Bytes of a file's name before its ending; file systems allow 255, encrypted ones 143."""
 
 
 @contextmanager
@@ -19,13 +25,59 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it replaces `path` at the end of the block, but not after an error."""
     temporary = path.with_name(f".{path.name}.tmp")
     yield temporary
+    with temporary.open("rb+") as written:
+        os.fsync(written.fileno())  # a full disk may be told only now
     os.replace(temporary, path)
+
+
+@contextmanager
+def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
+    """Read somebody's file in the block: whatever goes wrong there is one error that names the file.
+
+    expected: what the file should hold, "a TOML file" for example
+    Raises: UserError; for a pipe or a device, too, which would be waited for without end.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"expected {expected}, got {path}, which is a folder, a pipe or a device.")
+        yield
+    except (HarnessError, KeyboardInterrupt):
+        raise
+    except OSError as error:
+        raise UserError(f"expected {expected}, could not read {path}: {error.strerror or error}.{advice}") from error
+    except Exception as error:
+        raise UserError(f"expected {expected}, {path} is none: {reason_of(error)}.{advice}") from error
+
+
+def from_json(text: str) -> Any:
+    """The value of a JSON text. Raises: ValueError for anything else, and for one nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises: OSError, or ValueError for anything else: for a pipe or a device, too."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file")
+    return from_json(path.read_text(encoding="utf-8"))
+
+
+def file_name(text: str, instead: str = "-") -> str:
+    """A text as a file's name without its ending: letters, digits and `_.=-`; a long one ends in a digest.
+
+    instead: what stands for characters that a name should not hold
+    """
+    name = re.sub(r"[^\w.=-]+", instead, text)
+    name = name.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding()).replace("?", instead)
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{name.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content. Raises: UserError when it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    with reading(path, "a file"), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

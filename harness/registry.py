@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from harness.errors import UserError, unknown_name
+from harness.errors import HarnessError, UserError, reason_of, unknown_name
 from harness.packages import is_ours, load_modules
 from harness.spec import Spec, bind, parameters_of
 
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     def doc(self) -> str:
         """Its own docstring; an inherited one does not count."""
         factory = self.factory.func if isinstance(self.factory, functools.partial) else self.factory
-        return inspect.cleandoc(factory.__doc__ or "")
+        return inspect.cleandoc(factory.__doc__) if isinstance(factory.__doc__, str) else ""
 
     @property
     def summary(self) -> str:
@@ -152,18 +152,19 @@ class Registry:
         Its label is stored as `.label` where it takes attributes.
 
         context: what the harness provides, such as `data_root`; a factory gets what it has parameters for
-        Raises: UserError for an unknown name, an unknown parameter, a value of the wrong type, or a thing that is not
-        of the kind's base class.
+        Raises: UserError for an unknown name, an unknown parameter, a value of the wrong type, a factory that raises,
+        or a thing that is not of the kind's base class.
         """
         spec = Spec.parse(text)
         factory = self.entry(spec.name).factory
         bound = bind(self.kind, spec, factory, self.provided)
         wanted = inspect.signature(factory).parameters
-        made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
-        self._check(spec.name, made)
-        if not isinstance(made, type):
-            with contextlib.suppress(AttributeError):  # a tuple or a frozen object
-                made.label = bound.label
+        with _anybodys(f"the {self.kind} {text!r} could not be made"):
+            made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
+            self._check(spec.name, made)
+            if not isinstance(made, type):
+                with contextlib.suppress(AttributeError):  # a tuple or a frozen object
+                    made.label = bound.label
         return made
 
     def _check(self, name: str, made: Any) -> None:
@@ -218,25 +219,28 @@ def load_plugin(path: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except UserError:
+        with _anybodys(f"the plugin {file} could not be imported"):
+            spec.loader.exec_module(module)
+    except BaseException:
         del sys.modules[name]
         raise
-    except Exception as error:
-        del sys.modules[name]
-        raise UserError(f"the plugin {file} could not be imported: {type(error).__name__}: {error}") from error
 
 
 def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
-    try:
+    what = f"the entry point {point.name} = {point.value} could not be loaded"
+    with _anybodys(what, " Repair or uninstall the package that brings it."):
         point.load()
-    except UserError:
+
+
+@contextlib.contextmanager
+def _anybodys(what: str, advice: str = "") -> Iterator[None]:
+    """Code that may be anybody's. Raises: UserError for whatever it raises, even SystemExit."""
+    try:
+        yield
+    except (HarnessError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        raise UserError(
-            f"the entry point {point.name} = {point.value} could not be loaded: {type(error).__name__}: {error}. "
-            "Repair or uninstall the package that brings it."
-        ) from error
+    except BaseException as error:
+        raise UserError(f"{what}: {reason_of(error)}.{advice}") from error
 
 
 def _line_of_caller() -> str:

@@ -15,12 +15,13 @@ from rich.console import Console
 from harness import __version__
 from harness.cache import digest_of
 from harness.errors import UserError
+from harness.files import file_name
 from harness.packages import ROOT
 from harness.registry import Registry, figures, tables
 
 from .collect.collection import Collection, NothingFinishedError, collect
 from .figures import gallery
-from .formats.files import file_names, stem, write
+from .formats.files import file_names, write
 from .formats.terminal import to_terminal
 from .manifest import Manifest, is_current, read_manifest, refuse_foreign, remove_stale, save_manifest
 from .messages import say, say_failures, say_files, say_missing, say_next, say_problems
@@ -128,7 +129,7 @@ def _print(printed: Iterable[Table], folder: Path) -> None:
     for number, table in enumerate(printed):
         if number:
             console.print()
-        console.print(to_terminal(table, console.width, folder / f"{stem(table.name)}.md"))
+        console.print(to_terminal(table, console.width, folder / f"{file_name(table.name)}.md"))
 
 
 def _write_if_changed(target: Path, collection: Collection, made: Sequence[Table], options: ReportOptions) -> Manifest:
@@ -173,7 +174,7 @@ def _write_files(
     if page:
         links = {name: [path.relative_to(target).as_posix() for path in paths] for name, paths in files.items()}
         bitmaps = {path.stem: path.read_bytes() for paths in files.values() for path in paths if path.suffix == ".png"}
-        pictures = [(each.name, each.title, each.caption, bitmaps[stem(each.name)]) for each in drawn]
+        pictures = [(each.name, each.title, each.caption, bitmaps[file_name(each.name)]) for each in drawn]
         write_page(collection, target / PAGE, tables=made, figures=pictures, links=links)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.commands.options import FILE, FOLDER, load_plugins
+from harness.commands.options import FILE, FOLDER, UserPath, load_plugins
 from harness.registry import commands
 
 
@@ -19,7 +19,7 @@ from harness.registry import commands
 )
 @click.option("--dataset", metavar="NAME", help="The data set, as for run. Default: the one in the run's records.")
 @click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Folder of data sets.")
-@click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="A folder of photographs, or one.")
+@click.option("--images", type=UserPath(path_type=Path), metavar="FOLDER", help="A folder of photographs, or one.")
 @click.option("--limit", type=int, default=512, show_default=True, help="Test images that averages are taken over.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds the choice of test images that are shown.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:0", help="Where to compute.")

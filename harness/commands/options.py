@@ -9,11 +9,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from harness.errors import UserError
+
 if TYPE_CHECKING:
     from harness.config import RunConfig
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
+
+class UserPath(click.Path):
+    """A path as a user types it: `~` is the home folder, in a configuration file too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Fails for one that no file system has."""
+        try:
+            path = Path(value).expanduser()
+        except (RuntimeError, TypeError) as error:
+            self.fail(f"{value!r} cannot be resolved: {error}", param, ctx)
+        if "\0" in str(path):
+            self.fail(f"{value!r} holds a NUL, which no path may.", param, ctx)
+        return super().convert(path, param, ctx)
+
+
+FOLDER = UserPath(path_type=Path, file_okay=False)
+FILE = UserPath(path_type=Path, dir_okay=False)
 DEFAULT_OUT = Path("runs/default")
 SCHEMES = ("paper", "exact", "fast")
 """The schemes of smoothing, named here so that help need not import them."""
@@ -23,18 +40,42 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if path is not None:
         from harness.config import read_toml
 
-        multiple = {str(p.name): p.multiple for p in context.command.params if isinstance(p, click.Option)}
-        multiple.pop("config")
-        options = read_toml(path, list(multiple))
-        context.default_map = {name: _as_typed(value, multiple[name]) for name, value in options.items()}
+        known = {str(p.name): p for p in context.command.params if isinstance(p, click.Option)}
+        known.pop("config")
+        options = read_toml(path, list(known))
+        context.default_map = {name: _as_typed(value, known[name], path) for name, value in options.items()}
     return path
 
 
-def _as_typed(value: Any, multiple: bool) -> Any:
-    """A value of a file as it is typed on the command line: a list with commas, unless the option may be repeated."""
-    if multiple:
-        return value if isinstance(value, list) else [value]
+def _as_typed(value: Any, option: click.Option, path: Path) -> Any:
+    """A value of a file as it is typed on the command line: a list with commas, unless the option may be repeated.
+
+    Raises: UserError for a value of another type than the option's.
+    """
+    several = value if isinstance(value, list) else [value]
+    expected = _types_of(option)
+    if any(type(each) not in expected for each in several) or (isinstance(value, list) and str not in expected):
+        names = " or ".join(
+            {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[each]
+            for each in expected[:1]
+        )
+        raise UserError(f"{path} sets {option.name} = {value!r}, expected {names}.")
+    if option.multiple:
+        return several
     return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _types_of(option: click.Option) -> tuple[type, ...]:
+    """The types that a TOML value of an option may have, the usual one first."""
+    if option.is_flag:
+        return (bool,)
+    if option.type is click.INT:
+        return (int,)
+    if option.type is click.FLOAT:
+        return (float, int)
+    if isinstance(option.type, click.Choice | click.Path):
+        return (str,)
+    return (str, int, float)  # text that may list numbers
 
 
 def grouped(*options: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,9 +16,9 @@ from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.defense import Preprocessed, Preprocessor
 from harness.contracts.model import Pipeline
-from harness.errors import HarnessError, UserError
+from harness.errors import HarnessError, UserError, reason_of
 from harness.evaluation.cells import PendingCell, cells_of
-from harness.evaluation.failures import alive, reason_of, work
+from harness.evaluation.failures import alive, work
 from harness.evaluation.jobs import Job
 from harness.evaluation.obtain import obtain
 from harness.evaluation.planner import Planner, check_suites, job_name, planned_job, training_plan
@@ -93,9 +93,9 @@ class Runner:
         start = time.perf_counter()
         try:
             model = obtain(candidate, self.setup)
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
-        except Exception as error:  # one bad training must not take the others with it
+        except BaseException as error:  # one bad training must not take the others with it
             self._fail(attempt, reason_of(error), time.perf_counter() - start)
             return None
         self.records.forget_failure(attempt.identity)

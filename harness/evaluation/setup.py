@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +22,7 @@ from harness.config import (
 )
 from harness.errors import UserError
 from harness.evaluation.observer import Observer
+from harness.files import file_name
 from harness.models import checkpoints
 from harness.models.build import Architecture
 from harness.models.robustbench import ZooName
@@ -246,7 +246,7 @@ def _training_job(
         "classes": list(architecture.classes),
         "image_shape": list(architecture.image_shape),
     }
-    name = re.sub(r"[^\w.=-]+", "_", f"{setup.dataset.name}-{defense.label}-seed{seed}")
+    name = file_name(f"{setup.dataset.name}-{defense.label}-seed{seed}", "_")
     return TrainingJob(
         defense=defense,
         recipe=recipe,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from harness.errors import UserError
 from harness.figures import save_figure, usual_settings
+from harness.files import file_name
 from harness.registry import figures as registered
 
 from ..collect.collection import Collection
 from ..collect.labels import base_name
-from ..formats.files import replace_file, stem
+from ..formats.files import replace_file
 from ..formats.render import escape_markdown
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def write(drawn: Iterable[Drawn], folder: Path) -> list[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [path for each in drawn for path in _write(each, folder / stem(each.name))]
+        return [path for each in drawn for path in _write(each, folder / file_name(each.name))]
     except OSError as error:
         raise UserError(
             f"the figures cannot be written to {folder}: {error.strerror}. Choose another --out."
@@ -66,7 +67,7 @@ def write(drawn: Iterable[Drawn], folder: Path) -> list[Path]:
 
 def file_names(drawn: Iterable[Drawn]) -> list[str]:
     """What `write` calls the files of these figures."""
-    return [f"{stem(each.name)}{ending}" for each in drawn for ending in ENDINGS]
+    return [f"{file_name(each.name)}{ending}" for each in drawn for ending in ENDINGS]
 
 
 def _write(drawn: Drawn, path: Path) -> list[Path]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.errors import UserError
-from harness.files import replacing
+from harness.files import file_name, replacing
 
 from ..tables.engine.base import Table
 from .html import to_page
@@ -34,19 +33,16 @@ def write(tables: Iterable[Table], folder: Path) -> list[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [replace_file(folder / f"{stem(t.name)}{end}", form(t)) for t in tables for end, form in FORMATS.items()]
+        return [
+            replace_file(folder / f"{file_name(t.name)}{end}", form(t)) for t in tables for end, form in FORMATS.items()
+        ]
     except OSError as error:
         raise UserError(f"the tables cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
 
 
 def file_names(tables: Iterable[Table]) -> list[str]:
     """What `write` calls the files of these tables."""
-    return [f"{stem(table.name)}{end}" for table in tables for end in FORMATS]
-
-
-def stem(name: str) -> str:
-    """What the files of a table or figure of this name are called, before their endings."""
-    return re.sub(r"[^\w.=-]+", "-", name)
+    return [f"{file_name(table.name)}{end}" for table in tables for end in FORMATS]
 
 
 def replace_file(path: Path, text: str) -> Path:

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..._compiled import compiled
 from .kernel_types import Array, Constants, ImageState, Planes, Solver, Unprojected
 
-_kernel = njit(cache=True, nogil=True, error_model="numpy")
+_kernel = compiled(nogil=True, error_model="numpy")
 _UNCOUNTED: dict[str, Any] = {"_nrt": False}
-_leaf = njit(cache=True, nogil=True, error_model="numpy", **_UNCOUNTED)
+_leaf = compiled(nogil=True, error_model="numpy", **_UNCOUNTED)
 """For kernels that allocate nothing: slices are then not reference-counted, which saves a quarter of the time."""
 _loop = njit(nogil=True, error_model="numpy", inline="always")
 """For loops over pixels, which on a small image take as little time as a function call."""

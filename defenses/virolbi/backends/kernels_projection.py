@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-from numba import njit
 
-_kernel = njit(cache=True, nogil=True, error_model="numpy")
+from ..._compiled import compiled
+
+_kernel = compiled(nogil=True, error_model="numpy")
 
 Array: TypeAlias = np.ndarray
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numba import njit
+
+from ..._compiled import compiled
 
 DEPTH = 8
 """Multiply-adds between reading a number and writing it, so many that reading and writing cost no time."""
@@ -49,7 +50,7 @@ def peak_flops(device: torch.device, threads: int) -> float:
     return _gpu_peak(device) if device.type == "cuda" else _cpu_peak(threads)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@compiled(nogil=True, fastmath={"contract"})
 def _multiply_add(x: np.ndarray, factor: np.float32, summand: np.float32, times: int) -> None:
     for _ in range(times):
         for p in range(x.size):

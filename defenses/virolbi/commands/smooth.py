@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from harness.commands.options import SCHEMES
+from harness.commands.options import SCHEMES, UserPath
 from harness.registry import commands
 
 
 @commands.register("smooth")
 @click.command()
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=UserPath(path_type=Path))
+@click.argument("target", metavar="OUT", type=UserPath(path_type=Path))
 @click.option("--level", type=float, help="Sparsity level from 0 to 1; larger keeps more detail. Default 0.6.")
 @click.option("--nu", type=float, default=1.0, show_default=True, help="Coupling; larger prefers scale to contrast.")
 @click.option(
