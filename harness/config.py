@@ -76,11 +76,8 @@ class RunConfig:
             _check("--keep-epochs", epoch, lambda value: value >= 1, "1 or more")
         for seed in self.seeds or ():
             _check("--seed", seed, lambda value: 0 <= value < 2**63, "0 or more and below 2^63")
-        most, expected = (1.0, "at most 1, such as 8/255") if self.norm == "Linf" else (math.inf, "finite, such as 0.5")
         for epsilon in self.epsilons:
-            _check(
-                "--epsilons", epsilon, lambda value: 0 < value <= most and value < math.inf, f"above 0 and {expected}"
-            )
+            _check("--epsilons", epsilon, lambda value: 0 < value < math.inf, "above 0 and finite, such as 8/255")
         lists: tuple[tuple[str, tuple[Any, ...] | None, str], ...] = (
             ("--defense", self.defenses, "name"),
             ("--suite", self.suites, "name"),

@@ -45,10 +45,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def reason_of(error: BaseException) -> str:
     """One line: what went wrong and, where the error is not the harness's own, in which line of which file."""
     if isinstance(error, HarnessError):
-        return _first_line(error)
+        return first_line(error)
     frames = traceback.extract_tb(error.__traceback__)
     place = line_of_user(error) or (f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "")
-    return f"{type(error).__name__}: {_first_line(error)}" + (f" ({place})" if place else "")
+    return f"{type(error).__name__}: {first_line(error)}" + (f" ({place})" if place else "")
 
 
 def line_of_user(error: BaseException) -> str | None:
@@ -66,7 +66,7 @@ def line_of_user(error: BaseException) -> str | None:
     return None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's text, whatever its class does."""
     try:
         return str(error).strip().splitlines()[0]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, UserError, reason_of
+from harness.errors import HarnessError, UserError, first_line
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """The endings of picture files that are read."""
@@ -46,7 +46,7 @@ def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
     except OSError as error:
         raise UserError(f"expected {expected}, could not read {path}: {error.strerror or error}.{advice}") from error
     except Exception as error:
-        raise UserError(f"expected {expected}, {path} is none: {reason_of(error)}.{advice}") from error
+        raise UserError(f"expected {expected}, {path} is none: {first_line(error)}.{advice}") from error
 
 
 def from_json(text: str) -> Any:

@@ -36,13 +36,12 @@ from harness.errors import UserError
         ("nu", 0.0, "--nu must be a number above 0, got 0."),
         ("nu", float("inf"), "got inf."),
         ("nu", float("nan"), "got nan."),
-        ("seeds", (0, -1), "--seed must be 0 or more, got -1."),
+        ("seeds", (0, -1), "--seed must be 0 or more and below 2^63, got -1."),
         ("seeds", (), "--seed must be at least one number, got nothing."),
         ("defenses", (), "--defense must be at least one name, got nothing."),
         ("suites", (), "--suite must be at least one name, got nothing."),
         ("epsilons", (), "--epsilons must be at least one radius, got nothing."),
-        ("epsilons", (0.0,), "--epsilons must be above 0 and at most 1, such as 8/255, got 0."),
-        ("epsilons", (8 / 255, 8.0), "got 8."),
+        ("epsilons", (0.0,), "--epsilons must be above 0 and finite, such as 8/255, got 0."),
         ("epsilons", (float("nan"),), "got nan."),
     ],
 )
@@ -148,8 +147,8 @@ def test_a_file_sets_options_by_their_names_on_the_command_line(tmp_path: Path) 
     [
         ("defence = 'x'\nsede = 1\n", "sets unknown options defence, sede. Known: amp, batch_size, defense"),
         ("[run]\ndefense = 'x'\n", "sets unknown options run."),
-        ("defense = \n", "is not one:"),
-        (b"\xff\xfe", "is not one:"),
+        ("defense = \n", "is none:"),
+        (b"\xff\xfe", "is none:"),
     ],
 )
 def test_a_file_that_is_wrong_is_named_with_the_reason(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -169,5 +168,5 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "nan", "8/255,Infinity"])
 def test_a_radius_that_is_no_finite_number_is_refused_for_its_size(text: str) -> None:
-    with pytest.raises(UserError, match=r"--epsilons must be above 0 and at most 1, such as 8/255, got (-?inf|nan)"):
+    with pytest.raises(UserError, match=r"--epsilons must be above 0 and finite, such as 8/255, got (-?inf|nan)"):
         RunConfig(epsilons=parse_epsilons(text))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.attacks.autoattack_package import Evaluation, evaluate
+from harness.attacks.autoattack_package import Evaluation, evaluate, least_classes
 from harness.attacks.base import Attack, AttackResult, Budget
 from harness.errors import UserError, unknown_name
 from harness.registry import attacks
@@ -82,6 +82,7 @@ class AutoAttack(PackagedAttack):
         if stage and stage not in stages:
             raise unknown_name(f"stage of AutoAttack {version or STANDARD}", stage, stages)
         self.stages = () if stage else stages
+        self.least_classes = least_classes((stage,) if stage else stages)
 
     @property
     def counts_as(self) -> str:
@@ -126,6 +127,7 @@ class APGD(PackagedAttack):
         if min(steps, restarts) < 1:
             raise UserError(f"apgd: steps and restarts must be 1 or more, got {steps} and {restarts}.")
         self.loss, self.steps, self.restarts = loss, steps, restarts
+        self.least_classes = least_classes((APGD_STAGES[loss],))
 
     def parameters(self) -> dict[str, Any]:
         """All of them."""

@@ -84,13 +84,16 @@ def _installed() -> str:
     raise UserError("AutoAttack is not installed. Install it with: pip install pyautoattack")
 
 
+def least_classes(stages: tuple[str, ...]) -> int:
+    """The number of classes that these attacks need."""
+    return max(LEAST_CLASSES.get(stage, 2) for stage in stages)
+
+
 def _check_classes(stages: tuple[str, ...], classes: int) -> None:
-    least = {stage: LEAST_CLASSES.get(stage, 2) for stage in stages}
-    short = [stage for stage in stages if classes < least[stage]]
-    if short:
-        needed = max(least[stage] for stage in short)
+    if classes < least_classes(stages):
         raise UserError(
-            f"AutoAttack's {', '.join(short)} needs {needed} classes or more, the model has {classes}. Use pgd."
+            f"AutoAttack's {', '.join(stages)} needs {least_classes(stages)} classes or more, the model has {classes}. "
+            "Use pgd."
         )
 
 

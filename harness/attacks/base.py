@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -44,6 +45,12 @@ class Budget:
         """A ball of radius `epsilon` on pixels in [0,1] or on images normalised by `std` [C,1,1]."""
         scale = std if space == "normalized" else torch.ones_like(std)
         return cls(epsilon=epsilon, scale=scale, norm=norm, draws=draws)
+
+    @staticmethod
+    def largest(image_shape: tuple[int, ...], space: EpsilonSpace, std: tuple[float, ...], norm: Norm) -> float:
+        """The radius of the ball that holds every image of this shape, whatever the one in the middle."""
+        side = 1.0 if space == "pixel" else 1 / min(std)
+        return side if norm == "Linf" else side * math.prod(image_shape) ** 0.5
 
     @property
     def radius(self) -> torch.Tensor:
@@ -109,6 +116,8 @@ class Attack:
     """Whether it measures the model without trying to fool it, and so does not belong in a worst case."""
     batch_size: int | None = None
     """Images it must be given at a time for the same results; None where the batch does not matter."""
+    least_classes: int = 2
+    """The number of classes that a model must have to be attacked."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Raises: UserError for what was renamed."""

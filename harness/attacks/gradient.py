@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from harness.attacks.base import Attack, Budget, LossGradient, loss_gradient, random_start
-from harness.attacks.losses import LOSSES, TARGETED, cross_entropy
+from harness.attacks.losses import LEAST_CLASSES, LEAST_CLASSES_TARGETED, LOSSES, TARGETED, cross_entropy
 from harness.errors import UserError, unknown_name
 from harness.registry import attacks
 
@@ -74,6 +74,7 @@ class PGD(Attack):
             raise UserError(f"pgd: the losses that can aim at a class are {', '.join(TARGETED)}, got {loss}.")
         self.steps, self.relative_step, self.restarts = steps, relative_step, restarts
         self.loss, self.targets, self.early_stop = loss, targets, early_stop
+        self.least_classes = (LEAST_CLASSES_TARGETED if targets else LEAST_CLASSES).get(loss, 2)
 
     def parameters(self) -> dict[str, Any]:
         """All of them."""

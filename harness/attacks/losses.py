@@ -52,6 +52,10 @@ def targeted_dlr(logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tens
 
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dlr": dlr, "margin": margin}
 TARGETED: dict[str, TargetedLoss] = {"ce": targeted_cross_entropy, "dlr": targeted_dlr}
+LEAST_CLASSES = {"dlr": 3}
+"""Classes that a loss needs; 2 where it does not say."""
+LEAST_CLASSES_TARGETED = {"dlr": 4}
+"""The same for a loss that aims at a class."""
 
 
 def _logit_of(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

@@ -69,13 +69,8 @@ class Adversarial(Suite):
     def conditions(self, context: SuiteContext) -> list[Condition]:
         """Threat models, then attacks, then surrogate gradients, then radii, then an attack's stages.
 
-        Raises: UserError for a radius out of range, an unknown attack, and one that only measures.
+        Raises: UserError for an unknown attack, one that only measures, and what `planned` refuses.
         """
-        for epsilon in context.epsilons:
-            if not 0 < epsilon <= 1:
-                raise UserError(
-                    f"epsilon must be above 0 and at most 1, got {epsilon:g}. Write 8/255 for eight levels."
-                )
         attacks = self.attacks or context.attacks
         for name in attacks:
             if registered.create(name).only_measures:
@@ -83,7 +78,12 @@ class Adversarial(Suite):
         return self.planned(context, self.threats, attacks)
 
     def planned(self, context: SuiteContext, threats: Sequence[Threat], attacks: Sequence[str]) -> list[Condition]:
-        """The conditions of these attacks under these threat models."""
+        """The conditions of these attacks under these threat models.
+
+        Raises: UserError for a radius out of range, and an attack that needs more classes than there are.
+        """
+        _check_radii(context)
+        _check_classes(attacks, len(context.dataset.classes))
         return [
             condition
             for threat in threats
@@ -176,6 +176,27 @@ class Adversarial(Suite):
                 )
             )
         return conditions
+
+
+def _check_radii(context: SuiteContext) -> None:
+    dataset = context.dataset
+    largest = Budget.largest(dataset.image_shape, context.epsilon_space, dataset.std, context.norm)
+    for epsilon in context.epsilons:
+        if not 0 < epsilon <= largest:
+            raise UserError(
+                f"epsilon must be above 0 and at most {largest:.4g}, the ball that holds every image ({context.norm}, "
+                f"{context.epsilon_space} space), got {epsilon:g}. Write 8/255 for eight levels."
+            )
+
+
+def _check_classes(attacks: Sequence[str], classes: int) -> None:
+    for name in attacks:
+        least = registered.create(name).least_classes
+        if classes < least:
+            raise UserError(
+                f"the attack {name} needs {least} classes or more, the data set has {classes}. Use fgsm, or pgd with "
+                "the loss ce."
+            )
 
 
 def _attack_of(condition: Condition) -> Attack:

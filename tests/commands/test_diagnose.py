@@ -75,7 +75,7 @@ def test_the_preprocessing_and_the_source_may_be_chosen(trained: Path, tmp_path:
     ("options", "message"),
     [
         (["--checkpoint", "nowhere.pt"], "expected a checkpoint file, found none at nowhere.pt"),
-        (["--checkpoint", "TRAINED", "--epsilon", "0"], "--epsilons must be above 0 and at most 1"),
+        (["--checkpoint", "TRAINED", "--epsilon", "0"], "--epsilons must be above 0 and finite"),
         (["--checkpoint", "TRAINED", "--limit", "0"], "--limit must be 1 or more"),
         (["--checkpoint", "TRAINED", "--gradient", "unrolled"], "gradient must be one of the preprocessor's exact"),
         (["--checkpoint", "TRAINED", "--queries", "0"], "queries must be 1 or more, got 0"),

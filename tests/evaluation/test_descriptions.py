@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.attacks import DATASET
 
 from harness.attacks.autoattack import VERSIONS
 from harness.attacks.gradient import PGD
@@ -18,7 +19,7 @@ from harness.types import Condition
 def described(attack: str, **context: Any) -> list[dict[str, Any]]:
     """The descriptions of an attack's adaptive conditions at one radius."""
     made = SuiteContext(
-        dataset=None, split=None, seed=0, epsilons=(0.1,), **{"surrogates": ("bpda", "identity"), **context}
+        dataset=DATASET, split=None, seed=0, epsilons=(0.1,), **{"surrogates": ("bpda", "identity"), **context}
     )
     conditions = Adversarial(attacks=(attack,), threats=("adaptive",)).conditions(made)
     return [describe_attack(condition, made.surrogates[0]) for condition in conditions]

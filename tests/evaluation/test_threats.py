@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.attack_runs import recorded
+from support.attacks import DATASET
 from support.runs import defended_models
 from torch import nn
 
@@ -218,7 +219,7 @@ def test_adaptive_attacks_use_every_surrogate_gradient(small: RunConfig, cache: 
     run(dataclasses.replace(small, suites=("adversarial:threats=adaptive,gradients=unrolled",)), cache)
     assert sorted(condition for *_, condition, _ in recorded(small.out)) == [*quick, "fgsm via unrolled eps=8/255"]
 
-    context = SuiteContext(dataset=None, split=None, seed=0, surrogates=("bpda", "identity", "unrolled"))
+    context = SuiteContext(dataset=DATASET, split=None, seed=0, surrogates=("bpda", "identity", "unrolled"))
     found = suites.create("adversarial:threats=adaptive,attacks=fgsm").conditions(context)
     assert {condition.parameters["gradient"] for condition in found} == {"bpda", "identity", "unrolled"}
 

@@ -6,11 +6,13 @@ import dataclasses
 import itertools
 import json
 import sys
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.attacks import DATASET
 from torch import nn
 from torch.nn import functional
 
@@ -41,7 +43,7 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
 def context(**changes: Any) -> SuiteContext:
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 6, 6), dtype=np.uint8)
     split = Split(images=images, labels=np.arange(8) % 3, indices=np.arange(8) * 5, digest="d")
-    return SuiteContext(**{"dataset": None, "split": split, "seed": 0, **changes})
+    return SuiteContext(**{"dataset": DATASET, "split": split, "seed": 0, **changes})
 
 
 def test_conditions_are_threats_then_attacks_then_radii() -> None:
@@ -165,7 +167,7 @@ def test_a_radius_is_shown_as_the_field_writes_it(epsilon: float, shown: str) ->
 
 @pytest.mark.parametrize("epsilon", [0.0, -0.1, 8.0, float("nan")])
 def test_a_radius_out_of_range_is_refused(epsilon: float) -> None:
-    with pytest.raises(UserError, match=r"epsilon must be above 0 and at most 1.*Write 8/255"):
+    with pytest.raises(UserError, match=r"epsilon must be above 0 and at most 1,.*Write 8/255"):
         Adversarial().conditions(context(epsilons=(8 / 255, epsilon)))
 
 
@@ -275,3 +277,47 @@ def test_the_normalisation_inside_any_model_is_found() -> None:
 def test_a_model_without_normalisation_is_refused_with_advice() -> None:
     with pytest.raises(UserError, match=r"build it with harness.contracts.model.NormalizedModel\(network, mean, std\)"):
         inner_normalization(nn.Linear(2, 2))
+
+
+def test_the_largest_radius_is_that_of_the_ball_that_holds_every_image() -> None:
+    whole = (3 * 6 * 6) ** 0.5
+    suite = Adversarial(attacks=("fgsm",), threats=("bare",))
+
+    (condition,) = suite.conditions(context(norm="L2", epsilons=(3.0,)))
+    assert condition.parameters["epsilon"] == 3
+    assert suite.conditions(context(norm="L2", epsilons=(whole,)))
+    assert suite.conditions(context(norm="Linf", epsilons=(4.0,), epsilon_space="normalized"))
+    with pytest.raises(
+        UserError, match=r"at most 10\.39, the ball that holds every image \(L2, pixel space\), got 10\.5"
+    ):
+        suite.conditions(context(norm="L2", epsilons=(10.5,)))
+    with pytest.raises(UserError, match=r"at most 5, .*got 5\.1"):
+        suite.conditions(context(norm="Linf", epsilons=(5.1,), epsilon_space="normalized"))
+
+
+@pytest.mark.parametrize(
+    ("attack", "least"),
+    [
+        ("fgsm", 2),
+        ("pgd:loss=margin", 2),
+        ("pgd:loss=dlr", 3),
+        ("pgd:loss=dlr,targets=2", 4),
+        ("apgd", 2),
+        ("apgd:loss=dlr", 3),
+        ("apgd:loss=targeted", 4),
+        ("square", 2),
+        ("autoattack", 4),
+        ("autoattack:version=rand", 3),
+        ("autoattack:version=plus,stage=fab-t", 2),
+    ],
+)
+def test_an_attack_that_needs_more_classes_is_refused_when_a_run_is_planned(attack: str, least: int) -> None:
+    few, enough = (
+        dataclasses.replace(context(), dataset=types.SimpleNamespace(**{**vars(DATASET), "classes": ("a",) * count}))
+        for count in (least - 1, least)
+    )
+
+    assert Adversarial(attacks=(attack,)).conditions(enough)
+    if least > 2:
+        with pytest.raises(UserError, match=f"needs {least} classes or more, the data set has {least - 1}"):
+            Adversarial(attacks=(attack,)).conditions(few)

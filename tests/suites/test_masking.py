@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.attacks import MEAN, STD, Times, ball, result_of
+from support.attacks import DATASET, MEAN, STD, Times, ball, result_of
 from torch import nn
 
 from harness.attacks.landscape import Landscape
@@ -22,7 +22,7 @@ from harness.types import Split
 def context(**changes) -> SuiteContext:
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 6, 6), dtype=np.uint8)
     split = Split(images=images, labels=np.arange(8) % 3, indices=np.arange(8) * 5, digest="d")
-    return SuiteContext(**{"dataset": None, "split": split, "seed": 0, **changes})
+    return SuiteContext(**{"dataset": DATASET, "split": split, "seed": 0, **changes})
 
 
 def test_the_conditions_are_a_curve_and_attacks_at_one_radius():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import types
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,7 @@ def five_classes() -> tuple[NormalizedModel, torch.Tensor, torch.Tensor]:
         functional.cross_entropy(model(images[:300]), labels[:300]).backward()
         optimizer.step()
     return model, images[300:], labels[300:]
+
+
+DATASET = types.SimpleNamespace(classes=tuple("abcdefghij"), image_shape=(3, 6, 6), std=STD)
+"""What attacks ask of a data set."""
