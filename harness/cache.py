@@ -20,6 +20,7 @@ import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 
 from harness.errors import HarnessError, UserError
+from harness.files import from_json, read_text
 from harness.progress import say, track
 
 Fill = Callable[[slice], np.ndarray]
@@ -133,6 +134,8 @@ class Target:
 
     def offset_in(self, file: Path) -> int | None:
         """Where the rows begin in a file of this shape, type and size; None for any other file."""
+        if not file.is_file():
+            return None
         try:
             array = np.lib.format.open_memmap(file, mode="r")
         except Exception:  # NumPy raises many kinds for a damaged header
@@ -164,8 +167,8 @@ class Checksums:
     def read(cls, target: Target) -> Checksums | None:
         """The checksums on disk; None where there is no file, or one of another array."""
         try:
-            first, *lines = target.sums.read_text().splitlines()
-            header = json.loads(first)
+            first, *lines = read_text(target.sums).splitlines()
+            header = from_json(first)
             fits = header["shape"] == list(target.shape) and header["dtype"] == target.dtype.str
             block = header["block"]
         except (OSError, ValueError, TypeError, KeyError):

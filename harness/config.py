@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.files import reading
+from harness.files import read_text, reading
 from harness.spec import split_list
 from harness.types import SMALL_IMAGE, EpsilonSpace, Norm, Preset
 
@@ -157,7 +157,7 @@ def read_toml(path: Path, known: list[str]) -> dict[str, Any]:
     Raises: UserError when the file is missing, is not TOML or holds an unknown option.
     """
     with reading(path, "a TOML file for --config"):
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(read_text(path))
     options = {key.replace("-", "_"): value for key, value in content.items()}
     unknown = sorted(options.keys() - set(known))
     if unknown:

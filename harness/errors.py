@@ -69,6 +69,7 @@ def line_of_user(error: BaseException) -> str | None:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, whatever its class does."""
     try:
-        return str(error).strip().splitlines()[0]
+        line = str(error).strip().splitlines()[0]
+        return line.encode(errors="backslashreplace").decode()  # names that are no UTF-8 can then be stored
     except BaseException:  # a plugin's error may have a text that raises
         return "no message"

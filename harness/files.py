@@ -58,10 +58,15 @@ def from_json(text: str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises: OSError, or ValueError for anything else: for a pipe or a device, too."""
+    """The value of a JSON file. Raises: OSError, or ValueError for anything else."""
+    return from_json(read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """A text file without its byte order mark. Raises: OSError, or ValueError for a pipe or a device and no UTF-8."""
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is no regular file")
-    return from_json(path.read_text(encoding="utf-8"))
+    return path.read_text(encoding="utf-8-sig")
 
 
 def file_name(text: str, instead: str = "-") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from harness.errors import UserError
-from harness.files import replacing
+from harness.files import read_json, replacing
 
 FILE_NAME = "report.json"
 
@@ -40,7 +40,7 @@ class Stale(NamedTuple):
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of the report in a folder; None where there is none that can be read."""
     try:
-        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        content = read_json(folder / FILE_NAME)
         return Manifest(
             digest=str(content["digest"]),
             source=str(content["source"]),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from harness.errors import HarnessError
+from harness.files import from_json
 
 
 class _Dataclass(Protocol):
@@ -64,10 +65,19 @@ def required(kind: type[_Dataclass]) -> tuple[str, ...]:
 
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object. Raises: ValueError for anything else."""
-    value = json.loads(text)
+    value = from_json(text)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {text[:20]}")
-    return value
+    return _printable(value) if "\\ud" in text.lower() else value
+
+
+def _printable(value: Any) -> Any:
+    """A JSON value whose texts can be written to files: half a character, as in a name that is no UTF-8, as \\udc80."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, list):
+        return list(map(_printable, value))
+    return {_printable(key): _printable(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 @functools.cache

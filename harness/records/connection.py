@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -106,8 +107,8 @@ def connected(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
 def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open for writing, creating what is not there, or for reading, changing nothing."""
     if write:
-        return _attempt(path, f"file:{quote(str(path.resolve()))}", _SCHEMA)
-    read_only = f"file:{quote(str(path.resolve()))}?mode=ro"
+        return _attempt(path, f"file:{quote(os.fsencode(path.resolve()))}", _SCHEMA)
+    read_only = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro"
     try:
         return _attempt(path, read_only)
     except UserError:
@@ -120,6 +121,7 @@ def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
 def _attempt(path: Path, address: str, schema: str | None = None) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(address, timeout=30, uri=True)
+        connection.text_factory = lambda text: text.decode(errors="replace")
         if schema is not None:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -164,4 +166,4 @@ def _version(connection: sqlite3.Connection, tables: set[str]) -> int | None:
         row = connection.execute("SELECT value FROM meta WHERE key='version'").fetchone()
     except sqlite3.OperationalError:  # a table of the same name with other columns
         return None
-    return int(row[0]) if row is not None and str(row[0]).isdigit() else None
+    return int(row[0]) if row is not None and re.fullmatch("[0-9]{1,9}", str(row[0])) else None

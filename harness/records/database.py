@@ -17,10 +17,11 @@ import numpy as np
 
 from harness.cache import digest_of
 from harness.errors import UserError
+from harness.progress import say
 from harness.records.codec import encode
 from harness.records.connection import DAMAGED, connected, locked
 from harness.records.frame import tidy
-from harness.records.reading import read_failures, read_snapshot, read_statuses, unpack
+from harness.records.reading import read_snapshot, read_statuses, unpack
 from harness.records.schema import CellStatus, Details, FailedCell, PlannedCell, Snapshot
 
 if TYPE_CHECKING:
@@ -145,13 +146,11 @@ class Records:
 
     def statuses(self) -> list[CellStatus]:
         """Every cell attempted so far in the order of recording, without its predictions."""
-        with self._refusing_damage():
-            return list(read_statuses(self._connection))
+        return list(read_statuses(self._connection))
 
     def failures(self) -> list[FailedCell]:
         """Every failed cell in the order of recording."""
-        with self._refusing_damage():
-            return list(read_failures(self._connection))
+        return list(self.snapshot().failures)
 
     def frame(self) -> pd.DataFrame:
         """One tidy row (TIDY_COLUMNS) per finished cell in the order of their last use.
@@ -163,22 +162,16 @@ class Records:
     def snapshot(self) -> Snapshot:
         """One consistent view of everything recorded at this moment, even while a run writes.
 
-        Raises: UserError for what was damaged.
+        A damaged row is named, and left out.
         """
         self._connection.execute("BEGIN")  # what others write meanwhile is not seen
         try:
-            with self._refusing_damage():
-                return read_snapshot(self._connection)
+            snapshot = read_snapshot(self._connection)
         finally:
             self._connection.rollback()
-
-    @contextmanager
-    def _refusing_damage(self) -> Iterator[None]:
-        """Raises: UserError for rows that are not as they were written."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, zlib.error) as error:
-            raise UserError(f"the records at {self.path} are damaged ({error}). {DAMAGED}") from error
+        for identity, reason in snapshot.unreadable.items():
+            say(f"damaged in {self.path}, left out: {identity[:16]} ({reason}). {DAMAGED}")
+        return snapshot
 
 
 def _pack(values: np.ndarray, count: int) -> bytes:

@@ -6,8 +6,6 @@ An exhibit is computed once, by `harness.explain`, and drawn by `reports.figures
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.errors import UserError
-from harness.files import replacing
+from harness.files import from_json, reading, replacing
 
 FOLDER = "exhibits"
 _METADATA = "about"
@@ -71,10 +69,8 @@ def save_exhibit(run: Path, exhibit: Exhibit) -> Path:
 
 def read_exhibit(path: Path) -> Exhibit:
     """An exhibit from its file. Raises: UserError when it is not one."""
-    try:
+    with reading(path, "an exhibit", " Delete it."):
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        metadata = dict(json.loads(str(arrays.pop(_METADATA))))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"expected an exhibit in {path}, got something else ({error}). Delete it.") from error
+        metadata = dict(from_json(str(arrays.pop(_METADATA))))
     return Exhibit(path.stem, arrays, metadata)

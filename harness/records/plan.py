@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import UserError
-from harness.files import replacing
+from harness.files import read_json, replacing
 
 FILE_NAME = "plan.json"
 
@@ -51,7 +51,7 @@ def note_plan(folder: Path, plan: Plan) -> None:
 def read_plan(folder: Path) -> Plan | None:
     """The plan of the run that last wrote to a folder; None where there is none, or none that can be read."""
     try:
-        noted = json.loads((Path(folder) / FILE_NAME).read_text(encoding="utf-8"))
+        noted = read_json(Path(folder) / FILE_NAME)
         jobs = noted["jobs"]
         return Plan(
             float(noted["started"]),

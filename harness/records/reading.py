@@ -7,12 +7,13 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from harness.errors import first_line
 from harness.records.codec import decode, json_object, plain, required
 from harness.records.schema import CellStatus, Description, Details, FailedCell, Record, Snapshot
 
@@ -22,6 +23,8 @@ _FINISHED = (
 )
 _FAILED = "SELECT identity, spec, description, reason FROM cells WHERE status='failed' ORDER BY rowid"
 _STATUS = "SELECT identity, status, description, recorded_at, used, reason FROM cells ORDER BY rowid"
+
+Value = TypeVar("Value")
 
 
 class Truth(NamedTuple):
@@ -34,40 +37,57 @@ class Truth(NamedTuple):
 
 
 def read_snapshot(connection: sqlite3.Connection) -> Snapshot:
-    """Everything there is.
-
-    Raises: ValueError, TypeError, KeyError or zlib.error for what was damaged.
-    """
+    """Everything that can be read; rows that are not as they were written are named in `unreadable`."""
+    unreadable: dict[str, str] = {}
     rows = connection.execute("SELECT digest, environment FROM environments")
-    environments = {digest: json_object(text) for digest, text in rows}
+    environments = dict(_readable(rows, lambda row: (row[0], json_object(row[1])), unreadable))
     return Snapshot(
-        records=tuple(read_records(connection, environments)),
-        failures=tuple(read_failures(connection)),
+        records=tuple(read_records(connection, environments, unreadable)),
+        failures=tuple(_readable(connection.execute(_FAILED), _failed, unreadable)),
         environments=environments,
+        unreadable=unreadable,
     )
 
 
-def read_failures(connection: sqlite3.Connection) -> Iterator[FailedCell]:
-    """Every failed cell in the order of recording. Raises: ValueError for what was damaged."""
-    for identity, spec, description, reason in connection.execute(_FAILED):
-        described = decode(Description, json_object(description))
-        yield FailedCell(identity=identity, spec=json_object(spec), description=described, reason=reason)
+def _readable(
+    rows: Iterable[tuple[Any, ...]], read: Callable[[tuple[Any, ...]], Value], unreadable: dict[str, str]
+) -> Iterator[Value]:
+    """What `read` makes of each row; for one that is damaged, the reason by the row's first value in `unreadable`."""
+    for row in rows:
+        try:
+            value = read(row)
+        except (ValueError, TypeError, KeyError, zlib.error) as error:
+            unreadable[str(row[0])] = first_line(error)
+        else:
+            yield value
+
+
+def _failed(row: tuple[Any, ...]) -> FailedCell:
+    identity, spec, description, reason = row
+    described = decode(Description, json_object(description))
+    return FailedCell(identity=identity, spec=json_object(spec), description=described, reason=reason)
 
 
 def read_statuses(connection: sqlite3.Connection) -> Iterator[CellStatus]:
-    """Every cell attempted so far, in the order of recording. Raises: ValueError for what was damaged."""
-    for identity, status, description, recorded_at, used, reason in connection.execute(_STATUS):
-        yield CellStatus(
-            identity=identity,
-            done=status == "done",
-            description=decode(Description, json_object(description)),
-            recorded=datetime.fromisoformat(recorded_at).timestamp(),
-            used=used / 1e9,
-            reason=reason,
-        )
+    """Every cell attempted so far, in the order of recording; what cannot be read is left out."""
+    return _readable(connection.execute(_STATUS), _status, {})
 
 
-def read_records(connection: sqlite3.Connection, environments: Mapping[str, Mapping[str, Any]]) -> Iterator[Record]:
+def _status(row: tuple[Any, ...]) -> CellStatus:
+    identity, status, description, recorded_at, used, reason = row
+    return CellStatus(
+        identity=identity,
+        done=status == "done",
+        description=decode(Description, json_object(description)),
+        recorded=datetime.fromisoformat(recorded_at).timestamp(),
+        used=used / 1e9,
+        reason=reason,
+    )
+
+
+def read_records(
+    connection: sqlite3.Connection, environments: Mapping[str, Mapping[str, Any]], unreadable: dict[str, str]
+) -> Iterator[Record]:
     """Every finished cell in the order of its last use; labels are unpacked once for all cells that share them."""
 
     @functools.cache
@@ -76,11 +96,13 @@ def read_records(connection: sqlite3.Connection, environments: Mapping[str, Mapp
         if row is None:
             raise KeyError(f"labels {digest}")
         labels, indices = map(unpack, row)
+        if len(labels) != len(indices):
+            raise ValueError(f"{len(labels)} labels for {len(indices)} images")
         return Truth(labels, np.argsort(indices, kind="stable"))
 
     trained: dict[str, Mapping[str, Any]] = {}
-    for row in connection.execute(_FINISHED):
-        yield _record(row, environments, truth, trained)
+    read = functools.partial(_record, environments=environments, truth=truth, trained=trained)
+    return _readable(connection.execute(_FINISHED), read, unreadable)
 
 
 def _record(
@@ -93,6 +115,8 @@ def _record(
     if environment not in environments:
         raise KeyError(f"environment {environment}")
     true, predictions = truth(labels), unpack(predicted)
+    if len(predictions) != len(true.labels):
+        raise ValueError(f"{len(predictions)} predictions for {len(true.labels)} images")
     correct = (predictions == true.labels)[true.order]
     return Record(
         **plain(_finished(description)),

@@ -200,3 +200,5 @@ class Snapshot:
     """In the order of their recording."""
     environments: Mapping[str, Mapping[str, Any]]
     """By digest: versions, device, threads, commit."""
+    unreadable: Mapping[str, str] = _mapping()
+    """Why a row is left out, by the identity of its cell: it is not as it was written."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from support.cells import HERE, INDICES, LABELS, add, cell, description
 
-from harness.errors import UserError
+from harness.errors import UserError, reason_of
 from harness.records.database import Records
 from harness.records.frame import TIDY_COLUMNS
 from harness.records.schema import Description, Details, PlannedCell, Record
@@ -151,17 +153,64 @@ def test_every_field_of_a_record_is_a_column_but_those_that_change_or_are_no_sin
         ("condition", ...),
     ],
 )
-def test_a_row_that_does_not_fit_the_schema_is_refused_in_one_line(tmp_path: Path, field: str, value: Any) -> None:
+def test_a_row_that_does_not_fit_the_schema_is_named_and_left_out(
+    tmp_path: Path, field: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Records.open(tmp_path, write=True) as records:
         add(records, cell())
         values = {**vars(cell().description), field: value}
         text = json.dumps({name: each for name, each in values.items() if each is not ...})
         with records._connection as connection:
             connection.execute("UPDATE cells SET description=?", (text,))
+        add(records, cell("another"))
 
-        with pytest.raises(UserError, match=f"are damaged .*{field}") as error:
-            records.snapshot()
-    assert "\n" not in str(error.value)
+        snapshot = records.snapshot()
+    assert [record.identity for record in snapshot.records] == [cell("another").identity]
+    assert list(snapshot.unreadable) == [cell().identity]
+    assert field in snapshot.unreadable[cell().identity]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"damaged in {records.path}, left out: {cell().identity[:16]} (")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE cells SET predictions=:three", "3 predictions for 4 images"),
+        ("UPDATE labels SET indices=:three", "4 labels for 3 images"),
+        ("UPDATE cells SET predictions=:noise", "incorrect header"),
+        ("UPDATE cells SET environment='none'", "environment none"),
+        ("UPDATE cells SET description=:deep", "nested too deeply"),
+        ("UPDATE environments SET environment='[]'", "expected a JSON object"),
+    ],
+)
+def test_a_damaged_cell_leaves_the_others_readable(
+    tmp_path: Path, change: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, blob = cell("sound"), zlib.compress(np.arange(3, dtype="<i4").tobytes())
+    values = {"three": blob, "noise": b"no zlib", "deep": '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"}
+    with Records.open(tmp_path, write=True) as records:
+        add(records, cell())
+        with records._connection as connection:
+            connection.execute("PRAGMA foreign_keys=OFF")
+            connection.execute(change, values)
+        records.add(sound, LABELS[:2], LABELS[:2], INDICES[:2], environment={"device": "another"}, seconds=1.0)
+
+        snapshot = records.snapshot()
+    assert [record.identity for record in snapshot.records] == [sound.identity]
+    assert reason in "".join(snapshot.unreadable.values())
+    assert len(capsys.readouterr().err.splitlines()) == len(snapshot.unreadable)
+
+
+def test_a_name_that_is_no_utf_8_is_recorded_and_can_be_printed(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    named = PlannedCell(spec={"dataset": name}, description=description(dataset=name))
+    with Records.open(tmp_path / name, write=True) as records:
+        add(records, named)
+        records.fail(cell(), reason_of(ValueError(name)), environment={}, seconds=1.0)
+    with Records.open(tmp_path / name) as records:
+        snapshot = records.snapshot()
+    assert snapshot.records[0].dataset == r"caf\udce9"
+    assert snapshot.failures[0].reason == r"ValueError: caf\udce9"
 
 
 def test_a_frame_keeps_the_order_of_recording(records: Records) -> None:
