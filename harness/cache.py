@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 
-from harness.errors import HarnessError, UserError
+from harness.errors import HarnessError, UserError, first_line
 from harness.files import from_json, read_text
 from harness.progress import say, track
 
@@ -90,7 +90,6 @@ def default_cache() -> ArrayCache:
     return ArrayCache(cache_folder())
 
 
-@functools.cache
 def cache_folder() -> Path:
     """$VIROLBI_CACHE, or the platform's cache folder; where there can be none, a temporary one, which is said once."""
     from platformdirs import user_cache_path
@@ -103,9 +102,15 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (RuntimeError, OSError) as error:  # no home folder, as of a user id that nobody has, or none to write to
-        temporary = Path(tempfile.mkdtemp(prefix="virolbi-harness-"))
-        say(f"no cache folder ({error}); {temporary} is used. VIROLBI_CACHE names one that lasts.")
-        return temporary
+        return _temporary_folder(first_line(error))
+    return folder
+
+
+@functools.cache
+def _temporary_folder(why: str) -> Path:
+    """A new temporary folder, which is said."""
+    folder = Path(tempfile.mkdtemp(prefix="virolbi-harness-"))
+    say(f"no cache folder ({why}); {folder} is used. VIROLBI_CACHE names one that lasts.")
     return folder
 
 

@@ -343,6 +343,22 @@ def test_the_users_cache_is_where_the_environment_says(tmp_path: Path, monkeypat
     assert default_cache().folder.name == "virolbi-harness"
 
 
+def test_without_a_place_for_a_cache_a_temporary_folder_is_used_and_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "no folder").write_text("")
+    monkeypatch.delenv("VIROLBI_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "no folder" / name)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    folder = default_cache().folder
+    assert folder == default_cache().folder
+    assert folder.parent == tmp_path
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(folder) in line
+    assert "VIROLBI_CACHE" in line
+
+
 @given(st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.text(max_size=3), st.booleans(), st.none())))
 def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
     turned = dict(reversed(value.items()))
