@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
+import socket
 import sys
+import threading
 import warnings
 
 import click
@@ -14,6 +18,9 @@ from harness.errors import HarnessError, line_of_user, reason_of
 from harness.registry import commands as registered
 
 INTERRUPTED = "interrupted; what is done is kept. The same command continues from there."
+INTERRUPTED_CODE = 130
+GRACE = 8.0
+"""Seconds in which an interrupted command may end by itself."""
 
 
 class Commands(click.Group):
@@ -38,26 +45,47 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """The entry point. Exit code: 0 when all went well, 1 for a failed cell, 2 for a user's mistake."""
+def start() -> None:
+    """The entry point of a process."""
     prepare_process()
+    _end_soon_after_interrupts()
+    main()
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names. Exit code: 0 when all went well, 1 for a failed cell, 2 for a mistake."""
+    code, last_line = _outcome()
+    try:
+        if last_line:
+            click.echo(last_line, err=True)
+        sys.stdout.flush()
+    except OSError:  # standard output or error cannot be written
+        sys.stdout = None  # else Python tries once more, and complains
+        code = code or 1
+    if code == INTERRUPTED_CODE:
+        os._exit(code)  # without waiting for threads, which may be compiling
+    sys.exit(code)
+
+
+def _outcome() -> tuple[int, str]:
+    """The command's exit code, and what is to be said of it."""
     try:
         code = cli(standalone_mode=False)
         sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
-        end(INTERRUPTED, 130)
+        return INTERRUPTED_CODE, INTERRUPTED
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code, ""
     except HarnessError as error:
-        end(f"error: {error}", error.exit_code)
+        return error.exit_code, f"error: {error}"
     except BrokenPipeError:  # whoever read the output has seen enough
-        end("", 1)
+        return 1, ""
     except BaseException as error:
         if line_of_user(error) is None and not isinstance(error, OSError):
             raise  # a fault of the harness, whose traceback whoever mends it needs
-        end(f"error: {reason_of(error)}", 1)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1, f"error: {reason_of(error)}"
+    return code if isinstance(code, int) else 0, ""
 
 
 def prepare_process() -> None:
@@ -76,16 +104,29 @@ def prepare_process() -> None:
         click.echo("NUMBA_DISABLE_JIT is ignored: uncompiled, smoothing one image takes minutes.", err=True)
 
 
-def end(text: str, code: int) -> None:
-    """End the process with a last line on standard error."""
-    try:
-        if text:
-            click.echo(text, err=True)
-        sys.stdout.flush()
-    except (OSError, ValueError):  # the stream that failed
-        sys.stdout = None  # else Python tries once more, and complains
-    sys.exit(code)
+def _end_soon_after_interrupts() -> None:
+    """End the process at a second Ctrl-C, or GRACE seconds after the first, whatever it is doing.
+
+    Python tells the main thread of Ctrl-C, and the compiler may keep that busy for half a minute. What is recorded is
+    safe: every file and every cell is written whole or not at all.
+    """
+    told, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)  # never closed
+
+    def watch() -> None:
+        while told.recv(1) != bytes([signal.SIGINT]):
+            pass
+        told.settimeout(GRACE)
+        with contextlib.suppress(TimeoutError):
+            while told.recv(1) != bytes([signal.SIGINT]):
+                pass
+        with contextlib.suppress(OSError):
+            os.write(2, f"{INTERRUPTED}\n".encode())
+        os._exit(INTERRUPTED_CODE)
+
+    threading.Thread(target=watch, name="interrupts", daemon=True).start()
 
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -133,11 +133,12 @@ def _for_each(work: Callable[[slice], None], count: int, call: int = _CALL) -> N
         for part in parts:
             work(part)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for _ in pool.map(work, parts):
-                pass
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            interrupt()
-            raise
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for _ in pool.map(work, parts):
+            pass
+    except KeyboardInterrupt:
+        interrupt()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a thread that compiles cannot be interrupted
