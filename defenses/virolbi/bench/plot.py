@@ -56,7 +56,9 @@ class LineEnd(NamedTuple):
 
 
 def draw_scaling(panel: Panel, marks: Sequence[Mark], stem: Path) -> list[Path]:
-    """Lines named at their right ends, marks as crosses; returns the files written."""
+    """Lines named at their right ends, marks as crosses; returns the files written, none without a point."""
+    if not _has_points(panel):
+        return []
     figure = style.new_figure(_SCALING_HEIGHT)
     axes = figure.add_subplot()
     _draw(axes, panel)
@@ -68,7 +70,13 @@ def draw_scaling(panel: Panel, marks: Sequence[Mark], stem: Path) -> list[Path]:
 
 
 def draw_panels(panels: Sequence[Panel], stem: Path) -> list[Path]:
-    """Panels two in a row, each with a legend where it has several lines; returns the files written."""
+    """Panels two in a row, each with a legend where it has several lines; those without a point are left out.
+
+    Returns the files written.
+    """
+    panels = list(filter(_has_points, panels))
+    if not panels:
+        return []
     rows = -(-len(panels) // 2)
     figure = style.new_figure(_PANEL_HEIGHT * rows)
     for number, panel in enumerate(panels, 1):
@@ -77,6 +85,11 @@ def draw_panels(panels: Sequence[Panel], stem: Path) -> list[Path]:
         if len(panel.lines) > 1:
             axes.legend(frameon=False, fontsize=style.SMALL, labelcolor=style.INK)
     return save_figure(figure, stem)
+
+
+def _has_points(panel: Panel) -> bool:
+    """Whether anything was measured for it: a bench may be interrupted before."""
+    return any(len(line.x) for line in panel.lines)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:

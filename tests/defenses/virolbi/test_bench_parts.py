@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from defenses.virolbi import project, smooth
 from defenses.virolbi.bench.baselines import by_csgraph, by_label
 from defenses.virolbi.bench.images import from_dataset, generated, gray_picture
 from defenses.virolbi.bench.peak import flops_per_pixel, peak_flops
+from defenses.virolbi.bench.plot import Line, Mark, Panel, draw_panels, draw_scaling
 from defenses.virolbi.bench.projected_path import walk
 from defenses.virolbi.bench.table import text_row
 from defenses.virolbi.bench.timing import plan_repeats, repeatedly, spread
@@ -117,3 +119,14 @@ def test_a_table_shows_its_texts_and_leaves_blank_what_was_not_measured() -> Non
     table = Table(name="t", title="T", caption=("C.",), row_header=("projection",), columns=columns, rows=(row,))
 
     assert "\n| graph | 1.2 ± 0.1 | – |\n" in to_markdown(table)
+
+
+@pytest.mark.parametrize("points", [0, 1, 2])
+def test_plots_show_what_was_measured_before_an_interruption(points: int, tmp_path: Path) -> None:
+    line = Line("a method", [10.0, 100.0][:points], [1.0, 2.0][:points])
+    panels = [Panel("", "pixels", "seconds", [line]), Panel("", "pixels", "seconds", [])]
+
+    panelled = draw_panels(panels, tmp_path / "panels")
+    scaled = draw_scaling(panels[0], [Mark("paper", 50.0, 1.5)], tmp_path / "scaling")
+    assert [len(panelled), len(scaled)] == [3 if points else 0] * 2
+    assert all(path.stat().st_size > 0 for path in [*panelled, *scaled])
