@@ -36,9 +36,9 @@ def test_a_short_name_stays_as_it_is() -> None:
 def test_what_is_no_regular_file_is_never_waited_for(make, tmp_path: Path) -> None:
     make(tmp_path / "it")
 
-    with pytest.raises(UserError, match=r"expected notes, got .* a folder, a pipe or a device"):
-        with reading(tmp_path / "it", "notes"):
-            pytest.fail("it was read")
+    refused = pytest.raises(UserError, match=r"expected notes, got .* a folder, a pipe or a device")
+    with refused, reading(tmp_path / "it", "notes"):
+        pytest.fail("it was read")
     with pytest.raises(ValueError, match="no regular file"):
         read_json(tmp_path / "it")
 
@@ -47,6 +47,6 @@ def test_whatever_goes_wrong_in_reading_is_one_error_that_names_the_file(tmp_pat
     for error in (RecursionError("deep"), KeyError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad")):
         with pytest.raises(UserError, match=r"expected notes, .*it is none: .*"), reading(tmp_path / "it", "notes"):
             raise error
-    with pytest.raises(UserError, match=r"could not read .*missing: No such file"):
-        with reading(tmp_path / "missing", "notes"):
-            (tmp_path / "missing").read_text()
+    refused = pytest.raises(UserError, match=r"could not read .*missing: No such file")
+    with refused, reading(tmp_path / "missing", "notes"):
+        (tmp_path / "missing").read_text()
