@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.cache import ArrayCache
+from harness.contracts.dataset import SplitName
 from harness.errors import UserError
-from harness.files import file_digest
+from harness.files import file_digest, read_text, reading
 from harness.progress import track
 
 from ._normalization import CIFAR10_MEAN, CIFAR10_STD, CIFAR100_MEAN, CIFAR100_STD
@@ -29,10 +30,8 @@ def read_names(path: Path) -> tuple[str, ...]:
 
     Raises: UserError when the file is missing, not text, names nothing or names something twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list of classes {path}: {error}") from error
+    with reading(path, "a list of classes"):
+        lines = read_text(path).splitlines()
     names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
@@ -92,7 +91,7 @@ def _hash_all(files: Sequence[Path], names: Sequence[str]) -> bytes:
     with ThreadPoolExecutor() as pool:
         digests = track(pool.map(file_digest, files), "reading files", total=len(files))
         for name, content in zip(names, digests, strict=True):
-            digest.update(f"{name}\0{content}\n".encode())
+            digest.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
     return digest.digest()
 
 
@@ -101,3 +100,9 @@ def _stat(file: Path) -> os.stat_result:
         return file.stat()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def no_split(folder: str, split: SplitName, expected: str) -> UserError:
+    """The error for a split that a data set lacks; one that only scores needs no training split."""
+    why = "; it is needed to train. To score only, give --checkpoint" if split == "train" else ""
+    return UserError(f"{folder} has no {split} split: expected {expected}{why}.")

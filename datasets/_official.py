@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import UserError
+from harness.files import reading
+from harness.files.pictures import Picture
 from harness.types import SEVERITIES, check_severity
 
-from ._decode import Picture, decode_all, resize_and_crop
+from ._decode import decode_all, resize_and_crop
 
 CIFAR_FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 _SAMPLED = 16
@@ -73,6 +75,8 @@ class CifarC:
         if not path.is_file():
             raise UserError(f"{path} is missing; expected it beside the corrupted images, as in the published archive.")
         labels, count = _mapped(path, None), len(self.labels)
+        if labels.dtype.kind not in "iu":
+            raise UserError(f"{path} should hold integers, got {labels.dtype}.")
         fits = labels.shape in {(count,), (len(SEVERITIES) * count,)}
         return fits and bool((labels.reshape(-1, count) == self.labels).all())
 
@@ -104,7 +108,8 @@ class ImageNetC:
         if missing:
             example = place / f"{missing[0]}.JPEG"
             raise UserError(f"{place} lacks {len(missing)} of the {len(sizes)} test images, {example} for example.")
-        return hashlib.sha256("".join(f"{name}\0{size}\n" for name, size in sizes.items()).encode()).hexdigest()
+        listed = "".join(f"{name}\0{size}\n" for name, size in sizes.items())
+        return hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()
 
     def images(self, corruption: str, severity: int, indices: np.ndarray) -> np.ndarray:
         """The pictures at these positions, decoded: [B,3,size,size] uint8. Raises: UserError naming a broken one."""
@@ -123,10 +128,8 @@ def _size(file: Path) -> int | None:
 
 
 def _mapped(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
-    try:
+    with reading(path, "a NumPy file", " Fetch it again."):
         array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is truncated or no NumPy file ({error}). Fetch it again.") from error
     if shape is not None and (array.shape != shape or array.dtype != np.uint8):
         raise UserError(f"{path} should hold uint8 {shape}, got {array.dtype} {array.shape}.")
     return array

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.cache import ArrayCache, digest_of
 from harness.contracts.dataset import Dataset, SplitName
 from harness.errors import UserError
+from harness.files.pictures import DECODER, Picture
+from harness.progress import say
 from harness.registry import datasets
 from harness.types import Split
 
-from ._decode import BLOCK, DECODER, Picture, decode_all, resize_and_crop
-from ._files import DATA, content_digest, read_names
+from ._decode import BLOCK, decode_all, resize_and_crop
+from ._files import DATA, content_digest, no_split, read_names
 from ._normalization import IMAGENET_MEAN, IMAGENET_STD
 from ._official import ImageNetC
 
 SHIPPED_LISTS = ("imagenet100-kaggle", "imagenet100-cmc")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+"""Those that torchvision's ImageFolder takes."""
 _ROOTS: dict[SplitName, tuple[str, ...]] = {
     # Kaggle's ImageNet100 comes as train.X1 to train.X4 and val.X; ImageNet's own `test` has no labels.
     "train": ("train", "train.X*"),
@@ -31,12 +37,26 @@ IMAGENET_CLASSES = 1000
 
 
 class Listing:
-    """The pictures of one split by class, then by file name, and their labels."""
+    """The pictures of one split and their labels: by class, then in the order of torchvision's ImageFolder."""
 
-    def __init__(self, folders: dict[str, Path], classes: tuple[str, ...]) -> None:
-        by_class = [_pictures_in(folders[name]) for name in classes]
+    def __init__(self, folders: dict[str, list[Path]], classes: tuple[str, ...]) -> None:
+        """Says how many files are left out. Raises: UserError for a class without pictures."""
+        self.left_out: list[Path] = []
+        by_class = [self._pictures_of(folders[name]) for name in classes]
         self.files = [file for files in by_class for file in files]
         self.labels = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
+        if self.left_out:
+            say(f"{len(self.left_out)} files that are no pictures are left out, {self.left_out[0]} for example.")
+
+    def _pictures_of(self, folders: list[Path]) -> list[Path]:
+        """The pictures of one class, in its folders and those inside them."""
+        files = [file for folder in folders for file in _files_below(folder)]
+        pictures = [file for file in files if _is_picture(file)]
+        if not pictures:
+            expected = ", ".join(sorted(SUFFIXES))
+            raise UserError(f"{folders[0]} holds no pictures; expected files ending in {expected}.")
+        self.left_out += [file for file in files if not _is_picture(file)]
+        return pictures
 
 
 @datasets.register("imagefolder")
@@ -73,12 +93,12 @@ class ImageFolder(Dataset):
         self.class_list = classes
         self.data_root = data_root
         self.cache = cache
-        self.name = name or Path(folder).resolve().name
-        self._folders: dict[SplitName, dict[str, Path]] = {
-            split: _class_folders(Path(folder), split) for split in _ROOTS
-        }
-        self.classes = _class_names(classes, self._folders["train"])
-        _check_classes(self.classes, self._folders, everything=classes is None, folder=Path(folder))
+        root = Path(folder).expanduser()
+        self.name = name or root.resolve().name
+        self._folders = _folders_by_split(root)
+        self.classes = _class_names(classes, self._folders.get("train") or self._folders["test"])
+        _check_classes(self.classes, self._folders, everything=classes is None, folder=root)
+        self._listings: dict[SplitName, Listing] = {}
         self._has_wordnet_ids = all(map(_WORDNET_ID.fullmatch, self.classes))
         if any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS):
             self.family = "imagenet100"
@@ -86,10 +106,13 @@ class ImageFolder(Dataset):
             self.family = "imagenet"
 
     def load(self, split: SplitName) -> Split:
-        """Pictures by class, then by file name. Raises: UserError naming a file that cannot be decoded."""
-        listing = self._listings[split]
+        """Pictures by class, then by folder and file name.
+
+        Raises: UserError where there is no such split, and naming a file that cannot be decoded.
+        """
+        listing = self._listing(split)
         key = {
-            "files": content_digest(listing.files, Path(self.folder), self.cache),
+            "files": content_digest(listing.files, Path(self.folder).expanduser(), self.cache),
             "size": self.size,
             "resize": self.resize,
             "decoder": DECODER,
@@ -119,39 +142,64 @@ class ImageFolder(Dataset):
 
     @cached_property
     def _imagenet_c(self) -> ImageNetC:
-        names = [f"{file.parent.name}/{file.stem}" for file in self._listings["test"].files]
+        listing = self._listing("test")
+        names = [
+            f"{self.classes[label]}/{file.stem}" for file, label in zip(listing.files, listing.labels, strict=True)
+        ]
         return ImageNetC(self.data_root / "ImageNet-C", names, self.size)
 
-    @cached_property
-    def _listings(self) -> dict[SplitName, Listing]:
-        return {split: Listing(folders, self.classes) for split, folders in self._folders.items()}
+    def _listing(self, split: SplitName) -> Listing:
+        if split not in self._folders:
+            raise no_split(self.folder, split, _layouts(split))
+        if split not in self._listings:
+            self._listings[split] = Listing(self._folders[split], self.classes)
+        return self._listings[split]
 
 
-def _class_folders(folder: Path, split: SplitName) -> dict[str, Path]:
-    """The class folders of a split by name, from the first layout that has any."""
-    if not folder.is_dir():
-        raise UserError(f"expected a folder of pictures; {str(folder)!r} is no folder.")
+def _folders_by_split(root: Path) -> dict[SplitName, dict[str, list[Path]]]:
+    """The class folders of each split that is there. Raises: UserError without a test split."""
+    if not root.is_dir():
+        raise UserError(f"expected a folder of pictures; {str(root)!r} is no folder.")
+    found = {split: _class_folders(root, split) for split in _ROOTS}
+    if not found["test"]:
+        raise no_split(str(root), "test", _layouts("test"))
+    return {split: folders for split, folders in found.items() if folders}
+
+
+def _layouts(split: SplitName) -> str:
+    return "folders " + " or ".join(f"{pattern}/CLASS/" for pattern in _ROOTS[split]) + " with pictures in them"
+
+
+def _class_folders(root: Path, split: SplitName) -> dict[str, list[Path]]:
+    """The folders of each class of a split, from the first layout that has any; others are named and left out."""
+    layouts: dict[str, dict[str, list[Path]]] = {}
     for pattern in _ROOTS[split]:
-        roots = [root for root in sorted(folder.glob(pattern)) if root.is_dir()]
-        folders = {place.name: place for root in roots for place in _visible(root) if place.is_dir()}
+        folders: dict[str, list[Path]] = {}
+        for part in sorted(root.glob(pattern)):
+            for place in _visible(part) if part.is_dir() else []:
+                if place.is_dir():
+                    folders.setdefault(place.name, []).append(place)
         if folders:
-            return folders
-    layouts = " or ".join(f"{pattern}/CLASS/" for pattern in _ROOTS[split])
-    raise UserError(f"{folder} has no {split} split: expected folders {layouts} with pictures in them.")
+            layouts[pattern] = folders
+    taken, *others = layouts or [""]
+    if others:
+        say(f"the {split} split is {root / taken}; {' and '.join(others)} beside it is not used.")
+    return layouts.get(taken, {})
 
 
-def _class_names(classes: str | None, folders: dict[str, Path]) -> tuple[str, ...]:
+def _class_names(classes: str | None, folders: Mapping[str, Any]) -> tuple[str, ...]:
     if classes is None:
         return tuple(sorted(folders))
     if classes in SHIPPED_LISTS:
         return read_names(DATA / f"{classes}.txt")
-    if not Path(classes).is_file():
+    file = Path(classes).expanduser()
+    if not file.is_file():
         raise UserError(f"classes: expected a file or one of {', '.join(SHIPPED_LISTS)}, got {classes!r}.")
-    return read_names(Path(classes))
+    return read_names(file)
 
 
 def _check_classes(
-    classes: tuple[str, ...], by_split: dict[SplitName, dict[str, Path]], *, everything: bool, folder: Path
+    classes: tuple[str, ...], by_split: dict[SplitName, dict[str, list[Path]]], *, everything: bool, folder: Path
 ) -> None:
     """Raises: UserError where a split lacks a class or, if `everything` is used, has one more."""
     for split, folders in by_split.items():
@@ -163,13 +211,35 @@ def _check_classes(
             raise UserError(f"the {split} split of {folder} {problem} {some} ({len(absent or surplus)} in all).")
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    files = [file for file in _visible(folder) if file.suffix.lower() in SUFFIXES]
-    if not files:
-        raise UserError(f"{folder} holds no pictures; expected files ending in {', '.join(sorted(SUFFIXES))}.")
-    return files
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and those inside it, in the order of torchvision's ImageFolder; links are followed.
+
+    Raises: UserError for a folder that cannot be read, or that holds itself by a link.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+    names_by_place: dict[str, list[str]] = {}
+    seen: set[Path] = set()
+    for place, _, names in os.walk(folder, onerror=refuse, followlinks=True):
+        resolved = Path(place).resolve()
+        if resolved in seen:
+            raise UserError(f"{place} is a link to a folder whose pictures were taken already. Remove the link.")
+        seen.add(resolved)
+        names_by_place[place] = sorted(names)
+    for place in sorted(names_by_place):
+        yield from (Path(place, name) for name in names_by_place[place])
+
+
+def _is_picture(file: Path) -> bool:
+    """By its ending; archives from a Mac hold a hidden ._NAME beside each file, which is none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _visible(folder: Path) -> list[Path]:
-    """A folder's entries, sorted, without hidden ones: archives from a Mac hold a ._NAME beside each file."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    """A folder's entries, sorted, without hidden ones. Raises: UserError when it cannot be read."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}.") from error

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from harness.errors import UserError
 from harness.files import PICTURES
+from harness.files.pictures import Picture, decode
 from harness.progress import say
 
 
@@ -35,10 +36,9 @@ def read_photograph(path: Path, size: int) -> np.ndarray | None:
     None for a picture that cannot be read, after a line that says why.
     """
     try:
-        with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        say(f"left out: the picture {path} cannot be read: {error}")
+        upright = decode(Picture(path, str(path)))
+    except UserError as error:
+        say(f"left out: {error}")
         return None
     square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
