@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from harness.errors import UserError
-from harness.figures import save_figure, usual_settings
 from harness.files import file_name
+from harness.files.figures import save_figure, usual_settings
 from harness.registry import figures as registered
 
 from ..collect.collection import Collection

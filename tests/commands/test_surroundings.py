@@ -99,7 +99,7 @@ def test_a_notebooks_backend_and_a_umask_that_forbids_everything_cost_no_figure(
         "from harness.__main__ import prepare_process; prepare_process()\n"
         "from pathlib import Path\n"
         "from matplotlib.figure import Figure\n"
-        "from harness.figures import save_figure\n"
+        "from harness.files.figures import save_figure\n"
         "folder = Path('made'); folder.mkdir()\n"
         "print(len([path.read_bytes() for path in save_figure(Figure(), folder / 'empty')]))"
     )

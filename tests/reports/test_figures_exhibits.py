@@ -14,7 +14,7 @@ from support.explained import explain_context, make_photographs, make_run, save_
 
 from harness.errors import UserError
 from harness.explain.compute import complete
-from harness.figures import save_figure
+from harness.files.figures import save_figure
 from harness.records.exhibits import Exhibit, Exhibits
 from harness.registry import exhibits, figures
 from reports.figures import gallery

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.figures import save_figure
+from harness.files.figures import save_figure
 from reports.figures import style
 
 if TYPE_CHECKING:
