@@ -70,9 +70,7 @@ class Shards:
             return named
         largest = max(int(self._read_labels(number).max(initial=0)) for number in range(len(self.files)))
         if largest >= MOST_CLASSES:
-            raise UserError(
-                f"{self.files[0]}: a label of {largest} among classes without names is taken for a mistake."
-            )
+            raise UserError(f"{self.files[0]}: a label of {largest} in classes without names is taken for a mistake.")
         return tuple(map(str, range(largest + 1)))
 
     def match_classes(self, classes: tuple[str, ...], first: Shards) -> None:

@@ -134,9 +134,9 @@ def test_who_has_no_official_images_says_so(opened: Open, folder: Path) -> None:
     [
         ("fog.npy", np.zeros((19, 32, 32, 3), np.uint8), r"should hold uint8 \(20, 32, 32, 3\), got uint8 \(19, 32"),
         ("fog.npy", np.zeros((20, 32, 32, 3), np.float32), "should hold uint8 .*got float32"),
-        ("fog.npy", b"", "truncated or no NumPy file"),
-        ("fog.npy", b"PK\x03\x04", "truncated or no NumPy file"),
-        ("fog.npy", None, "truncated or no NumPy file"),
+        ("fog.npy", b"", "expected a NumPy file"),
+        ("fog.npy", b"PK\x03\x04", "expected a NumPy file"),
+        ("fog.npy", None, "expected a NumPy file"),
         ("labels.npy", np.zeros(20, np.uint8), "does not hold the test labels"),
         ("labels.npy", np.zeros(7, np.uint8), "does not hold the test labels"),
     ],

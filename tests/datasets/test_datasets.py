@@ -177,8 +177,12 @@ def _test_table(**columns: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_remove("*"), r"pictures has no train split: expected files train-\*\.parquet"),
-        (_remove("test*"), r"no test split: expected files test-\*\.parquet or validation-\*\.parquet"),
+        (_remove("*"), r"pictures has no test split: expected files such as train-\*\.parquet"),
+        (
+            _remove("train*"),
+            r"pictures has no train split: .* it is needed to train\. To score only, give --checkpoint",
+        ),
+        (_remove("test*"), r"no test split: expected files such as .* test-\*\.parquet or validation-\*\.parquet"),
         (_truncate, r"test-00000-of-00001\.parquet is truncated or no Parquet file"),
         (_spoil_pages, r"test-00000-of-00001\.parquet is truncated or no Parquet file"),
         (lambda folder: (folder / "test-00000-of-00001.parquet").write_text("a,b\n1,2\n") and None, "no Parquet file"),
@@ -191,7 +195,7 @@ def _test_table(**columns: Any) -> Callable[[Path], None]:
         (rows_of([*random_images(2), *random_images(1, 32, 31)], [0, 1, 2]), r"row 2 has 32×31 pixels"),
         (rows_of([], []), "holds no rows"),
         (_test_table(label=[1, 2]), r"expected one image column .*, got label \(int64\)"),
-        (_test_table(image=[{"bytes": b"", "path": ""}], label=["cat"]), r"an integer column .* label \(string\)"),
+        (_test_table(image=[{"bytes": b"", "path": ""}], label=["cat"]), r"one integer column .* label \(string\)"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -200,7 +204,9 @@ def test_unusable_parquet_is_one_clear_line(
 ) -> None:
     spoil(folder)
     with pytest.raises(UserError, match=message) as caught:
-        opened(f"parquet:{folder}").test()
+        data = opened(f"parquet:{folder}")
+        data.train()
+        data.test()
     assert "\n" not in str(caught.value)
 
 

@@ -140,7 +140,9 @@ def test_unusable_folders_are_one_clear_line(
 ) -> None:
     spoil(folder)
     with pytest.raises(UserError, match=message) as caught:
-        opened(f"imagefolder:{folder},{SMALL}").test()
+        data = opened(f"imagefolder:{folder},{SMALL}")
+        data.train()
+        data.test()
     assert "\n" not in str(caught.value)
 
 
