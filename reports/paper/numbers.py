@@ -135,7 +135,7 @@ def _compared(record: Record, backbone: str) -> dict[str, bool]:
         "data": record.dataset != record.family,
         "training": record.altered or record.preset != "paper",
         "preprocessing": record.preprocessed and not papers_preprocessing(record),
-        "corruptions": record.source == "generated",
+        "corruptions": record.source.startswith("generated"),
         "epsilon": record.epsilon_space == "pixel",
     }
 
