@@ -137,6 +137,7 @@ class PNI(Defense):
     """
 
     stochastic = True
+    version = 2
 
     def __init__(self, *, alpha: float = 0.25) -> None:
         if not math.isfinite(alpha):
@@ -171,14 +172,20 @@ class PNI(Defense):
     def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
         """½ cross-entropy on clean images + ½ on adversarial ones; in the first epochs on clean ones alone.
 
-        The attack aims at the model's own clean predictions, the loss at the true labels.
+        The attack, in evaluation mode, aims at what the clean pass in training mode predicts; the loss at the labels.
         """
+        clean = model(batch.images)
+        clean_loss = functional.cross_entropy(clean, batch.labels)
         if state.epoch < round(CLEAN_SHARE * state.epochs):
-            return functional.cross_entropy(model(batch.images), batch.labels)
+            return clean_loss
         with frozen(model):
-            predicted = model(batch.images).argmax(1)
             adversarial = pgd(
-                model, batch.images, predicted, epsilon=EPSILON, step=STEP, steps=STEPS, generator=state.generator
+                model,
+                batch.images,
+                clean.detach().argmax(1),
+                epsilon=EPSILON,
+                step=STEP,
+                steps=STEPS,
+                generator=state.generator,
             )
-        clean_loss = functional.cross_entropy(model(batch.images), batch.labels)
         return (clean_loss + functional.cross_entropy(model(adversarial), batch.labels)) / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -26,10 +27,11 @@ class SelfAdaptiveTraining(Defense):
 
     epsilon, step, steps: of the training attack, on images in [0,1]
     beta: weight of the divergence between clean and adversarial predictions; larger trades clean for robust accuracy
-    start: share of the epochs after which targets move
+    start: which share of the epochs, counted from 1, is the first in which targets move: the 70th of 100
     momentum: share of a target that each move keeps
     """
 
+    version: ClassVar[int] = 2
     epsilon: float = 0.031
     step: float = 0.007
     steps: int = 10
@@ -46,8 +48,8 @@ class SelfAdaptiveTraining(Defense):
                 raise UserError(f"sat: {name} must be a share from 0 to 1, got {share:g}.")
 
     def recipe(self, base: Recipe, preset: Preset) -> Recipe:
-        """`paper`: 100 epochs, a tenth from 75 and 90 on; `quick`: the base's."""
-        return stepped_recipe(base, preset, epochs=100, milestones=(75, 90), weight_decay=2e-4)
+        """`paper`: 100 epochs, a tenth from the 75th, the 90th and the 100th on; `quick`: the base's."""
+        return stepped_recipe(base, preset, epochs=100, milestones=(74, 89, 99), weight_decay=2e-4)
 
     def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
         """Cross-entropy of the clean images with their targets + beta · KL(clean‖adversarial), means of the batch."""
@@ -72,7 +74,7 @@ class SelfAdaptiveTraining(Defense):
             )
 
     def _clean_loss(self, clean: torch.Tensor, batch: Batch, state: TrainingState) -> torch.Tensor:
-        if state.epoch < round(self.start * state.epochs):
+        if state.epoch + 1 < round(self.start * state.epochs):  # the published code counts epochs from 1
             return functional.cross_entropy(clean, batch.labels)
         targets = self._moved_targets(clean.detach().softmax(1), batch, state.memory)
         weights = targets.amax(1)

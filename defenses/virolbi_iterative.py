@@ -20,10 +20,14 @@ class ViRoLBIIterative(Defense):
     """Train on images whose ViRoLBI level rises from epoch to epoch, 0.3 to 0.8 (the paper's iterative procedure).
 
     Each image follows its own path; u, z and γ continue from level to level. All levels are computed in one run and
-    kept on disk. The network at the end of each level is kept as a checkpoint.
+    kept on disk. What is scored is the network after the last level, `end`. The paper trains to 0.8 in its Appendix C
+    and stops at the test level in its section 4: that is `virolbi_iterative_stopped`.
+
+    The network at the end of each level is kept as a checkpoint. The learning rate comes down over the whole training:
+    all of these but the last were kept before it had, and are worse than a training that ends at their level.
 
     nu, kappa, scheme: as for `smooth`.
-    start, end, steps: the levels of training, evenly spaced.
+    start, end, steps: the levels of training, evenly spaced; a larger `end` ends nearer to plain training.
     level: the level of test images.
     """
 

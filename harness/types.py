@@ -115,7 +115,7 @@ class Condition(NamedTuple):
     threat: Threat | None = None
     """What the attacker knows; None where nobody attacks."""
     source: str = ""
-    """Of corrupted images: "generated" or "official"."""
+    """Of corrupted images: "official", or "generated", then with what was done afterwards, if anything."""
     after: Condition | None = None
     """The stage of an attack before this one: only images that it left correct are perturbed."""
     stage_index: int | None = None

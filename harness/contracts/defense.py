@@ -46,6 +46,9 @@ class Defense:
         """The loss of one batch, a scalar."""
         return functional.cross_entropy(model(batch.images), batch.labels)
 
+    def after_step(self, model: nn.Module, batch: Batch, state: TrainingState) -> None:
+        """What is done once the optimiser has taken the batch's step; `model` is in training mode."""
+
     def keep(self, *, epoch: int, epochs: int) -> str | None:
         """A tag under which the checkpoint of this epoch is kept beside the last one, "level=0.6" for example."""
         return None

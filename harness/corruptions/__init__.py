@@ -7,6 +7,7 @@ draws from NumPy's global state. Tests compare the two.
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterable
 
@@ -28,26 +29,34 @@ COMMON = (
 """The fifteen of the mean corruption error, in the order papers print them."""
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four that were published beside them, for validation."""
+JPEG_QUALITY = 85
+"""Of the published ImageNet-C files, which are JPEG with colours at half resolution (4:2:0)."""
 
 
-def corrupt(images: np.ndarray, name: str, severity: int, *, seed: int, indices: np.ndarray) -> np.ndarray:
+def corrupt(
+    images: np.ndarray, name: str, severity: int, *, seed: int, indices: np.ndarray, jpeg: bool = True
+) -> np.ndarray:
     """Corrupt images [B,C,H,W] uint8, C of 1 or 3; the same shape and type come back.
 
     An image's result depends on that image, the name, the severity, the seed and its index only. It is clipped to
-    [0,1], scaled to 255 and truncated, as in the published files. Noise treats a gray image as it is; other corruptions
-    get it as three equal channels, and the mean of the result is kept.
+    [0,1], scaled to 255 and truncated, as for the published files. With ImageNet's constants it then goes through JPEG,
+    as those files did; CIFAR-C's are arrays. Noise treats a gray image as it is; other corruptions get it as three
+    equal channels, and the mean of the result is kept.
 
     severity: 1–5; larger corrupts more
     indices: [B] the images' positions in their full split
+    jpeg: false leaves the JPEG step out
     Raises: UserError for an unknown name, a severity outside 1–5, a negative seed, or images of another form.
     """
     _check(images, seed)
     corruption = get(name)
-    constants = corruption.constants(constants_set(images.shape[2], images.shape[3]), severity)
+    set_name = constants_set(images.shape[2], images.shape[3])
+    constants = corruption.constants(set_name, severity)
     out = np.empty(images.shape, np.uint8)
     for row, (image, index) in enumerate(zip(images, indices, strict=True)):
         rng = np.random.default_rng([seed, zlib.crc32(name.encode()), severity, int(index)])
-        out[row] = _corrupt_one(corruption, image, rng, constants)
+        corrupted = _corrupt_one(corruption, image, rng, constants)
+        out[row] = _through_jpeg(corrupted) if jpeg and set_name == "imagenet" else corrupted
     return out
 
 
@@ -91,6 +100,17 @@ def _corrupt_one(
     return np.moveaxis(levels, -1, 0).astype(np.uint8)
 
 
+def _through_jpeg(image: np.ndarray) -> np.ndarray:
+    """An image [C,H,W] uint8 as it comes out of a file of ImageNet-C's format."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    picture = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
+    decoded = np.asarray(Image.open(file))
+    return decoded[None] if len(image) == 1 else np.moveaxis(decoded, -1, 0)
+
+
 def _check(images: np.ndarray, seed: int) -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise UserError(
@@ -100,4 +120,4 @@ def _check(images: np.ndarray, seed: int) -> None:
         raise UserError(f"a seed must be 0 or more, got {seed}.")
 
 
-__all__ = ["COMMON", "EXTRA", "PAPER", "check_severity", "choose", "constants_set", "corrupt", "get"]
+__all__ = ["COMMON", "EXTRA", "JPEG_QUALITY", "PAPER", "check_severity", "choose", "constants_set", "corrupt", "get"]

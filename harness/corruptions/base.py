@@ -23,6 +23,7 @@ class Corruption:
 
     elementwise: whether it treats every channel element alike, so that a gray image [H,W,1] stays as it is. Other
     corruptions get three equal channels, and the mean of the result is kept.
+    version: raised when a change of code changes its images; part of the identity of what is scored on them
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Corruption:
         cifar: tuple[Constants, ...],
         imagenet: tuple[Constants, ...],
         elementwise: bool = False,
+        version: int = 1,
     ) -> None:
         self.function = function
         self.cifar = cifar
         self.imagenet = imagenet
         self.elementwise = elementwise
+        self.version = version
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -57,6 +60,7 @@ def severities(
     cifar: tuple[float | Constants, ...],
     imagenet: tuple[float | Constants, ...] | None = None,
     elementwise: bool = False,
+    version: int = 1,
 ) -> Callable[[Callable[..., Pixels]], Corruption]:
     """Decorator: the constants of severities 1–5, which corrupt more and more.
 
@@ -64,6 +68,7 @@ def severities(
 
     cifar: for images of up to 64 pixels a side
     imagenet: for larger ones; left out, the same as `cifar`
+    elementwise, version: see `Corruption`
 
         @corruptions.register("gaussian_noise")
         @severities(cifar=(0.04, 0.06, 0.08, 0.09, 0.10), imagenet=(0.08, 0.12, 0.18, 0.26, 0.38))
@@ -71,7 +76,7 @@ def severities(
     """
     small = _table(cifar)
     large = small if imagenet is None else _table(imagenet)
-    return lambda function: Corruption(function, cifar=small, imagenet=large, elementwise=elementwise)
+    return lambda function: Corruption(function, cifar=small, imagenet=large, elementwise=elementwise, version=version)
 
 
 def _table(values: tuple[float | Constants, ...]) -> tuple[Constants, ...]:

@@ -34,6 +34,7 @@ _WATER, _MUD = np.array([175, 238, 238]) / 255.0, np.array([63, 42, 20]) / 255.0
         (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
         (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
     ),
+    version=2,
 )
 def snow(
     image: Pixels,
@@ -46,13 +47,17 @@ def snow(
     blur: float,
     keep: float,
 ) -> Pixels:
-    """Streaks of snowflakes over a scene of which the share 1−`keep` is bleached."""
+    """Streaks of snowflakes over a scene of which the share 1−`keep` is bleached.
+
+    Flakes and streaks have 256 levels, as the pictures of 8 bits that the published code hands to ImageMagick and gets
+    back: flakes are truncated to them, streaks rounded to 16 bits and then truncated.
+    """
     height, width = image.shape[:2]
     noise = rng.normal(mean, deviation, (height, width))
     noise = zoom_matrix(height, size) @ noise @ zoom_matrix(width, size).T
-    flakes = np.clip(np.where(noise < threshold, 0.0, noise), 0.0, 1.0)
+    flakes = np.floor(np.clip(np.where(noise < threshold, 0.0, noise), 0.0, 1.0) * 255)
     streaks = smear(flakes, radius, blur, rng.uniform(-135, -45))
-    layer = np.round(streaks * 255)[..., None] / 255
+    layer = (np.rint(streaks * 257) // 257)[..., None] / 255
     bleached = np.maximum(image, (image @ _LUMA)[..., None] * 1.5 + 0.5)
     return keep * image + (1 - keep) * bleached + layer + np.rot90(layer, 2)
 

@@ -59,7 +59,7 @@ class Description:
     condition: str
     severity: int | None = None
     source: str = ""
-    """Of corrupted images: "official" or "generated"."""
+    """Of corrupted images: "official", or "generated", then with what was done afterwards, if anything."""
     threat: str = ""
     """What the attacker knows: "bare", "transfer" or "adaptive"."""
     attack: str = ""

@@ -56,6 +56,8 @@ def _train_epoch(learner: Learner, state: TrainingState, job: TrainingJob, store
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        with torch.autocast(job.device.type, torch.bfloat16, enabled=job.amp):
+            job.defense.after_step(model, batch, state)
         job.observer.batch(loss.detach(), float(schedule.get_last_lr()[0]))
         schedule.step()
     if not math.isfinite(total.item()):  # looked at once an epoch, so that a GPU need not wait for the CPU

@@ -11,7 +11,7 @@ from harness.spec import Spec
 
 from ..collect.cells import Cells
 from ..collect.labels import base_name, natural
-from ..paper.numbers import UNSTATED, PaperNumber, Position, paper_number, papers_defense
+from ..paper.numbers import ITERATIVE, STOPPED, UNSTATED, PaperNumber, Position, paper_number, papers_defense
 from ..statistics.estimates import mean_accuracy
 from .engine.base import Table
 from .engine.captions import common
@@ -19,7 +19,7 @@ from .engine.layout import Label, assemble, backbone_label, fill, preprocess_lab
 
 LEVELS = (
     "Sparsity level of the images trained on: one level (virolbi_fixed), the whole image (1.0, vanilla) or rising "
-    "levels (virolbi_iterative)."
+    "levels (virolbi_iterative; ..0.6 stands for virolbi_iterative_stopped, whose last level is 0.6)."
 )
 
 
@@ -79,14 +79,17 @@ def _training(record: Record) -> _Training | None:
     spec, parameters = Spec.parse(record.defense), record.defense_parameters
     if spec.name == "virolbi_fixed":
         levels: tuple[str, ...] = ("level",)
-    elif spec.name == "virolbi_iterative":
+    elif spec.name == ITERATIVE:
         levels = ("start", "end")
+    elif spec.name == STOPPED:
+        levels = ("level",)
     else:
         return None
     # The paper tests its data sets at different levels, which do not change the training.
     left_out = (*levels, "level") if papers_defense(record) else levels
     others = ",".join(f"{name}={value}" for name, value in spec.parameters.items() if name not in left_out)
-    return _Training("..".join(f"{parameters[name]:g}" for name in levels), others)
+    level = "..".join(f"{parameters[name]:g}" for name in levels)
+    return _Training(f"..{level}" if spec.name == STOPPED else level, others)
 
 
 def _level_label(record: Record) -> Label:

@@ -24,14 +24,16 @@ class LegacyDraws(np.random.RandomState):
 
 
 # Agreement with `imagecorruptions`: the same legacy draws for its functions and for ours. Its own versions
-# of three (impulse: other draws, frost: another scale and choice, elastic: no affine part) differ from ImageNet-C's.
-SAME_RECIPE = [name for name in ALL if name not in ("impulse_noise", "glass_blur", "frost", "elastic_transform")]
+# of four (impulse: other draws, frost: another scale and choice, elastic: no affine part, snow: flakes that keep their
+# fractions and streaks that are rounded) differ from ImageNet-C's.
+OWN_RECIPES = ("impulse_noise", "glass_blur", "frost", "elastic_transform", "snow")
+SAME_RECIPE = [name for name in ALL if name not in OWN_RECIPES]
 
 
 @pytest.mark.parametrize("severity", range(1, 6))
 @pytest.mark.parametrize("name", SAME_RECIPE)
 def test_imagenet_constants_agree_with_the_package(name: str, severity: int) -> None:
-    # Sides at which the package's nearest-neighbour `pixelate` and untrimmed snow are the published ones.
+    # A side at which the package's nearest-neighbour `pixelate` is the published one.
     image = photograph(112, 112) if name == "pixelate" else photograph(180, 180)
     kept = np.random.get_state()  # noqa: NPY002 (the package draws from it)
     np.random.seed(7)  # noqa: NPY002
@@ -48,7 +50,9 @@ def test_imagenet_constants_agree_with_the_package(name: str, severity: int) -> 
 def test_other_draws_than_the_packages_do_the_same_damage(name: str, severity: int) -> None:
     image = photograph(180, 180)
     theirs = np.uint8(getattr(package, name)(Image.fromarray(image), severity, seed=3)).astype(float)
-    ours = np.moveaxis(corrupt(np.moveaxis(image, -1, 0)[None], name, severity)[0], 0, -1).astype(float)
+    images = np.moveaxis(image, -1, 0)[None]
+    out = corruptions.corrupt(images, name, severity, seed=0, indices=np.arange(1), jpeg=False)
+    ours = np.moveaxis(out[0], 0, -1).astype(float)
     damage = np.abs(theirs - image).mean()
     assert np.abs(ours - image).mean() == pytest.approx(damage, rel=0.05)
 
@@ -185,6 +189,84 @@ def test_fog_keeps_the_brightest_value_as_its_ceiling() -> None:
     for severity in range(1, 6):
         assert raw("fog", image, "cifar", severity).max() <= image.max() + 1e-12
     np.testing.assert_array_equal(raw("fog", np.zeros((32, 32, 3)), "cifar", 5), 0.0)
+
+
+def published_snow(image: np.ndarray, constants: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
+    """Snow as the published code makes it, on pictures of 8 bits, with ImageMagick's motion blur as loops in integers.
+
+    Its Q16 build multiplies levels by 257, rounds the blurred ones, and truncates them to 8 bits again.
+    """
+    mean, deviation, zoom, threshold, radius, spread, keep = constants
+    side = len(image)
+    crop = int(np.ceil(side / zoom))
+    top = (side - crop) // 2
+    noise = rng.normal(mean, deviation, (side, side))
+    noise = ndimage.zoom(noise[top : top + crop, top : top + crop], (zoom, zoom), order=1)
+    trim = (len(noise) - side) // 2
+    noise = noise[trim : trim + side, trim : trim + side]
+    noise[noise < threshold] = 0
+    flakes = (np.clip(noise, 0, 1) * 255).astype(np.uint8)
+    angle = np.radians(rng.uniform(-135, -45))
+    weights = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * spread**2))
+    blurred = np.zeros((side, side))
+    for step, weight in enumerate(weights / weights.sum()):
+        down, right = (int(np.ceil(step * part - 0.5)) for part in (np.sin(angle), np.cos(angle)))
+        rows, columns = (np.clip(np.arange(side) + move, 0, side - 1) for move in (down, right))
+        blurred += weight * 257.0 * flakes[np.ix_(rows, columns)]
+    layer = (np.floor(blurred + 0.5).astype(np.uint16) // 257)[..., None] / 255.0
+    gray = (0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2])[..., None]
+    snowy = keep * image + (1 - keep) * np.maximum(image, gray * 1.5 + 0.5)
+    return np.clip(snowy + layer + np.rot90(layer, k=2), 0, 1) * 255
+
+
+@pytest.mark.parametrize(("constants_set", "side"), [("cifar", 32), ("imagenet", 120)])
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_snow_is_the_published_code_line_by_line(constants_set: str, side: int, severity: int) -> None:
+    image = photograph(side, side) / 255
+    constants = corruptions.get("snow").constants(constants_set, severity)
+    expected = published_snow(image, constants, np.random.default_rng(5)).astype(np.uint8)
+    ours = (np.clip(raw("snow", image, constants_set, severity, seed=5), 0, 1) * 255).astype(np.uint8)
+    assert (ours == expected).mean() > 0.999
+
+
+def test_a_sky_full_of_snow_stays_white_under_the_motion_blur() -> None:
+    snow = corruptions.get("snow")
+    out = snow(np.zeros((40, 40, 3)), np.random.default_rng(0), 5.0, 0.1, 1.0, 0.5, 12, 8.0, 1.0)
+    np.testing.assert_array_equal(out, 2.0)
+
+
+def saved_and_opened(levels: np.ndarray) -> np.ndarray:
+    """A picture [H,W,C] or [H,W] uint8 saved and opened as the published code does it."""
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, format="JPEG", quality=85, optimize=True)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "jpeg_compression", "fog"])
+def test_large_images_go_through_the_published_jpeg_and_small_ones_do_not(name: str) -> None:
+    for side, published in ((80, saved_and_opened), (32, lambda levels: levels)):
+        images = np.moveaxis(photograph(side, side), -1, 0)[None]
+        arrays = corruptions.corrupt(images, name, 3, seed=0, indices=np.arange(1), jpeg=False)
+        files = corruptions.corrupt(images, name, 3, seed=0, indices=np.arange(1))
+        np.testing.assert_array_equal(np.moveaxis(files[0], 0, -1), published(np.moveaxis(arrays[0], 0, -1).copy()))
+
+
+def test_a_large_gray_image_goes_through_a_gray_jpeg() -> None:
+    images = np.moveaxis(photograph(80, 72), -1, 0)[None, :1]
+    arrays = corruptions.corrupt(images, "shot_noise", 2, seed=0, indices=np.arange(1), jpeg=False)
+    np.testing.assert_array_equal(corrupt(images, "shot_noise", 2)[0, 0], saved_and_opened(arrays[0, 0]))
+
+
+def test_jpeg_takes_a_quarter_of_strong_noise_off_a_large_photograph() -> None:
+    images = np.moveaxis(photograph(224, 224), -1, 0)[None]
+    strengths = [
+        np.sqrt(((made.astype(float) - images) ** 2).mean())
+        for made in (
+            corruptions.corrupt(images, "gaussian_noise", 3, seed=0, indices=np.arange(1), jpeg=jpeg)
+            for jpeg in (False, True)
+        )
+    ]
+    assert strengths[1] / strengths[0] == pytest.approx(0.73, abs=0.03)
 
 
 def test_snow_and_water_only_brighten_and_mud_covers() -> None:

@@ -90,6 +90,22 @@ def test_crafting_in_training_mode_counts_in_the_statistics_and_leaves_no_gradie
     assert all(value.grad is None and value.requires_grad for value in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["adversarial_training", "awp"])
+def test_after_each_step_the_statistics_see_the_clean_batch_and_nothing_else_moves(name: str):
+    """A momentum of 0.1 gives the twelfth pass of a step a seventh: 0.1 / (1 − 0.9¹²) = 0.139."""
+    model, given, defense = network(), batch(), defenses.create(name)
+    defense.loss(model, given, state())
+    weights, before = [value.clone() for value in model.parameters()], model[1].running_mean.clone()
+
+    defense.after_step(model, given, state())
+
+    clean = model[0](given.images).mean((0, 2, 3)).detach()
+    torch.testing.assert_close(model[1].running_mean, 0.9 * before + 0.1 * clean)
+    assert model[1].num_batches_tracked.item() == 12
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+    assert all(value.grad is None for value in model.parameters())
+
+
 def test_holding_still_without_evaluation_leaves_every_mode():
     model = network()
     model[1].eval()

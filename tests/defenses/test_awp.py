@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -36,9 +37,10 @@ def state(seed: int = 2) -> TrainingState:
 
 
 def published_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, adversarial: torch.Tensor, labels: torch.Tensor, gamma: float
+    model: nn.Module, optimizer: torch.optim.Optimizer, adversarial: torch.Tensor, given: Batch, gamma: float
 ) -> None:
-    """Proxy network, perturb in place, step, take the perturbation away: as Wu et al.'s algorithm is written."""
+    """Proxy network, perturb in place, step, take it away, a clean pass: as the code of Wu et al. goes."""
+    labels = given.labels
     proxy = copy.deepcopy(model).train()
     ascending = torch.optim.SGD(proxy.parameters(), lr=0.01)
     ascending.zero_grad()
@@ -46,7 +48,7 @@ def published_step(
     ascending.step()
     moves = {}
     for (name, old), new in zip(model.named_parameters(), proxy.parameters(), strict=True):
-        if old.dim() > 1:
+        if old.dim() > 1 and "weight" in name:
             difference = (new - old).detach()
             moves[name] = gamma * old.detach().norm() / (difference.norm() + 1e-20) * difference
     for name, value in model.named_parameters():
@@ -57,6 +59,7 @@ def published_step(
     optimizer.step()
     for name, value in model.named_parameters():
         value.data -= moves.get(name, 0)
+    model(given.images)
 
 
 @pytest.mark.parametrize(("decay", "tolerance"), [(0.0, 1e-10), (5e-4, 2e-6)])
@@ -72,14 +75,15 @@ def test_steps_end_where_the_published_procedure_ends(decay: float, tolerance: f
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        defense.after_step(model, batch(seed), state(seed))
         adversarial = defense.craft(twin, batch(seed), state(seed))
-        published_step(twin, other, adversarial, batch(seed).labels, gamma=0.01)
+        published_step(twin, other, adversarial, batch(seed), gamma=0.01)
 
     for (name, tensor), expected in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
         torch.testing.assert_close(tensor, expected, rtol=tolerance, atol=tolerance, msg=name)
 
 
-def test_the_weights_never_move_and_the_statistics_see_the_examples_only():
+def test_the_weights_never_move_and_the_loss_lets_the_statistics_see_the_examples_only():
     """Ten passes of crafting and the training pass; the pass that finds the direction is not counted."""
     model = network()
     before = [value.clone() for value in model.parameters()]
@@ -101,6 +105,52 @@ def test_the_perturbation_has_its_share_of_each_weights_length_and_raises_the_lo
     perturbed = {name: model.get_parameter(name) + move for name, move in moves.items()}
     raised = functional.cross_entropy(functional_call(model, perturbed, given.images), given.labels)
     assert raised > functional.cross_entropy(model(given.images), given.labels) + 0.01
+
+
+class Tokens(nn.Module):
+    """What a ViT has beside weights: a class token and a position embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.ones(1, 1, 8))
+        self.pos_embed = nn.Parameter(torch.ones(1, 5, 8))
+        self.embed = nn.Conv2d(3, 8, 3, stride=3)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = self.embed(images).flatten(2).mT
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], 1) + self.pos_embed
+        return self.head(tokens.tanh().mean(1))
+
+
+def test_tokens_and_position_embeddings_are_trained_but_not_perturbed():
+    model, given = Tokens().double(), batch()
+
+    moves = ascent(model, given.images, given.labels, share=0.05)
+    AWP().loss(model, given, state()).backward()
+
+    assert list(moves) == ["embed.weight", "head.weight"]
+    assert all(value.grad.abs().sum() > 0 for value in model.parameters())
+
+
+def test_the_perturbed_weights_of_a_real_vit_are_those_the_published_filter_takes():
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1, num_classes=2)
+    images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+
+    moved = set(ascent(model, images, labels, share=0.01))
+
+    taken = {name for name, value in model.state_dict().items() if len(value.size()) > 1 and "weight" in name}
+    assert moved == taken
+    assert {"cls_token", "pos_embed"} == {name for name, p in model.named_parameters() if p.ndim > 1} - moved
+
+
+def test_a_network_without_weights_by_name_is_refused_before_it_is_trained():
+    model = nn.Module()
+    model.table = nn.Parameter(torch.ones(3, 3))
+
+    with pytest.raises(UserError, match=r"awp perturbs .* this network has none"):
+        AWP().protect(model)
+    assert AWP().protect(network()) is not None
 
 
 def test_the_loss_is_above_adversarial_trainings_and_near_it_for_a_small_perturbation():

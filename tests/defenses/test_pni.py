@@ -268,6 +268,41 @@ def test_the_loss_is_half_clean_half_adversarial_with_the_true_labels():
     torch.testing.assert_close(loss, sum(losses) / 2)
 
 
+def published_losses(model: nn.Module, batch: Batch, start: torch.Tensor) -> list[torch.Tensor]:
+    """The published step: a clean pass in training mode labels the attack, which is made on an eval-mode copy."""
+    output = model(batch.images)
+    target, attacked, point = output.max(1)[1], copy.deepcopy(model).eval(), start
+    low, high = ((batch.images + offset).clamp(0, 1) for offset in (-0.031, 0.031))
+    for _ in range(7):
+        point = point.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(attacked(point), target), point)
+        point = torch.max(torch.min(point.detach() + 0.01 * gradient.sign(), high), low)
+    return [functional.cross_entropy(logits, batch.labels) for logits in (output, model(point))]
+
+
+def test_the_attack_aims_at_what_the_clean_pass_in_training_mode_predicts():
+    """With running statistics that are not the batch's, the two modes predict different classes."""
+    model, batch = add_noise(small_network(), 0.25).train(), separable_batch()
+    model[1].running_mean.fill_(3.0)
+    twin = copy.deepcopy(model)
+    modes = [copy.deepcopy(model).train(mode)(batch.images).argmax(1) for mode in (True, False)]
+    offsets = torch.rand(batch.images.shape, generator=training_state(0, 1).generator) * 2 - 1
+
+    with noise_enabled(model, False), noise_enabled(twin, False):
+        loss = PNI().loss(model, batch, training_state(0, 1))
+        loss.backward()
+        expected = sum(published_losses(twin, batch, (batch.images + 0.031 * offsets).clamp(0, 1))) / 2
+        expected.backward()
+
+    assert (modes[0] != modes[1]).any()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(model[1].running_mean, twin[1].running_mean)
+    assert model[1].num_batches_tracked.item() == 2
+    for (name, parameter), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        if not name.endswith("alpha"):
+            torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_training_lowers_the_loss_and_moves_alpha():
     defense, batch = PNI(), separable_batch()
     model = defense.protect(small_network()).train()

@@ -24,11 +24,12 @@ from harness.models import checkpoints
 from harness.registry import defenses
 from harness.training.job import TrainingJob
 from harness.training.loop import train
+from harness.training.optimization import make_optimizer, make_schedule
 from harness.types import Batch, Recipe, Split, TrainingState
 
 CLASSES = 3
-LATE, EARLY = 70, 69
-"""Epochs of a hundred in which targets move, and in which they do not yet."""
+LATE, EARLY = 69, 68
+"""Epochs of a hundred, from 0, in which targets move, and in which they do not yet."""
 
 
 def network(*, norm: bool = True) -> nn.Module:
@@ -86,14 +87,14 @@ def test_before_their_time_targets_are_the_labels_and_nothing_is_remembered():
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(100, 70), (12, 8), (10, 7), (1, 1)])
-def test_targets_move_after_seven_tenths_of_the_epochs(epochs: int, first: int):
+def test_targets_move_from_seven_tenths_of_the_epochs_on_counted_from_one(epochs: int, first: int):
     moving = []
     for epoch in range(epochs):
         this = TrainingState(epoch, epochs, torch.Generator())
         SelfAdaptiveTraining(steps=1).loss(network(norm=False), batch([0]), this)
         moving.append(TARGETS in this.memory)
 
-    assert moving == [epoch >= first for epoch in range(epochs)]
+    assert moving == [number >= first for number in range(1, epochs + 1)]
 
 
 def test_targets_take_no_gradient():
@@ -195,7 +196,7 @@ class Breaking(SelfAdaptiveTraining):
     label = "sat"
 
     def __init__(self, breaks_in: int | None = None) -> None:
-        super().__init__(steps=1, start=1 / 6)
+        super().__init__(steps=1, start=2 / 6)
         self.breaks_in = breaks_in
         self.batches = 0
         self.targets = torch.empty(0)
@@ -258,8 +259,27 @@ def test_the_paper_preset_is_the_published_schedule_and_quick_the_usual_one():
 
     assert (paper.epochs, paper.batch_size, paper.momentum, paper.weight_decay) == (100, 128, 0.9, 2e-4)
     assert not paper.nesterov
-    assert (paper.schedule, [share * 100 for share in paper.milestones]) == ("multi_step", [75, 90])
     assert quick == dataclasses.replace(base, weight_decay=2e-4)
+
+
+def published_rates() -> list[float]:
+    """The learning rate of each epoch in the published loop: epochs from 1, the schedule set before each of them."""
+    return [0.1 * 0.1 ** sum(epoch >= milestone for milestone in (75, 90, 100)) for epoch in range(1, 101)]
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_the_learning_rate_of_every_step_is_the_published_epochs(steps: int):
+    recipe = SelfAdaptiveTraining().recipe(Recipe(epochs=12, learning_rate=0.1), "paper")
+    optimizer = make_optimizer(network(), recipe)
+    schedule = make_schedule(optimizer, recipe, steps)
+
+    rates = []
+    for _ in range(100 * steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+
+    np.testing.assert_allclose(rates, np.repeat(published_rates(), steps), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

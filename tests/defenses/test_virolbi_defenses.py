@@ -58,6 +58,26 @@ def test_iterative_training_keeps_the_network_at_the_end_of_each_level():
     assert kept[::2] == [None] * 6
 
 
+@pytest.mark.parametrize(("level", "levels"), [(0.6, [0.3, 0.4, 0.5, 0.6]), (0.3, [0.15, 0.2, 0.25, 0.3])])
+def test_stopped_iterative_training_ends_at_the_level_of_its_test(split, cache, level, levels):
+    """As it is named, and where the run gives it the usual level of large images."""
+    defense = registry.defenses.create(registry.defenses.canonical("virolbi_iterative_stopped", level=level))
+
+    seen = [defense.curves(epoch=epoch, epochs=8)["level"] for epoch in range(8)]
+    last = defense.training_images(split, epoch=7, epochs=8, cache=cache)
+
+    assert seen == [each for each in levels for _ in range(2)]
+    np.testing.assert_array_equal(last, smoothed(split, level=level))
+    fixed = registry.defenses.create(f"virolbi_fixed:level={level}")
+    assert defense.preprocess("virolbi") == fixed.preprocess("virolbi")
+    assert defense.keep(epoch=7, epochs=8) == f"level={level:g}"
+
+
+def test_what_stopped_iterative_training_settles_itself_cannot_be_set():
+    with pytest.raises(UserError, match="has no parameter 'end'"):
+        registry.defenses.create("virolbi_iterative_stopped:end=0.8")
+
+
 def test_incremental_training_starts_from_the_plain_images(split, cache):
     defense = registry.defenses.create("virolbi_incremental:steps=2,start=0.3,end=0.5,pretrain=0.4")
 
@@ -159,6 +179,7 @@ def test_training_images_follow_the_defenses_scheme(split, cache, defense):
         ("virolbi_fixed:nu=16,level=0.5", "virolbi:nu=16,level=0.5"),
         ("virolbi_iterative:nu=4", "virolbi:nu=4"),
         ("virolbi_iterative:level=0.3,kappa=4", "virolbi:level=0.3,kappa=4"),
+        ("virolbi_iterative_stopped:nu=4,level=0.5", "virolbi:nu=4,level=0.5"),
         ("virolbi_incremental:nu=2", "virolbi:nu=2"),
         ("virolbi_fixed:nu=16,scheme=fast", "virolbi:nu=16,scheme=fast"),
         ("virolbi_iterative:scheme=exact", "virolbi:scheme=exact"),

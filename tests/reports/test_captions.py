@@ -10,6 +10,7 @@ from support.report_samples import full_recording
 
 from harness.attacks.gradient import PGD
 from harness.config import DEFAULT_SUITES
+from harness.records.schema import Details
 from reports import Cells, build
 from reports.formats.render import to_markdown
 from reports.tables import summary
@@ -259,3 +260,38 @@ def test_every_caption_says_what_its_numbers_are_from():
             assert part in said, table.name
         if table.name in ("table2", "table8", "summary", "paired", "claims"):
             assert "normalized space" in said, table.name
+
+
+# Iterative training
+
+
+@pytest.mark.parametrize(
+    ("defense", "said"),
+    [
+        ("virolbi_iterative:nu=4", "after the last level of its training, by default 0.8 as in the paper's Appendix C"),
+        ("virolbi_iterative_stopped", "training ends at the test level, as the paper's section 4 says"),
+    ],
+)
+def test_a_caption_says_which_network_iterative_is_judged_by(defense, said):
+    assert said in caption("table3", {"defense": defense})
+    assert said not in caption("table3", {"defense": "virolbi_fixed"})
+
+
+def test_a_network_kept_on_the_way_is_said_to_be_unfinished():
+    def kept(epoch):
+        details = Details(trained={"kept": "level=0.6", "epoch": epoch})
+        return {"defense": "virolbi_iterative@level=0.6", "epochs": 12, "details": details}
+
+    on_the_way, at_the_end = (caption("table3", kept(epoch)) for epoch in (8, 12))
+
+    assert "virolbi_iterative@level=0.6 (epoch 8 of 12): kept before the learning rate had come down" in on_the_way
+    assert "kept before" not in at_the_end
+
+
+# Corrupted images
+
+
+def test_captions_say_whether_corrupted_images_went_through_jpeg():
+    noise = {"suite": "corruption", "condition": "gaussian_noise", "severity": 1}
+    for source in ("generated, then JPEG of quality 85", "generated, without JPEG"):
+        assert f"Corrupted images: {source}." in caption("table1", {**noise, "source": source})

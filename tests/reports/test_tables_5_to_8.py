@@ -59,6 +59,17 @@ def test_imagenet100_is_table_6_where_level_03_is_its_own():
     assert tables.create("table5").build(recording.cells()) is None
 
 
+def test_iterative_training_that_stops_is_a_row_of_its_own_without_a_number_of_the_papers():
+    recording = Recording()
+    for defense in ("virolbi_iterative_stopped", "virolbi_iterative", "virolbi_fixed"):
+        recording.add(0.8, defense=defense)
+
+    table = recording.table("table5")
+
+    assert [label[1] for label in labels(table)] == ["0.6", "0.3..0.8", "..0.6"]
+    assert papers(table).keys() == {"0.6", "0.3..0.8"}
+
+
 def test_networks_that_differ_in_the_level_of_their_test_alone_are_not_mixed():
     recording = Recording()
     recording.add(0.8, defense="virolbi_iterative")

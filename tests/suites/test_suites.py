@@ -132,6 +132,29 @@ def test_a_condition_names_the_constants_it_is_made_with() -> None:
     }
     assert large.parameters["set"] == "imagenet"
     assert large.parameters["constants"] == [0.38]
+    assert large.parameters["jpeg"] == 85
+
+
+def test_a_corruption_whose_code_changed_says_its_version() -> None:
+    snow, fog = (
+        suites.create("corruption:severities=2").conditions(context(corruptions=(name,)))[0] for name in ("snow", "fog")
+    )
+    assert snow.parameters["version"] == 2
+    assert "version" not in fog.parameters
+
+
+def test_the_jpeg_step_is_an_option_and_named_where_it_matters() -> None:
+    large, small = context(images(2, 80, 80), corruptions=("contrast",)), context(corruptions=("contrast",))
+    usual, without = (suites.create(f"corruption:severities=4{more}") for more in ("", ",jpeg=false"))
+    (with_step,), (left_out,) = usual.conditions(large), without.conditions(large)
+
+    for suite, condition, jpeg in ((usual, with_step, True), (without, left_out, False)):
+        expected = corruptions.corrupt(large.split.images, "contrast", 4, seed=0, indices=np.arange(2), jpeg=jpeg)
+        np.testing.assert_allclose(perturb(suite, condition, large).numpy() * 255, expected, atol=1e-4)
+    assert with_step.parameters != left_out.parameters
+    assert (with_step.source, left_out.source) == ("generated, then JPEG of quality 85", "generated, without JPEG")
+    assert usual.conditions(small)[0] == without.conditions(small)[0]
+    assert (usual.label, without.label) == ("corruption:severities=4", "corruption:severities=4,jpeg=false")
 
 
 def test_generated_corruptions_are_drawn_from_the_noise_seed_and_the_images_place() -> None:

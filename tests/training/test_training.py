@@ -269,6 +269,27 @@ def test_an_epochs_images_are_those_of_the_defense(tmp_path: Path) -> None:
     assert sorted(set(seen)) == pytest.approx([0.2, 0.4, 0.6, 0.8])
 
 
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_defense_gets_every_batch_again_after_its_step(tmp_path: Path, amp: bool) -> None:
+    met: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+
+    class Twice(Plain):
+        def loss(self, model: nn.Module, batch: Batch, state: TrainingState) -> torch.Tensor:
+            met.append(("loss", batch.indices, next(model.parameters()).detach().clone()))
+            return super().loss(model, batch, state)
+
+        def after_step(self, model: nn.Module, batch: Batch, state: TrainingState) -> None:
+            assert (model.training, torch.is_autocast_enabled("cpu")) == (True, amp)
+            met.append(("step", batch.indices, next(model.parameters()).detach().clone()))
+
+    train(model(), job(tmp_path, Twice(), amp=amp))
+
+    assert [kind for kind, _, _ in met] == ["loss", "step"] * 3 * EPOCHS
+    for (_, batch, before), (_, again, after) in zip(met[::2], met[1::2], strict=True):
+        assert torch.equal(batch, again)
+        assert not torch.equal(before, after)
+
+
 def test_mixed_precision_trains_to_finite_weights(tmp_path: Path) -> None:
     weights = trained(job(tmp_path, amp=True))
 

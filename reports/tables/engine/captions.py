@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from harness.records.schema import Record
 
 from ...collect.cells import Cells, network_of
-from ...collect.labels import natural
-from ...paper.numbers import explain
+from ...collect.labels import base_name, natural
+from ...paper.numbers import ITERATIVE, STOPPED, explain
 from ...sentence import Sentence, counted, listed
 from ...statistics.estimates import Estimate
 from ...statistics.unchanged_images import Unchanged, unchanged
@@ -30,6 +30,19 @@ OVER_SEEDS = Sentence(
 )
 MOST_CONDITIONS = 6
 """The number of conditions that a caption lists; it counts the rest."""
+ENDS = {
+    ITERATIVE: Sentence(
+        f"{ITERATIVE}: the network after the last level of its training, by default 0.8 as in the paper's Appendix C; "
+        f"the paper's section 4 stops at the test level, as {STOPPED} does.",
+        short=f"{ITERATIVE}: trained to its last level (0.8), not only to the test level.",
+    ),
+    STOPPED: Sentence(
+        f"{STOPPED}: training ends at the test level, as the paper's section 4 says; its Appendix C goes on to 0.8, as "
+        f"{ITERATIVE} does.",
+        short=f"{STOPPED}: trained up to the test level.",
+    ),
+}
+"""Which network Iterative is judged by."""
 _NAMES: tuple[Callable[[Record], str], ...] = (
     lambda record: record.defense,
     lambda record: record.dataset,
@@ -95,6 +108,8 @@ def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
         *_unfinished(cells.unfinished),
         *_images(records),
         *_training(records),
+        *(ENDS[name] for name in sorted({base_name(record.defense) for record in records} & ENDS.keys())),
+        *_kept(records),
         *_seeds(cells, records),
         *_hardware(records),
         *_preprocessing(records),
@@ -151,6 +166,17 @@ def _training(records: Sequence[Record]) -> list[str]:
     sentence = f"Training: {'; '.join(texts)}."
     usual = len(texts) == 1 and not any(record.altered or record.amp for record in records)
     return [Sentence(sentence) if usual else sentence]
+
+
+def _kept(records: Sequence[Record]) -> list[str]:
+    """Which networks were kept before their training was over."""
+    names = sorted(
+        f"{record.defense} (epoch {record.details.trained['epoch']} of {record.epochs})"
+        for record in {record.defense: record for record in records}.values()
+        if record.epochs and record.details.trained.get("epoch", record.epochs) < record.epochs
+    )
+    text = "kept before the learning rate had come down, worse than a training that ends there"
+    return [f"{', '.join(names)}: {text}."] if names else []
 
 
 def _training_texts(records: Sequence[Record]) -> list[str]:

@@ -140,6 +140,18 @@ def test_fast_deviates_on_photographs_by_no_more_than_is_stated(nu, count, photo
     assert fast.iterations.sum() < paper.iterations.sum() / 4
 
 
+@pytest.mark.parametrize(("nu", "stated"), [(1.0, 0.219), (16.0, 0.016)])
+def test_fast_deviates_on_noisy_photographs_as_is_stated(nu, stated, photographs):
+    """docs/smoothing.md: noise of deviation 0.1; these photographs are others, so that means are near and not equal."""
+    noise = torch.randn(photographs[:20].shape, generator=torch.Generator().manual_seed(0))
+    noisy = (photographs[:20] / 255 + 0.1 * noise).clamp(0, 1)
+
+    paper, fast = (smooth(noisy, nu=nu, scheme=scheme) for scheme in ("paper", "fast"))
+
+    assert stated / 3 < mean_difference(fast, paper) < stated * 2
+    assert 0.99 < same_partition(fast, paper) < 1
+
+
 def same_partition(a: Smoothed, b: Smoothed) -> float:
     """The share of the borders of components in either image that are in both."""
     first, second = cut_edges(a.labels), cut_edges(b.labels)
