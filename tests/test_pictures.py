@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
             read(Picture(tmp_path / "a.png", "it"))
 
 
-def test_a_damaged_picture_is_one_line_whatever_pillow_raises() -> None:
+def test_a_damaged_picture_is_a_users_error_whatever_pillow_raises() -> None:
     rng = np.random.default_rng(0)
     sound = [saved(Image.fromarray(RAMP), kind).source for kind in ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")]
     for number in range(700):
@@ -117,7 +118,5 @@ def test_a_damaged_picture_is_one_line_whatever_pillow_raises() -> None:
         for place in rng.integers(0, len(content), rng.integers(1, 8)):
             content[place] = rng.integers(0, 256)
         picture = Picture(bytes(content[: rng.integers(1, len(content) + 1)]), "it")
-        try:
+        with contextlib.suppress(UserError):
             assert decode(picture).mode == "RGB"
-        except UserError as error:
-            assert "\n" not in str(error)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
-from support.parquet_files import Open, encoded, random_images, rows_of, write_parquet
+from support.parquet_files import Open, both_splits, encoded, random_images, rows_of, write_parquet
 
 from datasets import _decode, _files
 from datasets import parquet as parquet_module
@@ -204,9 +204,7 @@ def test_unusable_parquet_is_one_clear_line(
 ) -> None:
     spoil(folder)
     with pytest.raises(UserError, match=message) as caught:
-        data = opened(f"parquet:{folder}")
-        data.train()
-        data.test()
+        both_splits(opened(f"parquet:{folder}"))
     assert "\n" not in str(caught.value)
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.parquet_files import both_splits
 
 from datasets import _files, _official
-from datasets._decode import Picture, decode_all
+from datasets._decode import decode_all
 from datasets._files import DATA, read_names
 from datasets._normalization import IMAGENET_STD
 from harness.contracts.dataset import Dataset
 from harness.errors import UserError
+from harness.files.pictures import Picture
 from harness.registry import suites
 from harness.suites.base import SuiteContext
 
@@ -140,9 +142,7 @@ def test_unusable_folders_are_one_clear_line(
 ) -> None:
     spoil(folder)
     with pytest.raises(UserError, match=message) as caught:
-        data = opened(f"imagefolder:{folder},{SMALL}")
-        data.train()
-        data.test()
+        both_splits(opened(f"imagefolder:{folder},{SMALL}"))
     assert "\n" not in str(caught.value)
 
 

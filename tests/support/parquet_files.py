@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from datasets._files import CIFAR10
 from harness.contracts.dataset import Dataset
+from harness.types import Split
 
 Open = Callable[[str], Dataset]
 
@@ -45,6 +46,10 @@ def write_parquet(
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(table, path, row_group_size=3, compression="none", use_dictionary=False, write_statistics=False)
+
+
+def both_splits(data: Dataset) -> list[Split]:
+    return [data.train(), data.test()]
 
 
 def rows_of(images: Sequence[Any], labels: Sequence[int | None]) -> Callable[[Path], None]:
