@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 
 class HarnessError(Exception):
@@ -35,3 +37,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The known names near this one, as a sentence after a space; "" where none is near."""
     near = difflib.get_close_matches(name, list(known), n=3)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """One line: what went wrong and, where the error is not the harness's own, in which line of which file."""
+    first = _first_line(error)
+    if isinstance(error, HarnessError):
+        return first
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first} ({Path(last.filename).name}:{last.lineno})"
+
+
+def _first_line(error: BaseException) -> str:
+    """Of the error's text, such that it can be printed and stored; the text of anybody's error may fail."""
+    try:
+        lines = str(error).encode("utf-8", "backslashreplace").decode().splitlines()
+    except Exception:
+        return "its message cannot be read"
+    return next((line for line in lines if line.strip()), "no message")

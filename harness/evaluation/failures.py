@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-import traceback
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import torch
 
-from harness.errors import HarnessError
+from harness.errors import reason_of
 from harness.evaluation.cells import PendingCell
 
 
@@ -32,12 +30,3 @@ def work(kind: str, cells: Iterable[PendingCell], device: torch.device) -> Itera
 def alive(cells: Iterable[PendingCell]) -> list[PendingCell]:
     """The cells that have not failed."""
     return [cell for cell in cells if cell.failure is None]
-
-
-def reason_of(error: Exception) -> str:
-    """One line: what went wrong and, where the error is not the harness's own, in which line of which file."""
-    first = str(error).splitlines()[0] if str(error) else "no message"
-    if isinstance(error, HarnessError):
-        return first
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {first} ({Path(last.filename).name}:{last.lineno})"

@@ -16,9 +16,9 @@ from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.defense import Preprocessed, Preprocessor
 from harness.contracts.model import Pipeline
-from harness.errors import HarnessError, UserError
+from harness.errors import HarnessError, UserError, reason_of
 from harness.evaluation.cells import PendingCell, pending_cells
-from harness.evaluation.failures import alive, reason_of, work
+from harness.evaluation.failures import alive, work
 from harness.evaluation.jobs import Job
 from harness.evaluation.obtain import obtain
 from harness.evaluation.planner import Planner, check_suites, job_name, planned_job, training_plan

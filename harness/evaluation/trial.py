@@ -9,7 +9,7 @@ from torch import nn
 from harness.errors import UserError
 from harness.evaluation.setup import RunSetup, Training
 from harness.models.build import build
-from harness.models.checks import check_model, check_preprocessor
+from harness.models.checks import check_model, check_preprocessor, check_training_mode
 from harness.registry import defenses
 from harness.training.job import TrainingJob
 
@@ -24,7 +24,9 @@ def try_out(setup: RunSetup) -> None:
             job, architecture = candidate.source
             _check_keep_epochs(job)
             defense = defenses.create(candidate.label)  # the candidate's own is left as it is for its training
-            try_model(candidate.label, defense, build(architecture, defense), setup)
+            model = build(architecture, defense)
+            try_model(candidate.label, defense, model, setup)
+            check_training_mode(candidate.label, model, setup.probes, classes=len(architecture.classes))
         check_preprocessor(candidate.preprocessor, setup.probes)
 
 
