@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.contracts.model import NormalizedModel
+from harness.contracts.model import NormalizedModel, UnnormalizedModel
+from harness.models.normalization import Normalization, parse_normalization
 from harness.registry import backbones
 from harness.seeding import derive
 
@@ -31,16 +32,21 @@ class Architecture:
     mean: tuple[float, ...]
     """Per channel, of images in [0,1]; a backbone that has its own mean and std keeps them."""
     std: tuple[float, ...]
+    asked: str | None = None
+    """`none` or the mean and std that the user asks for, as `--normalization` has them; they come before all others."""
 
     @classmethod
-    def of(cls, backbone: str, dataset: Dataset) -> Architecture:
-        """A backbone for a data set's images. Raises: UserError for an unknown backbone."""
+    def of(cls, backbone: str, dataset: Dataset, normalization: str | None = None) -> Architecture:
+        """A backbone for a data set's images. Raises: UserError for an unknown backbone, or a bad normalisation."""
+        if normalization is not None:
+            parse_normalization(normalization, dataset.image_shape[0])
         return cls(
             backbone=backbones.canonical(backbone),
             classes=tuple(dataset.classes),
             image_shape=dataset.image_shape,
             mean=tuple(dataset.mean),
             std=tuple(dataset.std),
+            asked=normalization,
         )
 
     @classmethod
@@ -66,6 +72,21 @@ def build(architecture: Architecture, defense: Defense, *, seed: int = 0) -> nn.
         network = backbones.create(
             architecture.backbone, classes=len(architecture.classes), image_shape=architecture.image_shape
         )
-        mean, std = getattr(network, "normalization", (architecture.mean, architecture.std))
-        model = defense.protect(NormalizedModel(network, mean, std))
+        mean, std, _, applied = normalization_of(network, architecture)
+        model = defense.protect((NormalizedModel if applied else UnnormalizedModel)(network, mean, std))
     return model.to(memory_format=torch.channels_last)
+
+
+def normalization_of(network: nn.Module, architecture: Architecture) -> Normalization:
+    """The normalisation in front of a network: the one asked for, else the network's own, else the data set's.
+
+    A network that normalises by itself says so with `normalization = None`.
+    """
+    usual = architecture.mean, architecture.std
+    if architecture.asked is not None:
+        asked = parse_normalization(architecture.asked, architecture.image_shape[0])
+        return Normalization(*(asked or usual), "as --normalization says", applied=asked is not None)
+    if not hasattr(network, "normalization"):
+        return Normalization(*usual, "the data set's")
+    own: Any = network.normalization
+    return Normalization(*(own or usual), "as the backbone says", applied=own is not None)

@@ -95,6 +95,7 @@ def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
         *_unfinished(cells.unfinished),
         *_images(records),
         *_training(records),
+        *_normalization(records),
         *_seeds(cells, records),
         *_hardware(records),
         *_preprocessing(records),
@@ -151,6 +152,13 @@ def _training(records: Sequence[Record]) -> list[str]:
     sentence = f"Training: {'; '.join(texts)}."
     usual = len(texts) == 1 and not any(record.altered or record.amp for record in records)
     return [Sentence(sentence) if usual else sentence]
+
+
+def _normalization(records: Sequence[Record]) -> list[str]:
+    """What was assumed of weights from elsewhere, which say nothing of their normalisation."""
+    given = ((str(record.details.trained.get("normalization", "")), record.defense) for record in records)
+    whose = by_text((text, name) for text, name in given if text)
+    return [f"Normalisation of weights from elsewhere: {text} ({', '.join(names)})." for text, names in whose.items()]
 
 
 def _training_texts(records: Sequence[Record]) -> list[str]:
