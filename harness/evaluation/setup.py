@@ -155,8 +155,8 @@ def _candidates(setup: RunSetup) -> list[Candidate]:
         return [_of_zoo(zoo, label or UNDEFENDED, setup)]
     seed = None if config.seeds is None else seeds[0]
     advice = f"Name it with --defense, {UNDEFENDED} for none."
-    told = {"label": label, "seed": seed, "normalization": config.normalization}
-    return [_of_file(Path(config.checkpoint), setup, **told, advice=advice)]
+    asked, path = config.normalization, Path(config.checkpoint)
+    return [_of_file(path, setup, label=label, seed=seed, normalization=asked, advice=advice)]
 
 
 def _transfer(setup: RunSetup) -> Candidate | None:

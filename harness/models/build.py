@@ -82,11 +82,11 @@ def normalization_of(network: nn.Module, architecture: Architecture) -> Normaliz
 
     A network that normalises by itself says so with `normalization = None`.
     """
-    usual = architecture.mean, architecture.std
+    mean, std = architecture.mean, architecture.std
     if architecture.asked is not None:
         asked = parse_normalization(architecture.asked, architecture.image_shape[0])
-        return Normalization(*(asked or usual), "as --normalization says", applied=asked is not None)
+        return Normalization(*(asked or (mean, std)), "as --normalization says", asked is not None)
     if not hasattr(network, "normalization"):
-        return Normalization(*usual, "the data set's")
+        return Normalization(mean, std, "the data set's", True)
     own: Any = network.normalization
-    return Normalization(*(own or usual), "as the backbone says", applied=own is not None)
+    return Normalization(*(own or (mean, std)), "as the backbone says", own is not None)

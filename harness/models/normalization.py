@@ -20,7 +20,7 @@ class Normalization(NamedTuple):
     std: Values
     origin: str
     """Who says so: "the data set's"."""
-    applied: bool = True
+    applied: bool
     """False: the network is given the images as they are."""
 
     def __str__(self) -> str:

@@ -190,5 +190,5 @@ def test_it_is_for_weights_from_elsewhere(foreign: Callable, cache: ArrayCache) 
 def test_a_checkpoint_of_ours_holds_its_own(foreign: Callable, cache: ArrayCache, tmp_path: Path) -> None:
     config = foreign(0.0, 1.0, normalization="none")
     checkpoints.save(tmp_path / "foreign.pt", Shades(0.0, 1.0).state_dict(), {"defense": "vanilla"})
-    with pytest.raises(UserError, match="holds its own normalisation. Leave out --normalization"):
+    with pytest.raises(UserError, match=r"holds its own normalisation\. Leave out --normalization"):
         resolve(config, cache)
