@@ -41,14 +41,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def reason_of(error: BaseException) -> str:
     """One line: what went wrong and, where the error is not the harness's own, in which line of which file."""
-    first = _first_line(error)
+    first = first_line(error)
     if isinstance(error, HarnessError):
         return first
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {first} ({Path(last.filename).name}:{last.lineno})"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Of the error's text, such that it can be printed and stored; the text of anybody's error may fail."""
     try:
         lines = str(error).encode("utf-8", "backslashreplace").decode().splitlines()

@@ -85,8 +85,10 @@ def normalization_of(network: nn.Module, architecture: Architecture) -> Normaliz
     mean, std = architecture.mean, architecture.std
     if architecture.asked is not None:
         asked = parse_normalization(architecture.asked, architecture.image_shape[0])
-        return Normalization(*(asked or (mean, std)), "as --normalization says", asked is not None)
+        mean, std = asked or (mean, std)
+        return Normalization(mean, std, "as --normalization says", asked is not None)
     if not hasattr(network, "normalization"):
         return Normalization(mean, std, "the data set's", True)
     own: Any = network.normalization
-    return Normalization(*(own or (mean, std)), "as the backbone says", own is not None)
+    mean, std = own or (mean, std)
+    return Normalization(mean, std, "as the backbone says", own is not None)

@@ -16,6 +16,7 @@ from harness.models.checkpoints import Checkpoint
 from harness.models.defended import DefendedModel
 from harness.models.normalization import shown
 from harness.models.robustbench import SCHEME, ZooName, load_zoo_model, zoo_version
+from harness.progress import say
 
 if TYPE_CHECKING:
     from harness.contracts.dataset import Dataset
@@ -34,6 +35,9 @@ def from_checkpoint(
 ) -> DefendedModel:
     """The model whose weights a checkpoint holds. Raises: UserError for weights of another architecture."""
     metadata = checkpoint.metadata
+    if checkpoint.others:
+        others = ", ".join(checkpoint.others)
+        say(f"{path}: took the weights under {checkpoint.place}; others are under {others}.")
     tag = f"@{metadata['kept']}" if "kept" in metadata else ""
     model = restored(checkpoint, path, architecture, defense, seed=seed)
     return DefendedModel.of(
