@@ -57,7 +57,7 @@ def diagnose(**options: Any) -> int:
     from reports.make import ReportOptions, make_report
 
     load_plugins(options.pop("plugin"))
-    (radius,) = config.parse_epsilons(options.pop("epsilon"))[:1]
+    radius = _radius(options.pop("epsilon"))
     parameters = {name: options.pop(name) for name in ("steps", "restarts", "queries", "gradient")}
     text = ",".join(f"{name}={value}" for name, value in parameters.items() if value != "")
     defense = options.pop("defense")
@@ -66,3 +66,18 @@ def diagnose(**options: Any) -> int:
     outcome = run_all(run_config, default_cache())
     make_report([run_config.out], options=ReportOptions(tables=("masking",), figures=("masking",), page=False))
     return 1 if outcome.failed else 0
+
+
+def _radius(text: str) -> float:
+    """The radius of `--epsilon`. Raises: UserError for anything but one."""
+    from harness.config import RunConfig, parse_epsilons
+    from harness.errors import UserError
+
+    try:
+        radii = parse_epsilons(text)
+        RunConfig(epsilons=radii or (1.0,))  # its range
+    except UserError as error:
+        raise UserError(str(error).replace("--epsilons", "--epsilon")) from error
+    if len(radii) != 1:
+        raise UserError(f"--epsilon expects one radius such as 8/255, got {text!r}.")
+    return radii[0]

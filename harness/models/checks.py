@@ -45,7 +45,7 @@ def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: i
         if (logits - again).abs().max() > SAME * logits.abs().max().clamp(min=1):
             raise UserError(
                 f"{name}: the model returns other logits for the same images each time. Set stochastic = True on the "
-                "defense, so that attacks average over its draws."
+                "defense, so that attacks average over its draws; a backbone that draws needs a defense of its own."
             )
         check_batch_mates(name, model, images)
 
