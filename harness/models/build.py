@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from harness.contracts.model import NormalizedModel, UnnormalizedModel
+from harness.errors import HarnessError, UserError, reason_of
 from harness.models.normalization import Normalization, parse_normalization
 from harness.registry import backbones
 from harness.seeding import derive
@@ -66,15 +68,29 @@ def build(architecture: Architecture, defense: Defense, *, seed: int = 0) -> nn.
     """An untrained model under a defense: images [B,C,H,W] in [0,1] in, logits out.
 
     Its initial weights follow from the seed alone.
+    Raises: UserError naming what a backbone or defense fails with, and for weights without numbers.
     """
+    who = f"{defense.label} with the backbone {architecture.backbone}"
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "initial weights"))
-        network = backbones.create(
-            architecture.backbone, classes=len(architecture.classes), image_shape=architecture.image_shape
-        )
-        mean, std, _, applied = normalization_of(network, architecture)
-        model = defense.protect((NormalizedModel if applied else UnnormalizedModel)(network, mean, std))
+        try:
+            model = _built(architecture, defense)
+        except HarnessError:
+            raise
+        except (Exception, SystemExit) as error:  # both may be anybody's
+            raise UserError(f"{who}: the model cannot be built: {reason_of(error)}.") from error
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(value) or value.is_meta:
+            raise UserError(f"{who}: {name} has no numbers yet. Give the network its weights when it is made.")
     return model.to(memory_format=torch.channels_last)
+
+
+def _built(architecture: Architecture, defense: Defense) -> nn.Module:
+    network = backbones.create(
+        architecture.backbone, classes=len(architecture.classes), image_shape=architecture.image_shape
+    )
+    mean, std, _, applied = normalization_of(network, architecture)
+    return defense.protect((NormalizedModel if applied else UnnormalizedModel)(network, mean, std))
 
 
 def normalization_of(network: nn.Module, architecture: Architecture) -> Normalization:
