@@ -59,6 +59,8 @@ class RunConfig:
     """None: what the defense does to test images."""
     checkpoint: str | Path | None = None
     """A file, or `robustbench:NAME`."""
+    normalization: str | None = None
+    """Of weights from elsewhere: `none` or `MEAN/STD`; None: the backbone's own, else the data set's."""
     transfer_from: str | Path | None = None
     device: str = "auto"
     amp: bool = False

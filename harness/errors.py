@@ -67,9 +67,9 @@ def line_of_user(error: BaseException) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, whatever its class does."""
+    """The first line of an error's text, such that it can be printed and stored; anybody's error may have none."""
     try:
-        line = str(error).strip().splitlines()[0]
-        return line.encode(errors="backslashreplace").decode()  # names that are no UTF-8 can then be stored
-    except BaseException:  # a plugin's error may have a text that raises
+        lines = str(error).encode(errors="backslashreplace").decode().splitlines()
+    except BaseException:
         return "no message"
+    return next((line.strip() for line in lines if line.strip()), "no message")

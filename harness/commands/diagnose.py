@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.commands.options import FILE, FOLDER, load_plugins
+from harness.commands.options import FILE, FOLDER, load_plugins, normalization_option
 from harness.registry import commands
 
 
@@ -18,8 +18,11 @@ from harness.registry import commands
     type=FILE,
     required=True,
     metavar="FILE|robustbench:NAME",
-    help="The model; the checkpoint names its defense.",
+    help="The model; a checkpoint of ours names its --defense and --backbone.",
 )
+@click.option("--defense", metavar="NAME", help="The defense of weights from elsewhere; vanilla for none.")
+@click.option("--backbone", metavar="NAME", help="Their network. Default: the usual one of the data set.")
+@normalization_option
 @click.option("--dataset", default="shapes", show_default=True, metavar="NAME", help="As for run.")
 @click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Folder of data sets.")
 @click.option("--limit", type=int, default=100, show_default=True, help="At most this many test images.")
@@ -54,10 +57,27 @@ def diagnose(**options: Any) -> int:
     from reports.make import ReportOptions, make_report
 
     load_plugins(options.pop("plugin"))
-    (radius,) = config.parse_epsilons(options.pop("epsilon"))[:1]
+    radius = _radius(options.pop("epsilon"))
     parameters = {name: options.pop(name) for name in ("steps", "restarts", "queries", "gradient")}
     text = ",".join(f"{name}={value}" for name, value in parameters.items() if value != "")
+    defense = options.pop("defense")
+    options["defenses"] = None if defense is None else config.parse_names(defense)
     run_config = config.RunConfig(suites=(f"masking:{text}",), epsilons=(radius,), **options)
     outcome = run_all(run_config, default_cache())
     make_report([run_config.out], options=ReportOptions(tables=("masking",), figures=("masking",), page=False))
     return 1 if outcome.failed else 0
+
+
+def _radius(text: str) -> float:
+    """The radius of `--epsilon`. Raises: UserError for anything but one."""
+    from harness.config import RunConfig, parse_epsilons
+    from harness.errors import UserError
+
+    try:
+        radii = parse_epsilons(text)
+        RunConfig(epsilons=radii or (1.0,))  # its range
+    except UserError as error:
+        raise UserError(str(error).replace("--epsilons", "--epsilon")) from error
+    if len(radii) != 1:
+        raise UserError(f"--epsilon expects one radius such as 8/255, got {text!r}.")
+    return radii[0]

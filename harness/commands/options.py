@@ -150,6 +150,14 @@ training_options = grouped(
 )
 
 
+normalization_option = click.option(
+    "--normalization",
+    metavar="none|MEAN/STD",
+    help="Normalisation that weights from elsewhere were trained with, of images in [0,1]: "
+    "0.485,0.456,0.406/0.229,0.224,0.225. Default: the backbone's own, else the data set's.",
+)
+
+
 tables_option = click.option(
     "--tables",
     metavar="A,B,…|all",

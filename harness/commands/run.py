@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from harness.commands.options import FILE, printed_tables, run_config, tables_option, training_options
+from harness.commands.options import (
+    FILE,
+    normalization_option,
+    printed_tables,
+    run_config,
+    tables_option,
+    training_options,
+)
 from harness.registry import commands
 
 
@@ -50,6 +57,7 @@ from harness.registry import commands
     metavar="FILE|robustbench:NAME",
     help="Load these weights instead of training. Checkpoints made by train or run need no --defense.",
 )
+@normalization_option
 @tables_option
 def run(tables: str | None, **options: Any) -> int:
     """Train or load defenses, score them on suites of test images, and report.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import HarnessError, UserError
+from harness.evaluation.agreement import with_agreement
 from harness.evaluation.setup import Candidate, Loading, RunSetup, Training
 from harness.evaluation.trial import try_model
 from harness.models.defended import DefendedModel
@@ -28,7 +29,8 @@ def obtain(candidate: Candidate, setup: RunSetup) -> DefendedModel:
         made = from_checkpoint(
             *source, defense=defense, seed=candidate.seed, preprocessor=preprocessor, device=setup.device
         )
-    else:
-        made = from_zoo(source, setup.dataset, defense=defense, preprocessor=preprocessor, device=setup.device)
+        try_model(candidate.label, defense, made.model, setup)
+        return made if source.checkpoint.metadata else with_agreement(made, setup)
+    made = from_zoo(source, setup.dataset, defense=defense, preprocessor=preprocessor, device=setup.device)
     try_model(candidate.label, defense, made.model, setup)
     return made

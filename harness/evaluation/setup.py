@@ -138,6 +138,10 @@ def _candidates(setup: RunSetup) -> list[Candidate]:
     config = setup.config
     labels = _defense_labels(setup)
     if config.checkpoint is None:
+        if config.normalization is not None:
+            raise UserError(
+                "--normalization is for weights from elsewhere, given with --checkpoint FILE. Leave it out."
+            )
         return _to_be_trained(labels or list(DEFAULT_DEFENSES), setup)
     seeds = config.seeds or (0,)
     count = max(len(labels), 1) * len(seeds)
@@ -146,9 +150,13 @@ def _candidates(setup: RunSetup) -> list[Candidate]:
     label = labels[0] if labels else None
     zoo = ZooName.parse(str(config.checkpoint))
     if zoo is not None:
+        if config.normalization is not None:
+            raise UserError("the models of RobustBench's zoo normalise by themselves. Leave out --normalization.")
         return [_of_zoo(zoo, label or UNDEFENDED, setup)]
     seed = None if config.seeds is None else seeds[0]
-    return [_of_file(Path(config.checkpoint), setup, label=label, seed=seed, advice="Name it with --defense.")]
+    advice = f"Name it with --defense, {UNDEFENDED} for none."
+    asked, path = config.normalization, Path(config.checkpoint)
+    return [_of_file(path, setup, label=label, seed=seed, normalization=asked, advice=advice)]
 
 
 def _transfer(setup: RunSetup) -> Candidate | None:
@@ -180,17 +188,26 @@ def _of_zoo(name: ZooName, label: str, setup: RunSetup) -> Candidate:
 
 
 def _of_file(
-    path: Path, setup: RunSetup, *, label: str | None = None, seed: int | None = None, advice: str
+    path: Path,
+    setup: RunSetup,
+    *,
+    label: str | None = None,
+    seed: int | None = None,
+    normalization: str | None = None,
+    advice: str,
 ) -> Candidate:
     """The model of a checkpoint; without a label, of the defense that the checkpoint names.
 
-    Raises: UserError with this advice where it names none, and for a checkpoint of another data set or backbone.
+    Raises: UserError with this advice where it names none, and for a checkpoint of another data set or backbone, or a
+    normalisation asked for where the checkpoint holds its own.
     """
     checkpoint = checkpoints.load(path)
     metadata, dataset = checkpoint.metadata, setup.dataset
+    if normalization is not None and metadata:
+        raise UserError(f"the checkpoint {path} holds its own normalisation. Leave out --normalization.")
     label = label or named_in(checkpoint, path, advice)
     backbone = setup.config.backbone or metadata.get("backbone") or dataset.usual_backbone(setup.config.preset)
-    architecture = Architecture.of(backbone, dataset)
+    architecture = Architecture.of(backbone, dataset, normalization)
     expected = {
         "defense": label,
         "backbone": architecture.backbone,

@@ -55,7 +55,7 @@ class TensorBoard(Observer):
         """Open the training's folder and remove the curves of epochs that are trained again."""
         if self._training is not None:
             self._training.close()
-        self._steps = math.ceil(len(job.split) / job.recipe.batch_size)
+        self._steps = len(job.batch_sizes)
         kept = first * self._steps
         self._training = self._open(job.path.stem, purge_step=kept + 1 if first else 0)
         self._shown: np.ndarray | None = None

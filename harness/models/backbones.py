@@ -115,13 +115,14 @@ def vit_tiny(
     *, classes: int, image_shape: tuple[int, int, int], pretrained: bool = False, native: bool = False
 ) -> nn.Module:
     """ViT-tiny of timm, images resized to 224 inside; native=true: patch 4 at the images' own size, from scratch."""
-    size = _size(image_shape)
     if native:
         if pretrained:
             raise UserError("vit_tiny:native=true is trained from scratch: it has no pretrained weights. Drop one.")
-        return _timm("vit_tiny_patch16_224", classes, image_shape, pretrained=False, patch_size=4, img_size=size)
+        return _timm(
+            "vit_tiny_patch16_224", classes, image_shape, pretrained=False, patch_size=4, img_size=image_shape[1:]
+        )
     network = _timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k", classes, image_shape, pretrained=pretrained)
-    return _with_normalization(network if size == 224 else Resized(network, 224), image_shape, *VIT_NORMALIZATION)
+    return _with_normalization(_resized(network, 224, image_shape), image_shape, *VIT_NORMALIZATION)
 
 
 @backbones.register("timm")
@@ -130,9 +131,8 @@ def timm_model(*, name: str, classes: int, image_shape: tuple[int, int, int], pr
     """Any network of timm, `timm:NAME`; images are resized to the size it needs, where it needs one."""
     network = _timm(name, classes, image_shape, pretrained=pretrained)
     config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    needed = config.get("input_size", (3, 0, 0))[-1] if config.get("fixed_input_size") else None
-    if needed and needed != _size(image_shape):
-        network = Resized(network, needed)
+    if config.get("fixed_input_size") and config.get("input_size"):
+        network = _resized(network, config["input_size"][-1], image_shape)
     return _with_normalization(network, image_shape, config["mean"], config["std"]) if pretrained else network
 
 
@@ -144,14 +144,16 @@ def _channels(image_shape: tuple[int, int, int]) -> int:
     return image_shape[0]
 
 
-def _size(image_shape: tuple[int, int, int]) -> int:
-    return image_shape[-1]
+def _resized(network: nn.Module, size: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    """A network that needs squares of this size, which images of another size or shape are resized to."""
+    return network if tuple(image_shape[1:]) == (size, size) else Resized(network, size)
 
 
 def _no_weights(name: str, pretrained: bool) -> None:
     if pretrained:
         raise UserError(
-            f"{name} has no pretrained weights; drop pretrained=true, or take resnet18, resnet50 or timm:NAME."
+            f"{name} has no pretrained weights; drop pretrained=true, or take vit_tiny or timm:NAME, "
+            f"for images of more than {SMALL_IMAGE} pixels also resnet18 or resnet50."
         )
 
 
@@ -175,7 +177,7 @@ def _torchvision(
     if pretrained and (small or channels != 3):
         raise UserError(
             f"{name} is pretrained on 3-channel ImageNet images, got images of shape {image_shape}. "
-            "Drop pretrained=true, or use a data set of larger images."
+            "Drop pretrained=true, or take vit_tiny or timm:NAME, which resize them."
         )
     network = getattr(torchvision.models, name)(weights=_downloaded(name, weights) if pretrained else None)
     network.fc = nn.Linear(network.fc.in_features, classes)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
 import pickle
+import stat
 import warnings
 import zipfile
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from harness.errors import UserError
+from harness.errors import UserError, first_line
+from harness.models import state_dicts
+from harness.models.metadata import read_metadata
 
 FORMAT = "virolbi-harness checkpoint 1"
 
@@ -23,10 +27,14 @@ FORMAT = "virolbi-harness checkpoint 1"
 class Checkpoint(NamedTuple):
     """A file's content."""
 
-    weights: dict[str, torch.Tensor]
+    weights: dict[str, Any]
     """A state dict on the CPU."""
     metadata: dict[str, Any]
     """What our checkpoints say of themselves (backbone, defense, …), plain values; empty for others' files."""
+    place: str = ""
+    """Under which keys others' files hold the weights, "model.state_dict" for example."""
+    others: tuple[str, ...] = ()
+    """Where else they hold weights."""
 
 
 def save(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any], **more: Any) -> None:
@@ -49,14 +57,13 @@ def save(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any],
 def read(path: Path) -> dict[str, Any]:
     """The raw content of a checkpoint file, tensors on the CPU.
 
-    Raises: UserError when it is missing, corrupt, or a pickle that would have to be executed to be read.
+    Raises: UserError when it is no regular file, corrupt, or a pickle that would have to be executed to be read.
     """
-    if not Path(path).is_file():
-        raise UserError(f"expected a checkpoint file, found none at {path}.")
+    _check_regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns of foreign pickles before it refuses them
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = _content(path)
         if isinstance(content, dict) and content.get("format") == FORMAT:
             _check_sums(path)
     except pickle.UnpicklingError as error:
@@ -65,37 +72,50 @@ def read(path: Path) -> dict[str, Any]:
             "Save a state dict: torch.save(model.state_dict(), PATH)."
         ) from error
     except Exception as error:  # torch raises many kinds for a damaged archive
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"the checkpoint {path} is corrupt or not a checkpoint: {reason}") from error
+        raise UserError(f"the checkpoint {path} is corrupt or not a checkpoint: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"expected a state dict in {path}, found a {type(content).__name__}.")
     return content
 
 
 def load(path: Path) -> Checkpoint:
-    """A checkpoint of ours, or a bare state dict of anybody's ({"state_dict": …} is unwrapped)."""
+    """A checkpoint of ours, or the state dict in anybody's file, see `state_dicts.find`.
+
+    Raises: UserError as `read`, for a file without weights, and for one of ours that says things that cannot be.
+    """
     content = read(path)
-    own = content.get("format") == FORMAT
-    weights = content.get("weights" if own else "state_dict", None if own else content)
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(f"expected a state dict of tensors in {path}, found other things.")
-    return Checkpoint(weights, _metadata(content, path) if own else {})
+    if content.get("format") == FORMAT:
+        weights = content.get("weights")
+        if not isinstance(weights, dict) or not all(map(_is_weight, weights.items())):
+            raise UserError(f"expected a state dict of tensors in {path}, found other things.")
+        checkpoint = Checkpoint(weights, read_metadata(content.get("about"), path))
+    else:
+        checkpoint = Checkpoint(*_foreign(content, path))
+    state_dicts.check_tensors(checkpoint.weights, path)
+    return checkpoint
 
 
 def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     """Put a checkpoint's weights into a model.
 
-    A bare state dict may be that of the undefended network: where it does not fit the model, it is put into that.
-    Raises: UserError naming what does not fit.
+    Weights from elsewhere may be those of the undefended network, and may still be wrapped as `state_dicts.readings`
+    says. They must fit as `load_state_dict` wants it.
+    Raises: UserError naming what does not fit; the model is then as before.
     """
-    targets = [model] if checkpoint.metadata else [model, *_inner_networks(model)]
-    problems = [_mismatch(target, checkpoint.weights) for target in targets]
-    for target, problem in zip(targets, problems, strict=True):
-        if problem is None:
-            target.load_state_dict(checkpoint.weights)
-            return
+    own = bool(checkpoint.metadata)
+    targets = [model] if own else [model, *_inner_networks(model)]
+    readings = [checkpoint.weights] if own else list(state_dicts.readings(checkpoint.weights))
+    misfits = []
+    for weights in readings:
+        for target in targets:
+            misfit = _mismatch(target, weights) if own else None
+            misfit = misfit or _put(target, weights)
+            if misfit is None:
+                return
+            misfits.append(misfit)
+    nearest = min(reversed(misfits), key=lambda misfit: misfit.names)
     raise UserError(
-        f"the checkpoint {path} is of another architecture: {problems[-1]}. Check --backbone and --defense."
+        f"the checkpoint {path} is of another architecture: {nearest.text}. Check --backbone and --defense."
     )
 
 
@@ -103,6 +123,9 @@ def weights_digest(model: nn.Module) -> str:
     """SHA-256 over the names, shapes and values of a model's state."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
+        if not isinstance(value, torch.Tensor):  # what a module returns from `get_extra_state`
+            digest.update(f"{name} {value!r}".encode())
+            continue
         array = value.detach().cpu().contiguous()
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
         digest.update(array.view(-1).view(torch.uint8).numpy().tobytes())
@@ -117,14 +140,35 @@ def _check_sums(path: Path) -> None:
         raise ValueError(f"the checksum of {damaged} does not fit.")
 
 
-def _metadata(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def _check_regular(path: Path) -> None:
+    """Raises: UserError for what is missing or no regular file: a pipe or a device could be read for ever."""
     try:
-        metadata = json.loads(content["about"])
-    except (KeyError, TypeError, ValueError):
-        metadata = None
-    if not isinstance(metadata, dict):
-        raise UserError(f"the checkpoint {path} does not say what it belongs to; it is corrupt.")
-    return metadata
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"expected a checkpoint file, found none at {path}: {reason}.") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise UserError(f"expected a checkpoint file, found none at {path}: it is {kind}.")
+
+
+def _content(path: Path) -> Any:
+    """What a file of PyTorch's or of safetensors' holds."""
+    if Path(path).suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    with state_dicts.options_left_out():
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
+
+
+def _foreign(content: dict[Any, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any], str, tuple[str, ...]]:
+    found = state_dicts.find(content, path)
+    return found.weights, {}, found.place, found.others
 
 
 def _inner_networks(model: nn.Module) -> list[nn.Module]:
@@ -132,16 +176,47 @@ def _inner_networks(model: nn.Module) -> list[nn.Module]:
     return [network for network in inner if isinstance(network, nn.Module)]
 
 
-def _mismatch(model: nn.Module, weights: dict[str, torch.Tensor]) -> str | None:
+class _Misfit(NamedTuple):
+    """What does not fit."""
+
+    text: str
+    names: int
+    """How many do not."""
+
+
+def _put(model: nn.Module, weights: dict[str, Any]) -> _Misfit | None:
+    """Put weights into a model as `load_state_dict` does, or say what does not fit and leave it as it was."""
+    if not weights.keys() & model.state_dict().keys():  # so nothing can fit, and nothing need be tried
+        return _mismatch(model, weights) or _Misfit("it has no weights", 0)
+    before = copy.deepcopy(model.state_dict())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_state_dict(weights)
+    except Exception as error:  # a network may be anybody's, with hooks of its own
+        model.load_state_dict(before)
+        return _mismatch(model, weights) or _Misfit(_after_heading(error), 0)
+    return None
+
+
+def _after_heading(error: Exception) -> str:
+    """The reason in an error of `load_state_dict`, which begins with a heading."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[1] if len(lines) > 1 else first_line(error)).rstrip(".:")
+
+
+def _mismatch(model: nn.Module, weights: dict[str, Any]) -> _Misfit | None:
     wanted = model.state_dict()
     missing, extra = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or extra:
-        return f"missing {_some(missing)}; not wanted {_some(extra)}"
+        return _Misfit(f"missing {_some(missing)}; not wanted {_some(extra)}", len(missing) + len(extra))
     for name, value in wanted.items():
-        if value.shape != weights[name].shape:
-            return f"{name} expected shape {tuple(value.shape)}, got {tuple(weights[name].shape)}"
+        shape = getattr(weights[name], "shape", None)
+        if isinstance(value, torch.Tensor) and shape is not None and value.shape != shape:
+            return _Misfit(f"{name} expected shape {tuple(value.shape)}, got {tuple(shape)}", 0)
     return None
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"
+    shown = ", ".join(name if len(name) < 100 else f"{name[:99]}…" for name in names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"

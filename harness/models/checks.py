@@ -1,17 +1,19 @@
 """Checks that a model's and a preprocessor's numbers can mean anything, on a few images, before anything long.
 
-One that raises an error of its own passes here: later it fails the cells that need it, and no others.
+A preprocessor that raises an error of its own passes here: later it fails the cells that need it, and no others.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from harness.contracts.defense import Preprocessed
-from harness.errors import UserError
+from harness.errors import UserError, reason_of
+from harness.models.batch_mates import check_batch_mates
 
 if TYPE_CHECKING:
     from harness.contracts.defense import Preprocessor
@@ -25,28 +27,70 @@ SAME = 1e-5
 def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: int, stochastic: bool) -> None:
     """Check a model by its logits of a few images [B,C,H,W] in [0,1].
 
-    Raises: UserError for another number of classes, NaN or infinity, probabilities instead of logits, and logits that
-    change from call to call although the defense does not declare that.
+    Raises: UserError for a model that fails, returns anything but logits, another number of classes, NaN or infinity,
+    or probabilities. Also for logits that change from call to call although the defense does not declare that, and for
+    those that depend on an image's batch-mates.
     """
+    with torch.random.fork_rng():
+        logits, again = (_logits(name, model, images, classes) for _ in range(2))
+        if not logits.isfinite().all():
+            raise UserError(f"{name}: the model returned NaN or infinity.")
+        if _are_probabilities(logits):
+            raise UserError(
+                f"{name}: the model returns probabilities, attacks need logits. Leave out its last softmax."
+            )
+        _logits(name, model, images[:1], classes)
+        if stochastic:  # its draws may depend on the batch: the batch size is part of a cell's identity
+            return
+        if (logits - again).abs().max() > SAME * logits.abs().max().clamp(min=1):
+            raise UserError(
+                f"{name}: the model returns other logits for the same images each time. Set stochastic = True on the "
+                "defense, so that attacks average over its draws; a backbone that draws needs a defense of its own."
+            )
+        check_batch_mates(name, model, images)
+
+
+def check_training_mode(name: str, model: nn.Module, images: torch.Tensor, *, classes: int) -> None:
+    """Check what a model returns in training mode, where some return more. It is left changed, in evaluation mode.
+
+    Raises: UserError for a model that fails, or returns anything but logits.
+    """
+    model.train()
+    with torch.random.fork_rng():
+        _logits(f"{name}, in training", model, torch.cat([images, 1 - images]), classes)
+    model.eval()
+
+
+def _logits(name: str, model: nn.Module, images: torch.Tensor, classes: int) -> torch.Tensor:
+    """The logits of images. Raises: UserError for a model that fails or returns anything else."""
     try:
         with torch.no_grad():
-            logits, again = model(images), model(images)
-    except Exception:
-        return
+            logits = model(images)
+    except (Exception, SystemExit) as error:  # a model may be anybody's
+        shape = f"images of shape {list(images.shape)}"
+        raise UserError(f"{name}: the model fails on {shape}: {reason_of(error)}.") from error
+    if type(logits) is not torch.Tensor or logits.layout is not torch.strided or not logits.is_floating_point():
+        raise UserError(
+            f"{name}: expected the model to return logits alone, a tensor {[len(images), classes]} of floating point "
+            f"numbers, got {_named(logits)}. Let its forward return that tensor."
+        )
     if logits.shape != (len(images), classes):
         raise UserError(
             f"{name}: expected logits of shape {[len(images), classes]}, got {list(logits.shape)}. "
             f"The data set has {classes} classes."
         )
-    if not logits.isfinite().all():
-        raise UserError(f"{name}: the model returned NaN or infinity.")
-    if _are_probabilities(logits):
-        raise UserError(f"{name}: the model returns probabilities, attacks need logits. Leave out its last softmax.")
-    if not stochastic and (logits - again).abs().max() > SAME * logits.abs().max().clamp(min=1):
-        raise UserError(
-            f"{name}: the model returns other logits for the same images each time. Set stochastic = True on the "
-            "defense, so that attacks average over its draws."
-        )
+    return logits
+
+
+def _named(returned: Any) -> str:
+    """What a model returned, in a few words."""
+    kind = type(returned).__name__
+    if isinstance(returned, torch.Tensor):
+        layout = "" if returned.layout is torch.strided else f", {str(returned.layout).removeprefix('torch.')}"
+        return f"a {kind} of {str(returned.dtype).removeprefix('torch.')}{layout}"
+    if isinstance(returned, Mapping):
+        return f"a {kind} with the keys {', '.join(map(repr, list(returned)[:5])) or 'none'}"
+    return f"a {kind} of {len(returned)}" if isinstance(returned, tuple | list) else f"a {kind}"
 
 
 def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None:

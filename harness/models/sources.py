@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from harness.contracts.model import ExternalModel
+from harness.contracts.model import ExternalModel, NormalizedModel, inner_normalization
 from harness.errors import UserError
 from harness.models import checkpoints
-from harness.models.build import Architecture, build
+from harness.models.build import Architecture, build, normalization_of
 from harness.models.checkpoints import Checkpoint
 from harness.models.defended import DefendedModel
+from harness.models.normalization import shown
 from harness.models.robustbench import SCHEME, ZooName, load_zoo_model, zoo_version
+from harness.progress import say
 
 if TYPE_CHECKING:
     from harness.contracts.dataset import Dataset
@@ -33,17 +35,37 @@ def from_checkpoint(
 ) -> DefendedModel:
     """The model whose weights a checkpoint holds. Raises: UserError for weights of another architecture."""
     metadata = checkpoint.metadata
+    if checkpoint.others:
+        others = ", ".join(checkpoint.others)
+        say(f"{path}: took the weights under {checkpoint.place}; others are under {others}.")
     tag = f"@{metadata['kept']}" if "kept" in metadata else ""
+    model = restored(checkpoint, path, architecture, defense, seed=seed)
     return DefendedModel.of(
-        restored(checkpoint, path, architecture, defense, seed=seed).to(device),
+        model.to(device),
         label=f"{defense.label}{tag}",
         defense=defense,
         seed=seed,
         backbone=architecture.backbone,
         preprocessor=preprocessor,
         path=path,
-        trained=metadata or {"checkpoint": path.name},
+        trained=metadata or {"checkpoint": path.name, **_assumed(model, path, architecture)},
     )
+
+
+def _assumed(model: nn.Module, path: Path, architecture: Architecture) -> dict[str, str]:
+    """What is assumed of the normalisation of weights from elsewhere; nothing where the file holds it.
+
+    Raises: UserError for one that the user asks for where the file has its own.
+    """
+    inner = inner_normalization(model)
+    expected = normalization_of(inner.network, architecture)
+    untouched = NormalizedModel(inner.network, expected.mean, expected.std)
+    if torch.equal(inner.mean, untouched.mean) and torch.equal(inner.std, untouched.std):
+        return {"normalization": str(expected)}
+    if architecture.asked is not None:
+        own = shown(*(tuple(values.flatten().tolist()) for values in (inner.mean, inner.std)))
+        raise UserError(f"the weights in {path} bring {own} with them. Leave out --normalization.")
+    return {}
 
 
 def restored(

@@ -63,7 +63,7 @@ def save_exhibit(run: Path, exhibit: Exhibit) -> Path:
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **exhibit.arrays, **{_METADATA: metadata})
     except OSError as error:
-        raise UserError(f"the exhibit {path} cannot be written: {error.strerror}. Choose another --out.") from error
+        raise UserError(f"the exhibit {path} cannot be written: {error.strerror}. Make its folder writable.") from error
     return path
 
 

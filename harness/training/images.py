@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from harness.types import Batch, Recipe, TrainingState
+from harness.types import Batch, TrainingState
 
 DEVICE_SHARE = 0.5
 """Share of a device's free memory that the training images may take; larger sets stay in the CPU's memory."""
@@ -32,15 +32,21 @@ class ImageStore:
 
 
 def batches(
-    source: torch.Tensor | np.ndarray, labels: np.ndarray, recipe: Recipe, state: TrainingState, device: torch.device
+    source: torch.Tensor | np.ndarray,
+    labels: np.ndarray,
+    sizes: Sequence[int],
+    state: TrainingState,
+    device: torch.device,
+    *,
+    augmented: bool,
 ) -> Iterator[Batch]:
-    """Shuffled, augmented batches of an epoch, on the device."""
+    """Shuffled batches of an epoch, of these sizes, on the device."""
     classes = torch.from_numpy(np.array(labels)).to(device)
     order = torch.randperm(len(labels), generator=state.generator, device=device)
-    for rows in order.split(recipe.batch_size):
+    for rows in order.split(list(sizes)):
         raw = source[rows] if isinstance(source, torch.Tensor) else _gather(source, rows, device)
         batch = raw.to(memory_format=torch.channels_last).float().div_(255)
-        if recipe.augment:
+        if augmented:
             batch = augment(batch, state.generator)
         yield Batch(batch, classes[rows], rows)
 

@@ -52,4 +52,13 @@ class TrainingJob:
     """Whether to train in bfloat16 mixed precision."""
     keep_epochs: tuple[int, ...] = ()
     """After which epochs, counted from 1, a checkpoint is kept, beside those that the defense keeps."""
+    least: int = 1
+    """How many images a batch needs: 2 where batch norm cannot normalise a single one."""
     observer: TrainingObserver = dataclasses.field(default_factory=TrainingObserver)
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """How many images each batch of an epoch has; a last one of too few joins the one before."""
+        count, usual = len(self.split), self.recipe.batch_size
+        sizes = [min(usual, count - start) for start in range(0, count, usual)]
+        return [*sizes[:-2], sum(sizes[-2:])] if sizes[-1] < self.least else sizes

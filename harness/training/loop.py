@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import nn
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UserError, reason_of
 from harness.models import checkpoints
 from harness.progress import track
 from harness.seeding import derive, generator
@@ -26,8 +30,10 @@ def train(model: nn.Module, job: TrainingJob) -> None:
 
     Raises: HarnessError when the loss is not finite.
     """
+    if job.batch_sizes[-1] == 1 and not takes_one_image(model, job):
+        job = dataclasses.replace(job, least=2)
     optimizer = make_optimizer(model, job.recipe)
-    schedule = make_schedule(optimizer, job.recipe, math.ceil(len(job.split) / job.recipe.batch_size))
+    schedule = make_schedule(optimizer, job.recipe, len(job.batch_sizes))
     learner = Learner(model, optimizer, schedule, memory={})
     first = resume(learner, job)
     store = ImageStore(job.device)
@@ -35,11 +41,42 @@ def train(model: nn.Module, job: TrainingJob) -> None:
     for epoch in track(range(first, job.recipe.epochs), f"train {job.defense.label}"):
         random = generator(job.seed, "training", epoch, device=job.device)
         state = TrainingState(epoch, job.recipe.epochs, random, learner.memory)
-        _train_epoch(learner, state, job, store)
+        with _blamed_on(job, state):
+            _train_epoch(learner, state, job, store)
         save_epoch(learner, state, job)
         job.observer.epoch(model, job, state)
     checkpoints.save(job.path, cpu_weights(model), job.metadata)
     state_path(job.path).unlink(missing_ok=True)
+
+
+def takes_one_image(model: nn.Module, job: TrainingJob) -> bool:
+    """Whether a model trains on a batch of one, which batch norm may not. Its weights stay as they are."""
+    before, image = cpu_weights(model), np.array(job.split.images[:1])
+    with torch.random.fork_rng(), torch.no_grad():
+        try:
+            model.train()(torch.from_numpy(image).to(job.device).float().div(255))
+        except Exception:  # a model may be anybody's
+            return False
+        finally:
+            model.load_state_dict(before)
+    return True
+
+
+@contextlib.contextmanager
+def _blamed_on(job: TrainingJob, state: TrainingState) -> Iterator[None]:
+    """Within the block no error of a defense ends the command, as a user's mistake would or `sys.exit` does.
+
+    Raises: HarnessError instead of UserError, and of what is no Exception but the user's interrupt.
+    """
+    where = f"training {job.defense.label} failed in epoch {state.epoch + 1}"
+    try:
+        yield
+    except UserError as error:
+        raise HarnessError(f"{where}: {error}") from error
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise HarnessError(f"{where}: {reason_of(error)}.") from error
 
 
 def _train_epoch(learner: Learner, state: TrainingState, job: TrainingJob, store: ImageStore) -> None:
@@ -49,7 +86,9 @@ def _train_epoch(learner: Learner, state: TrainingState, job: TrainingJob, store
     job.observer.images(job, images, state)
     model.train()
     total = torch.zeros((), device=job.device)
-    for batch in batches(store.source(images), job.split.labels, job.recipe, state, job.device):
+    for batch in batches(
+        store.source(images), job.split.labels, job.batch_sizes, state, job.device, augmented=job.recipe.augment
+    ):
         with torch.autocast(job.device.type, torch.bfloat16, enabled=job.amp):
             loss = job.defense.loss(model, batch, state)
         total += loss.detach()

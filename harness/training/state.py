@@ -58,15 +58,16 @@ def resume(learner: Learner, job: TrainingJob) -> int:
         content = checkpoints.read(path)
         if content["about"] != json.dumps(job.metadata, sort_keys=True):
             raise UserError(f"{path} is of another training.")
-        rates, done, memory = content["schedule"], int(content["epoch"]), content["memory"]
+        rates, done, memory = dict(content["schedule"]), int(content["epoch"]), dict(content["memory"])
+        memory = {name: value.to(job.device) for name, value in memory.items()}
         checkpoints.restore(learner.model, checkpoints.Checkpoint(content["weights"], job.metadata), path)
         learner.optimizer.load_state_dict(content["optimizer"])  # refuses before it changes anything
-    except (UserError, KeyError, ValueError):
+    except (UserError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
         learner.model.load_state_dict(initial)
         say(f"the half-trained state {path} cannot be used; training {job.defense.label} starts again.")
         return 0
     learner.schedule.load_state_dict({**learner.schedule.state_dict(), **rates})
-    learner.memory.update({name: value.to(job.device) for name, value in memory.items()})
+    learner.memory.update(memory)
     say(f"training {job.defense.label} continues after epoch {done} of {job.recipe.epochs}.")
     return done
 
@@ -88,8 +89,11 @@ def state_path(checkpoint: Path) -> Path:
 
 def epochs_done(checkpoint: Path) -> int:
     """How many epochs the interrupted or running training of a checkpoint has behind it; 0 where that is not known."""
+    path = state_path(checkpoint)
+    if not path.is_file():  # a pipe would be waited for
+        return 0
     try:
-        content: dict[str, Any] = torch.load(state_path(checkpoint), map_location="cpu", weights_only=True, mmap=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return int(content["epoch"])
     except Exception:  # torch raises many kinds for what is half-written or gone meanwhile
         return 0

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from support.command_line import call
 
 from harness.cache import ArrayCache
@@ -21,7 +22,13 @@ QUICK = ("--limit", "6", "--steps", "2", "--restarts", "1", "--queries", "3")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     config = RunConfig(
-        defenses=("blur", "vanilla"), suites=("clean",), epochs=1, train_limit=64, limit=4, device="cpu", out=folder
+        defenses=("blur", "vanilla"),
+        suites=("clean",),
+        epochs=1,
+        train_limit=64,
+        limit=4,
+        device="cpu",
+        out=folder,
     )
     run(config, ArrayCache(folder / "cache"))
     return next((folder / "checkpoints").glob("*blur*.pt"))
@@ -75,7 +82,12 @@ def test_the_preprocessing_and_the_source_may_be_chosen(trained: Path, tmp_path:
     ("options", "message"),
     [
         (["--checkpoint", "nowhere.pt"], "expected a checkpoint file, found none at nowhere.pt"),
-        (["--checkpoint", "TRAINED", "--epsilon", "0"], "--epsilons must be above 0 and finite"),
+        (["--checkpoint", "TRAINED", "--epsilon", "0"], "--epsilon must be above 0 and at most 1"),
+        (["--checkpoint", "TRAINED", "--epsilon", ""], "--epsilon expects one radius such as 8/255, got ''"),
+        (["--checkpoint", "TRAINED", "--epsilon", "1/255,2/255"], "--epsilon expects one radius such as 8/255"),
+        (["--checkpoint", "TRAINED", "--epsilon", "big"], "--epsilon expects numbers"),
+        (["--checkpoint", "TRAINED", "--defense", "vanilla"], "is for defense blur, this run is for vanilla"),
+        (["--checkpoint", "TRAINED", "--normalization", "none"], "holds its own normalisation"),
         (["--checkpoint", "TRAINED", "--limit", "0"], "--limit must be 1 or more"),
         (["--checkpoint", "TRAINED", "--gradient", "unrolled"], "gradient must be one of the preprocessor's exact"),
         (["--checkpoint", "TRAINED", "--queries", "0"], "queries must be 1 or more, got 0"),
@@ -91,3 +103,25 @@ def test_mistakes_are_one_line(options, message, trained: Path, tmp_path: Path, 
     assert code == 2, stderr
     assert message in " ".join(stderr.split())
     assert "Traceback" not in stderr
+
+
+def test_weights_from_elsewhere_are_diagnosed_as_the_advice_says(
+    trained: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    source = next(trained.parent.glob("*vanilla*.pt"))
+    weights = torch.load(source, weights_only=True)["weights"]
+    network = {name.removeprefix("network."): value for name, value in weights.items() if name.startswith("network.")}
+    torch.save({"state_dict": network}, tmp_path / "plain.pt")
+    plain = ("--checkpoint", str(tmp_path / "plain.pt"), "--out", str(tmp_path / "out"), *QUICK)
+
+    code, stderr = call(monkeypatch, capsys, "diagnose", *plain)
+    assert code == 2
+    assert "Name it with --defense, vanilla for none." in stderr
+
+    code, stderr = call(monkeypatch, capsys, "diagnose", *plain, "--defense", "vanilla", "--backbone", "resnet_mid")
+    assert code == 2
+    assert "Check --backbone and --defense." in stderr
+
+    code, stderr = call(monkeypatch, capsys, "diagnose", *plain, "--defense", "vanilla", "--preprocess", "blur")
+    assert code == 0, stderr
+    assert "normalisation: mean (" in stderr

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from support.command_line import call, one_line
 
+from harness.models import checkpoints
 from harness.records.database import FILE_NAME
 
 MISTAKES = {
@@ -87,6 +88,20 @@ def test_a_pickle_is_never_executed(
     assert code == 2
     assert one_line(stderr, "it was not executed")
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("seed", [1.5, 2**63, "0", -1, None])
+def test_a_checkpoint_of_no_seed_is_refused_before_anything_is_recorded(
+    seed: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    checkpoints.save(tmp_path / "model.pt", {}, {"defense": "vanilla", "seed": seed})
+    options = ["--checkpoint", str(tmp_path / "model.pt"), "--suite", "clean", "--out", str(tmp_path / "out")]
+
+    code, stderr = call(monkeypatch, capsys, "run", *options)
+
+    assert code == 2
+    assert one_line(stderr, "its seed must be a whole number from 0 to 9223372036854775807, got")
+    assert not (tmp_path / "out").exists()
 
 
 class _Trap:

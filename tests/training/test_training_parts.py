@@ -19,9 +19,9 @@ from .test_training import CPU, split
 
 
 def epoch_of(images: np.ndarray, labels: np.ndarray, **changes: Any) -> list[Batch]:
-    recipe = Recipe(epochs=1, batch_size=16, **{"augment": False, **changes})
     state = TrainingState(0, 1, torch.Generator().manual_seed(0))
-    return list(batches(ImageStore(CPU).source(images), labels, recipe, state, CPU))
+    source, sizes = ImageStore(CPU).source(images), [16, 16, len(labels) - 32]
+    return list(batches(source, labels, sizes, state, CPU, **{"augmented": False, **changes}))
 
 
 def test_an_epoch_shows_every_image_once_with_its_label() -> None:
@@ -36,7 +36,7 @@ def test_an_epoch_shows_every_image_once_with_its_label() -> None:
     np.testing.assert_allclose(torch.cat([batch.images for batch in found]) * 255, this.images[order], atol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"augment": True}])
+@pytest.mark.parametrize("changes", [{}, {"augmented": True}])
 def test_images_too_many_for_the_device_come_as_the_same_batches(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool]
 ) -> None:
@@ -65,7 +65,7 @@ def test_read_only_arrays_are_trained_on_and_left_alone(monkeypatch: pytest.Monk
     this, before = split(read_only=True), split()
     monkeypatch.setattr(training_images, "_room", lambda device: room)
 
-    for batch in epoch_of(this.images, this.labels, augment=True):
+    for batch in epoch_of(this.images, this.labels, augmented=True):
         batch.images.zero_()
         batch.labels.zero_()
 

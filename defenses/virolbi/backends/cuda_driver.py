@@ -46,7 +46,7 @@ def target_for(capability: int, supported: Sequence[int]) -> str:
     if not older:
         raise UserError(
             f"this PyTorch compiles for compute capability {min(supported) / 10} and later, the GPU has "
-            f"{capability / 10}. Use backend='reference' there, or a PyTorch for an older CUDA."
+            f"{capability / 10}. Use backend='reference' or --device cpu there, or a PyTorch for an older CUDA."
         )
     nearest = max(older)
     return f"{'sm' if nearest // 10 == capability // 10 else 'compute'}_{nearest}"
@@ -160,7 +160,7 @@ def _require_nvrtc() -> ctypes.CDLL:
     if library is None:
         raise UserError(
             "the backend 'cuda' needs NVRTC, which comes with PyTorch for CUDA and is missing. "
-            "Use backend='reference', or install nvidia-cuda-nvrtc."
+            "Use backend='reference' or --device cpu, or install nvidia-cuda-nvrtc."
         )
     return library
 

@@ -110,6 +110,7 @@ def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
         *_training(records),
         *(ENDS[name] for name in sorted({base_name(record.defense) for record in records} & ENDS.keys())),
         *_kept(records),
+        *_normalization(records),
         *_seeds(cells, records),
         *_hardware(records),
         *_preprocessing(records),
@@ -177,6 +178,13 @@ def _kept(records: Sequence[Record]) -> list[str]:
     )
     text = "kept before the learning rate had come down, worse than a training that ends there"
     return [f"{', '.join(names)}: {text}."] if names else []
+
+
+def _normalization(records: Sequence[Record]) -> list[str]:
+    """What was assumed of weights from elsewhere, which say nothing of their normalisation."""
+    given = ((str(record.details.trained.get("normalization", "")), record.defense) for record in records)
+    whose = by_text((text, name) for text, name in given if text)
+    return [f"Normalisation of weights from elsewhere: {text} ({', '.join(names)})." for text, names in whose.items()]
 
 
 def _training_texts(records: Sequence[Record]) -> list[str]:
