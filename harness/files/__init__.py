@@ -30,6 +30,17 @@ def replacing(path: Path) -> Iterator[Path]:
     os.replace(temporary, path)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, and check that it is on the disk. Raises: OSError, where the disk is full for example.
+
+    Encoders that write by themselves do not always notice.
+    """
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 @contextmanager
 def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
     """Read somebody's file in the block: whatever goes wrong there is one error that names the file.

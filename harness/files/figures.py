@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import replacing
+from harness.files import replacing, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,14 +32,16 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         _fix_layout(figure)
         for ending, print_to in _printers(figure).items():
             path = stem.with_name(stem.name + ending)
+            stream = io.BytesIO()
+            print_to(stream)
             with replacing(path) as temporary:
-                print_to(temporary)
+                write_whole(temporary, stream.getvalue())
             written.append(path)
     return written
 
 
-def _printers(figure: Figure) -> dict[str, Callable[[Path], Any]]:
-    """By file ending, the function that writes the figure to a path, without a date or a program's name.
+def _printers(figure: Figure) -> dict[str, Callable[[io.BytesIO], Any]]:
+    """By file ending, the function that writes the figure to a stream, without a date or a program's name.
 
     `Figure.savefig` would draw everything twice for each file.
     """
@@ -49,9 +52,9 @@ def _printers(figure: Figure) -> dict[str, Callable[[Path], Any]]:
     pdf = dict.fromkeys(("CreationDate", "Producer", "Creator"))
     svg = dict.fromkeys(("Date", "Creator"))
     return {
-        ".png": lambda path: FigureCanvasAgg(figure).print_png(path, metadata={"Software": None}),
-        ".pdf": lambda path: FigureCanvasPdf(figure).print_pdf(path, metadata=pdf),
-        ".svg": lambda path: FigureCanvasSVG(figure).print_svg(path, metadata=svg),
+        ".png": lambda stream: FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None}),
+        ".pdf": lambda stream: FigureCanvasPdf(figure).print_pdf(stream, metadata=pdf),
+        ".svg": lambda stream: FigureCanvasSVG(figure).print_svg(stream, metadata=svg),
     }
 
 

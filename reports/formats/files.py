@@ -48,5 +48,5 @@ def file_names(tables: Iterable[Table]) -> list[str]:
 def replace_file(path: Path, text: str) -> Path:
     """Write a text file, whole or not at all; returns its path. Raises: OSError when it cannot be written."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return path

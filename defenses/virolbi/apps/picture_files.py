@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from harness.errors import UserError
+from harness.files import file_name, write_whole
 
 from .folder_log import FolderLog
 
@@ -46,10 +48,10 @@ def smooth_file(source: Path, target: Path, smoother: Smoother, log: FolderLog |
         result, outcome = smoother.smooth_picture(picture)
     except UserError as error:
         raise UserError(f"the picture {source} cannot be smoothed: {error}") from error
-    temporary = target.with_name(f".{target.stem}.partial{target.suffix}")
+    temporary = target.with_name(f".{file_name(target.stem)}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _save(result, temporary, color_format)
+        write_whole(temporary, _encoded(result, target.suffix, color_format))
         if log is not None:
             log.add(source, temporary, outcome)
         os.replace(temporary, target)
@@ -103,9 +105,12 @@ def _widened(picture: Image.Image) -> Image.Image:
     return picture.convert("L" if picture.mode == "1" else "RGB")
 
 
-def _save(picture: Image.Image, path: Path, color_format: bytes | None) -> None:
+def _encoded(picture: Image.Image, ending: str, color_format: bytes | None) -> bytes:
+    """The picture as a file of the format that its ending names."""
     if picture.mode in ("I", "I;16B"):  # most formats hold 16 bits at most, in this order
         picture = Image.fromarray(np.asarray(picture).astype(np.uint16))
-    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": 0} if jpeg else {}
-    picture.save(path, icc_profile=color_format, **options)
+    kind = Image.registered_extensions()[ending.lower()]
+    options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}
+    stream = io.BytesIO()
+    picture.save(stream, kind, icc_profile=color_format, **options)
+    return stream.getvalue()

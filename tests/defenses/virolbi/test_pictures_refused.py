@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from support.picture_folders import SIZE, WHOLE, Recorder, files, log_lines, picture, smooth
 
 from defenses.virolbi import InverseScaleSmoothing
+from defenses.virolbi.apps.picture_files import smooth_file
 from defenses.virolbi.apps.pictures import smooth_pictures
 from harness.__main__ import cli
 from harness.errors import UserError
@@ -198,3 +200,17 @@ def test_the_commands_options_reach_the_method(folder: Path, tmp_path: Path) -> 
     with Image.open(folder / "a.png") as before, Image.open(tmp_path / "out" / "a.png") as after:
         expected = InverseScaleSmoothing(nu=4, scheme="fast", iterations=30)(before)
         np.testing.assert_array_equal(np.asarray(after), np.asarray(expected))
+
+
+def test_a_picture_that_the_disk_did_not_take_is_an_error_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    picture("RGB").save(tmp_path / "in.png")
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(UserError, match=r"out\.png cannot be written: No space left on device"):
+        smooth_file(tmp_path / "in.png", tmp_path / "out.png", Recorder())
+    assert files(tmp_path) == ["in.png"]
