@@ -77,7 +77,7 @@ class RunConfig:
         for epoch in self.keep_epochs:
             _check("--keep-epochs", epoch, lambda value: value >= 1, "1 or more")
         for seed in self.seeds or ():
-            _check("--seed", seed, lambda value: 0 <= value < 2**63, "0 or more and below 2^63")
+            _check("--seed", seed, lambda value: value >= 0, "0 or more")
         for epsilon in self.epsilons:
             _check("--epsilons", epsilon, lambda value: 0 < value < math.inf, "above 0 and finite, such as 8/255")
         lists: tuple[tuple[str, tuple[Any, ...] | None, str], ...] = (
@@ -105,6 +105,8 @@ def usual_level(image_size: int) -> float:
 
 
 def _check(option: str, value: Any, right: Callable[[Any], bool], expected: str) -> None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**63:
+        raise UserError(f"{option} must be below 2^63, got {value}.")
     if value is not None and not right(value):
         got = "nothing" if value == () else f"{value:g}" if isinstance(value, float) else str(value)
         raise UserError(f"{option} must be {expected}, got {got}.")

@@ -36,7 +36,7 @@ from harness.errors import UserError
         ("nu", 0.0, "--nu must be a number above 0, got 0."),
         ("nu", float("inf"), "got inf."),
         ("nu", float("nan"), "got nan."),
-        ("seeds", (0, -1), "--seed must be 0 or more and below 2^63, got -1."),
+        ("seeds", (0, -1), "--seed must be 0 or more, got -1."),
         ("seeds", (), "--seed must be at least one number, got nothing."),
         ("defenses", (), "--defense must be at least one name, got nothing."),
         ("suites", (), "--suite must be at least one name, got nothing."),

@@ -55,14 +55,13 @@ def _as_typed(value: Any, option: click.Option, path: Path) -> Any:
     several = value if isinstance(value, list) else [value]
     expected = _types_of(option)
     if any(type(each) not in expected for each in several) or (isinstance(value, list) and str not in expected):
-        names = " or ".join(
-            {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[each]
-            for each in expected[:1]
-        )
-        raise UserError(f"{path} sets {option.name} = {value!r}, expected {names}.")
+        name = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[expected[0]]
+        raise UserError(f"{path} sets {option.name} = {value!r}, expected {name}.")
     if option.multiple:
         return several
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, bool) else str(value)
 
 
 def _types_of(option: click.Option) -> tuple[type, ...]:

@@ -96,7 +96,7 @@ def connected(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
     try:
         _check(connection, path, write=write)
         yield connection
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's own text of an error may be no UTF-8
         if write:
             raise HarnessError(f"the records at {path} could not be read or written: {error}.") from error
         raise UserError(f"the records at {path} could not be read: {error}. {DAMAGED}") from error
@@ -133,7 +133,7 @@ def _attempt(path: Path, address: str, schema: str | None = None) -> sqlite3.Con
         raise UserError(
             f"the records file {path} cannot be opened: {error}. Is it readable, and nobody's lock on it?"
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         advice = DAMAGED if schema is None else "Move it away or choose another --out."
         raise UserError(f"expected a records database at {path}, found something else ({error}). {advice}") from error
     return connection
