@@ -158,7 +158,9 @@ def test_a_defense_names_a_preprocessor_that_exists(name: str) -> None:
 
 
 def suite_context() -> SuiteContext:
-    dataset = type("Three", (), {"classes": ("a", "b", "c"), "official": lambda *_: None})()
+    shape = split().images.shape[1:]
+    known = {"classes": ("a", "b", "c"), "image_shape": shape, "std": (0.2,) * shape[0], "official": lambda *_: None}
+    dataset = type("Three", (), known)()
     return SuiteContext(dataset=dataset, split=split(), seed=0)
 
 

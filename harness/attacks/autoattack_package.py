@@ -90,9 +90,10 @@ def least_classes(stages: tuple[str, ...]) -> int:
 
 
 def _check_classes(stages: tuple[str, ...], classes: int) -> None:
-    if classes < least_classes(stages):
+    short = [stage for stage in stages if classes < least_classes((stage,))]
+    if short:
         raise UserError(
-            f"AutoAttack's {', '.join(stages)} needs {least_classes(stages)} classes or more, the model has {classes}. "
+            f"AutoAttack's {', '.join(short)} needs {least_classes(stages)} classes or more, the model has {classes}. "
             "Use pgd."
         )
 

@@ -169,8 +169,11 @@ class Records:
             snapshot = read_snapshot(self._connection)
         finally:
             self._connection.rollback()
-        for identity, reason in snapshot.unreadable.items():
-            say(f"damaged in {self.path}, left out: {identity[:16]} ({reason}). {DAMAGED}")
+        if snapshot.unreadable:
+            identity, reason = next(iter(snapshot.unreadable.items()))
+            rows = len(snapshot.unreadable)
+            what = f"{identity[:16]} ({reason})" + (f" and {rows - 1} further rows" if rows > 1 else "")
+            say(f"damaged in {self.path}, left out: {what}. {DAMAGED}")
         return snapshot
 
 

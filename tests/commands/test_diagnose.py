@@ -82,7 +82,7 @@ def test_the_preprocessing_and_the_source_may_be_chosen(trained: Path, tmp_path:
     ("options", "message"),
     [
         (["--checkpoint", "nowhere.pt"], "expected a checkpoint file, found none at nowhere.pt"),
-        (["--checkpoint", "TRAINED", "--epsilon", "0"], "--epsilon must be above 0 and at most 1"),
+        (["--checkpoint", "TRAINED", "--epsilon", "0"], "--epsilon must be above 0 and finite"),
         (["--checkpoint", "TRAINED", "--epsilon", ""], "--epsilon expects one radius such as 8/255, got ''"),
         (["--checkpoint", "TRAINED", "--epsilon", "1/255,2/255"], "--epsilon expects one radius such as 8/255"),
         (["--checkpoint", "TRAINED", "--epsilon", "big"], "--epsilon expects numbers"),

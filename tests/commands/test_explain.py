@@ -109,7 +109,7 @@ def test_a_photograph_that_cannot_be_read_is_left_out(
     given.photographs[0].write_bytes(b"no picture")
 
     assert made(SMALL, given).metadata["names"] == ["flat"]
-    assert "n01234567_sea_lion.png cannot be read" in capsys.readouterr().err
+    assert "n01234567_sea_lion.png is not a picture" in capsys.readouterr().err
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

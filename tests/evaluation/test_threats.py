@@ -21,7 +21,7 @@ from harness.contracts.defense import Defense, Preprocessor
 from harness.contracts.model import NormalizedModel
 from harness.errors import UserError
 from harness.evaluation.cells import planned_cell
-from harness.evaluation.planner import Planner, _same_transfer, other_model
+from harness.evaluation.planner import Planner, _transfer_key, other_model
 from harness.evaluation.runner import Outcome, Runner, run
 from harness.evaluation.setup import resolve
 from harness.models.defended import DefendedModel
@@ -114,7 +114,7 @@ def test_only_targets_of_one_seed_and_one_measure_share_a_transfer() -> None:
 
     def key(model: DefendedModel, after: Condition | None = None, **parameters: object) -> tuple[str, ...]:
         condition = Condition("fgsm", parameters={"epsilon": 0.1, **parameters}, threat="transfer", after=after)
-        return _same_transfer(condition, target(digest="source"), model)
+        return _transfer_key(condition, target(digest="source"), model)
 
     plain, bare = target(), SimpleNamespace(seed=0, model=nn.Identity(), digest="bare")
     assert key(plain) == key(target(digest="b"))

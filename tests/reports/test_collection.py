@@ -233,24 +233,11 @@ DAMAGES = {
     "half-written": "malformed",
     "not a database": "found something else",
     "newer": f"got version {SCHEMA_VERSION + 1}",
-    "no labels": "are damaged",
-    "blob": "are damaged",
-    **dict.fromkeys(
-        (
-            "text",
-            "no environments",
-            "details",
-            "details of another kind",
-            "description of another kind",
-            "nothing described",
-            "no seed",
-            "no number",
-            "no recipe",
-            "no text",
-        ),
-        "are damaged",
-    ),
 }
+DAMAGED_ROWS = (
+    *("no labels", "blob", "text", "no environments", "details", "details of another kind", "nothing described"),
+    *("description of another kind", "no seed", "no number", "no recipe", "no text"),
+)
 
 
 @pytest.mark.parametrize(("how", "expected"), DAMAGES.items())
@@ -272,6 +259,23 @@ def test_records_that_cannot_be_read_are_named_in_one_line_and_left_alone(
     assert "eave it out" in str(error.value)
     assert "--out" not in str(error.value)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", DAMAGED_ROWS)
+def test_damaged_rows_are_left_out_and_said_in_one_line(
+    tmp_path: Path, how: str, capsys: pytest.CaptureFixture
+) -> None:
+    good = run(tmp_path / "good", (cell(), [0, 1, 2, 3]))
+    bad = run(tmp_path / "bad", *[(cell(str(number)), [0, 1, 2, 3]) for number in range(40)])
+    damage(bad / FILE_NAME, how)
+
+    collection = collect([good, bad])
+
+    assert accuracies(collection) == {"vanilla": 1.0}
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("damaged in ")]
+    assert len(said) == 1
+    assert str(bad / FILE_NAME) in said[0]
+    assert " and 39 further rows. Take a copy" in said[0] or " and 40 further rows. Take a copy" in said[0]
 
 
 def test_a_folder_without_records_is_named(tmp_path: Path) -> None:
@@ -307,7 +311,7 @@ def test_a_damaged_exhibit_is_left_out_and_said_once(
     assert [exhibits.get(name) is None for name in ("bad", "bad", "good")] == [True, True, False]
     assert "bad" not in exhibits
     said = capsys.readouterr().err.replace("\n", "")
-    assert said.count("left out: expected an exhibit in") == 1
+    assert said.count("left out: expected an exhibit, ") == 1
 
 
 def test_no_folders_are_refused() -> None:
