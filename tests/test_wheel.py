@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from numba.core.caching import _CacheLocator
 
 from harness.packages import ROOT
 from harness.records.database import FILE_NAME
@@ -61,16 +62,18 @@ def run(*command: object, **options: object) -> str:
 
 
 def _share_compiled_kernels(packages: Path) -> None:
-    """Give the installed files what Numba compiled for the checkout's: it knows a file by its time and size.
+    """Give the installed files what Numba compiled for the checkout's: it knows a file by its time, size or content.
 
     Compiling takes half a minute, which happens here only where nothing has been compiled yet.
     """
-    for compiled in (ROOT / "defenses").rglob("__pycache__/*.nb[ic]"):
-        source = compiled.parent.parent / f"{compiled.name.partition('.')[0]}.py"
-        if source.is_file():
+    for kept in (ROOT / "defenses").rglob("__pycache__/defenses-numba/*"):
+        folder = kept.parents[2]
+        theirs = packages / folder.relative_to(ROOT)
+        for source in folder.glob("*.py"):
             time = source.stat().st_mtime_ns
-            os.utime(packages / source.relative_to(ROOT), ns=(time, time))
-            shutil.copy(compiled, packages / compiled.relative_to(ROOT))
+            os.utime(theirs / source.name, ns=(time, time))
+        name = _CacheLocator.get_suitable_cache_subpath(str(theirs / "module.py"))
+        shutil.copytree(kept, theirs / "__pycache__" / "defenses-numba" / name, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from support.command_line import ROOT, harness, one_line
+from support.command_line import ROOT, harness, one_line, process
 
 from defenses.virolbi.method import settings
 from harness.commands import options
@@ -35,7 +35,7 @@ QUICK = (
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two defenses over three suites."""
     out = tmp_path_factory.mktemp("run")
-    done = harness("run", "--defense", "vanilla,virolbi_fixed:nu=2,level=0.4", *QUICK, "--out", out, cwd=out)
+    done = process("run", "--defense", "vanilla,virolbi_fixed:nu=2,level=0.4", *QUICK, "--out", out, cwd=out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -78,7 +78,7 @@ def test_a_run_ends_with_a_screenful(finished: Path) -> None:
 
 def test_report_makes_the_same_bytes_again(finished: Path) -> None:
     before = {path.name: path.read_bytes() for path in (finished / "tables").iterdir()}
-    again = harness("report", finished)
+    again = process("report", finished)
     assert again.returncode == 0, again.stderr
     assert {path.name: path.read_bytes() for path in (finished / "tables").iterdir()} == before
 
@@ -133,7 +133,7 @@ def _cells(folder: Path) -> int:
 
 
 def test_a_killed_training_continues_from_its_last_epoch(tmp_path: Path) -> None:
-    command = ["train", "--defense", "vanilla", "--epochs", "24", "--train-limit", "512", "--out", str(tmp_path)]
+    command = ["train", "--defense", "vanilla", "--epochs", "24", "--train-limit", "128", "--out", str(tmp_path)]
     process = subprocess.Popen([sys.executable, "-m", "harness", *command], cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list((tmp_path / "checkpoints").glob("*.state")):
@@ -150,7 +150,7 @@ def test_a_killed_training_continues_from_its_last_epoch(tmp_path: Path) -> None
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with Records.open(tmp_path, write=True):
-        done = harness("run", "--suite", "clean", *QUICK[:6], "--out", tmp_path)
+        done = process("run", "--suite", "clean", *QUICK[:6], "--out", tmp_path)
     assert done.returncode == 2
     assert one_line(done.stderr, "another run is writing")
 
@@ -175,7 +175,7 @@ def test_a_foreign_datasets_package_ahead_on_the_path_does_no_harm(tmp_path: Pat
     probe = tmp_path / "probe.py"
     probe.write_text("import datasets\nassert datasets.load_dataset('x') == 'x'\nprint('theirs works')\n")
 
-    done = harness(
+    done = process(
         "run",
         "--plugin",
         probe,

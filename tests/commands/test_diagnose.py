@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from support.command_line import call
+from support.command_line import Completed, call, harness
 
 from harness.cache import ArrayCache
 from harness.config import RunConfig
@@ -34,9 +32,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next((folder / "checkpoints").glob("*blur*.pt"))
 
 
-def diagnose(*options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", "diagnose", *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+def diagnose(*options: object) -> Completed:
+    return harness("diagnose", *options)
 
 
 def test_the_checks_are_printed_written_and_drawn(trained: Path, tmp_path: Path) -> None:

@@ -340,5 +340,5 @@ def test_images_mapped_from_disk_are_scored_without_a_warning(
         folder = tmp_path / "pictures" / ("train", "val")[number % 2] / ("cat", "dog")[number // 2 % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"{number}.png")
-    chosen = dataclasses.replace(small, dataset=f"imagefolder:{tmp_path / 'pictures'}")
+    chosen = dataclasses.replace(small, dataset=f"imagefolder:{tmp_path / 'pictures'},size=32,resize=32")
     assert run(chosen, cache) == Outcome(evaluated=2, skipped=0, failed=0)

@@ -275,6 +275,10 @@ def test_robustbench_evaluates_our_model_unchanged(trained, preprocess, bench, m
     assert robust == 0.0
 
 
+COUNT = 16
+"""Images that both attack."""
+
+
 def test_robustbench_finds_what_we_find_where_some_images_hold(bench, monkeypatch) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -284,28 +288,28 @@ def test_robustbench_finds_what_we_find_where_some_images_hold(bench, monkeypatc
     monkeypatch.setattr(bench.evaluation, "load_clean_dataset", lambda *_: (images, labels))
 
     clean, robust = bench.evaluation.benchmark(
-        model, n_examples=40, dataset="cifar10", threat_model="Linf", eps=epsilon, batch_size=40
+        model, n_examples=COUNT, dataset="cifar10", threat_model="Linf", eps=epsilon, batch_size=COUNT
     )
 
     budget = Budget.of(epsilon, "pixel", torch.ones(3, 1, 1))
-    result = attacks.create("autoattack")(model, images, labels, budget, seed=0, indices=np.arange(40))
+    result = attacks.create("autoattack")(model, images, labels, budget, seed=0, indices=np.arange(COUNT))
     with torch.no_grad():
         ours = float((model(result.images).argmax(1) == labels).float().mean())
-    assert clean == pytest.approx(38 / 40)
+    assert clean == pytest.approx((COUNT - 2) / COUNT)
     assert 0.2 < robust < 0.8
-    assert robust == pytest.approx(ours, abs=1 / 39)  # one image, since random starts differ
+    assert robust == pytest.approx(ours, abs=1.01 / COUNT)  # one image, since random starts differ
 
 
 def at_half(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Images that a model has all right, and a radius between those that it takes to fool them."""
-    images = torch.rand((40, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    images = torch.rand((COUNT, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         labels = model(images).argmax(1)
     for epsilon in np.geomspace(1e-4, 0.5, 25):
         budget = Budget.of(float(epsilon), "pixel", torch.ones(3, 1, 1))
-        found = PGD(loss="margin")(model, images, labels, budget, seed=0, indices=np.arange(40))
+        found = PGD(loss="margin")(model, images, labels, budget, seed=0, indices=np.arange(COUNT))
         with torch.no_grad():
-            if (model(found).argmax(1) != labels).sum() >= 20:
+            if (model(found).argmax(1) != labels).sum() >= COUNT // 2:
                 return images, labels, float(epsilon)
     raise AssertionError("nothing fools this model")
 
