@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import warnings
+from types import FrameType
 
 import click
 
@@ -19,8 +20,8 @@ from harness.registry import commands as registered
 
 INTERRUPTED = "interrupted; what is done is kept. The same command continues from there."
 INTERRUPTED_CODE = 130
-GRACE = 8.0
-"""Seconds in which an interrupted command may end by itself."""
+GRACE = 5.0
+"""Seconds in which the main thread should notice Ctrl-C."""
 
 
 class Commands(click.Group):
@@ -105,27 +106,38 @@ def prepare_process() -> None:
 
 
 def _end_soon_after_interrupts() -> None:
-    """End the process at a second Ctrl-C, or GRACE seconds after the first, whatever it is doing.
+    """End the process at a second Ctrl-C, and GRACE seconds after one that the main thread does not notice.
 
     Python tells the main thread of Ctrl-C, and the compiler may keep that busy for half a minute. What is recorded is
     safe: every file and every cell is written whole or not at all.
     """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as in a job in the background
+        return
+    noticed = threading.Event()
     told, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)  # never closed
 
+    def notice(number: int, frame: FrameType | None) -> None:
+        noticed.set()
+        signal.default_int_handler(number, frame)
+
     def watch() -> None:
-        while told.recv(1) != bytes([signal.SIGINT]):
-            pass
-        told.settimeout(GRACE)
-        with contextlib.suppress(TimeoutError):
-            while told.recv(1) != bytes([signal.SIGINT]):
-                pass
+        _wait_for_interrupt(told)
+        if noticed.wait(GRACE):
+            _wait_for_interrupt(told)
         with contextlib.suppress(OSError):
             os.write(2, f"{INTERRUPTED}\n".encode())
         os._exit(INTERRUPTED_CODE)
 
+    signal.signal(signal.SIGINT, notice)
     threading.Thread(target=watch, name="interrupts", daemon=True).start()
+
+
+def _wait_for_interrupt(told: socket.socket) -> None:
+    """Read the numbers of signals up to that of Ctrl-C."""
+    while told.recv(1) != bytes([signal.SIGINT]):
+        pass
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 
 AHEAD = 4
 """How many pictures a thread may smooth before the one that is reported next."""
+PATIENCE = 3.0
+"""Seconds that an interrupted call waits for pictures in work; a thread that compiles is not waited for."""
 _REACHED, _THERE, _FAILED = "reached", "there", "failed"
 _SHORT = {"unreachable": "left as it was", "max_iterations": "smoothed as far as it came"}
 """What is said of pictures that did not reach the level, by outcome."""
@@ -91,20 +93,22 @@ def _in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Generator[tuple[Item, Result], None, None]:
     """Every item with its result, in order, by several threads that work a few items ahead."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = ((item, pool.submit(work, item)) for item in items)
-        ahead = deque(islice(waiting, AHEAD * threads))
-        try:
-            while ahead:
-                item, future = ahead.popleft()
-                result = future.result()
-                ahead.extend(islice(waiting, 1))
-                yield item, result
-        except BaseException:  # the caller has stopped taking results
-            cpu.interrupt()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(threads)
+    waiting = ((item, pool.submit(work, item)) for item in items)
+    ahead = deque(islice(waiting, AHEAD * threads))
+    try:
+        while ahead:
+            item, future = ahead[0]
+            result = future.result()
+            ahead.popleft()
+            ahead.extend(islice(waiting, 1))
+            yield item, result
+    except BaseException:  # the caller has stopped taking results
+        cpu.interrupt()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for _, future in ahead], timeout=PATIENCE)
 
 
 def _pictures_in(folder: Path, target: Path) -> Iterator[Path]:
