@@ -126,6 +126,7 @@ def test_a_second_interrupt_ends_a_command_that_is_deep_in_compiled_code() -> No
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
+        time.sleep(2)  # until it is deep in there
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         running = process.poll() is None
