@@ -49,7 +49,7 @@ def _parquet_files(root: Path) -> list[Path]:
     for place in (root, root / "data"):
         inside = [place, *(each for each in _folders(place) if _split_of(Path(each.name)) is not None)]
         files = sorted(file for folder in inside for file in folder.glob("*.parquet") if not _hidden(file))
-        if files:
+        if any(_split_of(file.relative_to(root)) is not None for file in files):
             return files
     others = {folder: sorted(folder.glob("*.parquet")) for folder in _folders(root)}
     several = {folder.name: files for folder, files in others.items() if files}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from harness.errors import UserError, first_line
+from harness.errors import UserError
 from harness.files import from_json, reading
 from harness.files.pictures import Picture
 from harness.progress import say
@@ -159,16 +159,12 @@ class Shards:
 
 
 def _open(file: Path) -> parquet.ParquetFile:
-    with reading(file, "a Parquet file"), _reading(file):
+    with _reading(file):
         return parquet.ParquetFile(file)
 
 
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{file} is truncated or no Parquet file ({first_line(error)}). Fetch it again.") from error
+def _reading(file: Path) -> AbstractContextManager[None]:
+    return reading(file, "a Parquet file", " It may be truncated; fetch it again.")
 
 
 def _columns(schema: pa.Schema, file: Path) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from harness.cache import ArrayCache, digest_of
 from harness.contracts.dataset import Dataset, SplitName
 from harness.errors import UserError
+from harness.files import PICTURES
 from harness.files.pictures import DECODER, Picture
 from harness.progress import say
 from harness.registry import datasets
@@ -25,8 +26,6 @@ from ._normalization import IMAGENET_MEAN, IMAGENET_STD
 from ._official import ImageNetC
 
 SHIPPED_LISTS = ("imagenet100-kaggle", "imagenet100-cmc")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
-"""Those that torchvision's ImageFolder takes."""
 _ROOTS: dict[SplitName, tuple[str, ...]] = {
     # Kaggle's ImageNet100 comes as train.X1 to train.X4 and val.X; ImageNet's own `test` has no labels.
     "train": ("train", "train.X*"),
@@ -53,7 +52,7 @@ class Listing:
         files = [file for folder in folders for file in _files_below(folder)]
         pictures = [file for file in files if _is_picture(file)]
         if not pictures:
-            expected = ", ".join(sorted(SUFFIXES))
+            expected = ", ".join(sorted(PICTURES))
             raise UserError(f"{folders[0]} holds no pictures; expected files ending in {expected}.")
         self.left_out += [file for file in files if not _is_picture(file)]
         return pictures
@@ -234,7 +233,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _is_picture(file: Path) -> bool:
     """By its ending; archives from a Mac hold a hidden ._NAME beside each file, which is none."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    return file.suffix.lower() in PICTURES and not file.name.startswith(".") and file.is_file()
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -124,8 +124,13 @@ def _end_soon_after_interrupts() -> None:
 
     def watch() -> None:
         _wait_for_interrupt(told)
-        if noticed.wait(GRACE):
+        told.settimeout(GRACE)
+        try:
             _wait_for_interrupt(told)
+        except TimeoutError:
+            if noticed.is_set():
+                told.settimeout(None)
+                _wait_for_interrupt(told)
         with contextlib.suppress(OSError):
             os.write(2, f"{INTERRUPTED}\n".encode())
         os._exit(INTERRUPTED_CODE)

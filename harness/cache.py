@@ -92,25 +92,22 @@ def default_cache() -> ArrayCache:
 
 def cache_folder() -> Path:
     """$VIROLBI_CACHE, or the platform's cache folder; where there can be none, a temporary one, which is said once."""
+    given = os.environ.get("VIROLBI_CACHE")
+    return Path(given).expanduser() if given else _usual_folder()
+
+
+@functools.cache
+def _usual_folder() -> Path:
     from platformdirs import user_cache_path
 
-    given = os.environ.get("VIROLBI_CACHE")
-    if given:
-        return Path(given).expanduser()
     try:
         folder = user_cache_path("virolbi-harness")
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (RuntimeError, OSError) as error:  # no home folder, as of a user id that nobody has, or none to write to
-        return _temporary_folder(first_line(error))
-    return folder
-
-
-@functools.cache
-def _temporary_folder(why: str) -> Path:
-    """A new temporary folder, which is said."""
-    folder = Path(tempfile.mkdtemp(prefix="virolbi-harness-"))
-    say(f"no cache folder ({why}); {folder} is used. VIROLBI_CACHE names one that lasts.")
+        folder = Path(tempfile.mkdtemp(prefix="virolbi-harness-"))
+        why = getattr(error, "strerror", None) or first_line(error)
+        say(f"no cache folder ({why}); {folder} is used. VIROLBI_CACHE names one that lasts.")
     return folder
 
 

@@ -78,8 +78,7 @@ class RunConfig:
             _check("--keep-epochs", epoch, lambda value: value >= 1, "1 or more")
         for seed in self.seeds or ():
             _check("--seed", seed, lambda value: value >= 0, "0 or more")
-        for epsilon in self.epsilons:
-            _check("--epsilons", epsilon, lambda value: 0 < value < math.inf, "above 0 and finite, such as 8/255")
+        _check_radii("--epsilons", self.epsilons)
         lists: tuple[tuple[str, tuple[Any, ...] | None, str], ...] = (
             ("--defense", self.defenses, "name"),
             ("--suite", self.suites, "name"),
@@ -128,12 +127,22 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def parse_epsilons(text: str) -> tuple[float, ...]:
-    """Radii from text, each once: "8/255,16/255" or decimals."""
+def parse_epsilons(text: str, option: str = "--epsilons") -> tuple[float, ...]:
+    """Radii from the text of an option, each once: "8/255,16/255" or decimals.
+
+    Raises: UserError for other text, and a radius out of range.
+    """
     try:
-        return tuple(dict.fromkeys(_radius(part.strip()) for part in text.split(",") if part.strip()))
+        radii = tuple(dict.fromkeys(_radius(part.strip()) for part in text.split(",") if part.strip()))
     except (ValueError, ZeroDivisionError) as error:
-        raise UserError(f"--epsilons expects numbers such as 8/255,16/255 or 0.03, got {text!r}.") from error
+        raise UserError(f"{option} expects numbers such as 8/255,16/255 or 0.03, got {text!r}.") from error
+    _check_radii(option, radii)
+    return radii
+
+
+def _check_radii(option: str, radii: tuple[float, ...]) -> None:
+    for radius in radii:
+        _check(option, radius, lambda value: 0 < value < math.inf, "above 0 and finite, such as 8/255")
 
 
 def _radius(text: str) -> float:

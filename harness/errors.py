@@ -58,10 +58,12 @@ def line_of_user(error: BaseException) -> str | None:
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
-    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
+    library = Path(sysconfig.get_path("stdlib")).resolve()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
-        if file.is_file() and not is_ours(file) and not any(folder in file.resolve().parents for folder in installed):
+        place = file.resolve()
+        installed = library in place.parents or {"site-packages", "dist-packages"} & {*place.parts}
+        if file.is_file() and not is_ours(file) and not installed:
             return f"{file.name}:{frame.lineno}"
     return None
 

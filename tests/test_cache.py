@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from support.cached_rows import KEY, SHAPE, Source, fetch, only_file
 
 from harness import cache
-from harness.cache import ArrayCache, default_cache, digest_of
+from harness.cache import ArrayCache, _usual_folder, default_cache, digest_of
 from harness.errors import HarnessError, UserError
 
 
@@ -124,7 +125,7 @@ def test_threads_that_want_one_array_compute_it_once(tmp_path: Path) -> None:
 FETCHING = """
 import pathlib, sys, time
 import numpy as np
-from harness.cache import ArrayCache
+from harness.cache import _usual_folder, ArrayCache
 
 folder = pathlib.Path(sys.argv[1])
 
@@ -168,7 +169,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 REFUSED = """
 import pathlib
 import numpy as np
-from harness.cache import ArrayCache
+from harness.cache import _usual_folder, ArrayCache
 ArrayCache(pathlib.Path("/proc")).array("x", {}, shape=(2,), dtype=np.uint8, fill=lambda rows: np.zeros(2))
 """
 
@@ -346,9 +347,13 @@ def test_the_users_cache_is_where_the_environment_says(tmp_path: Path, monkeypat
 def test_without_a_place_for_a_cache_a_temporary_folder_is_used_and_named_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "no folder").write_text("")
+    def refuse(**where: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{where['dir']}/tmp{time.monotonic_ns()}")
+
+    _usual_folder.cache_clear()
     monkeypatch.delenv("VIROLBI_CACHE", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "no folder" / name)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     folder = default_cache().folder
@@ -357,6 +362,7 @@ def test_without_a_place_for_a_cache_a_temporary_folder_is_used_and_named_once(
     (line,) = capsys.readouterr().err.splitlines()
     assert str(folder) in line
     assert "VIROLBI_CACHE" in line
+    _usual_folder.cache_clear()
 
 
 @given(st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.text(max_size=3), st.booleans(), st.none())))

@@ -147,8 +147,8 @@ def test_a_file_sets_options_by_their_names_on_the_command_line(tmp_path: Path) 
     [
         ("defence = 'x'\nsede = 1\n", "sets unknown options defence, sede. Known: amp, batch_size, defense"),
         ("[run]\ndefense = 'x'\n", "sets unknown options run."),
-        ("defense = \n", "is none:"),
-        (b"\xff\xfe", "is none:"),
+        ("defense = \n", "is not one:"),
+        (b"\xff\xfe", "is not one:"),
     ],
 )
 def test_a_file_that_is_wrong_is_named_with_the_reason(tmp_path: Path, text: str | bytes, message: str) -> None:

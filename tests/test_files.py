@@ -45,7 +45,7 @@ def test_what_is_no_regular_file_is_never_waited_for(make, tmp_path: Path) -> No
 
 def test_whatever_goes_wrong_in_reading_is_one_error_that_names_the_file(tmp_path: Path) -> None:
     for error in (RecursionError("deep"), KeyError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad")):
-        with pytest.raises(UserError, match=r"expected notes, .*it is none: .*"), reading(tmp_path / "it", "notes"):
+        with pytest.raises(UserError, match=r"expected notes, .*it is not one: .*"), reading(tmp_path / "it", "notes"):
             raise error
     refused = pytest.raises(UserError, match=r"could not read .*missing: No such file")
     with refused, reading(tmp_path / "missing", "notes"):

@@ -37,13 +37,14 @@ def gray_of(picture: Picture) -> np.ndarray:
         saved(Image.fromarray(RAMP)),
         saved(Image.fromarray(RAMP.astype(np.uint16) * 257)),
         saved(Image.fromarray(RAMP.astype(np.uint16) * 257), "TIFF"),
+        saved(Image.fromarray(RAMP.astype(np.uint16) * 257), "PPM"),
         saved(Image.fromarray(RAMP.astype(np.float32) / 255), "TIFF"),
         saved(Image.fromarray(RAMP).convert("P")),
         saved(Image.fromarray(RAMP).convert("RGBA")),
         saved(Image.fromarray(RAMP).convert("LA")),
         saved(Image.merge("CMYK", [Image.new("L", (8, 6))] * 3 + [Image.fromarray(255 - RAMP)]), "TIFF"),
     ],
-    ids=["8 bits", "16 bits", "16-bit TIFF", "floats", "palette", "RGBA", "LA", "CMYK"],
+    ids=["8 bits", "16 bits", "16-bit TIFF", "16-bit PGM", "floats", "palette", "RGBA", "LA", "CMYK"],
 )
 def test_every_mode_keeps_its_shades(picture: Picture) -> None:
     assert np.abs(gray_of(picture).astype(int) - RAMP).max() <= 1
@@ -68,11 +69,13 @@ def test_a_transparent_colour_becomes_white() -> None:
     assert np.array_equal(gray_of(picture)[1:], RAMP[1:])
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_its_file_says(orientation: int) -> None:
+def test_a_picture_is_turned_as_its_file_says(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = saved(Image.fromarray(RAMP), exif=exif.tobytes())
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    picture = saved(Image.fromarray(RAMP), kind, exif=exif if kind == "TIFF" else exif.tobytes(), **lossless)
 
     turned = {
         1: RAMP,

@@ -70,14 +70,10 @@ def diagnose(**options: Any) -> int:
 
 def _radius(text: str) -> float:
     """The radius of `--epsilon`. Raises: UserError for anything but one."""
-    from harness.config import RunConfig, parse_epsilons
+    from harness.config import parse_epsilons
     from harness.errors import UserError
 
-    try:
-        radii = parse_epsilons(text)
-        RunConfig(epsilons=radii or (1.0,))  # its range
-    except UserError as error:
-        raise UserError(str(error).replace("--epsilons", "--epsilon")) from error
+    radii = parse_epsilons(text, "--epsilon")
     if len(radii) != 1:
         raise UserError(f"--epsilon expects one radius such as 8/255, got {text!r}.")
     return radii[0]

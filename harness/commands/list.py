@@ -74,7 +74,7 @@ def _unknown(asked: str) -> UserError:
 def _table(kind: Registry) -> Table:
     from rich.table import Table
 
-    title = f"{kind.plural} ({OPTIONS[kind.plural]})"
+    title = f"{kind.plural} ({OPTIONS.get(kind.plural, f'list {kind.plural}')})"
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
     for entry in kind.offered():
         table.add_row(entry.name, entry.summary)

@@ -46,9 +46,9 @@ def _train(candidate: Candidate, setup: RunSetup) -> bool:
 
     try:
         click.echo(obtain(candidate, setup).path)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a defense may be anybody's
+    except BaseException as error:  # a defense may be anybody's, and leave by SystemExit
         say(f"failed: {candidate.label} (seed {candidate.seed}): {reason_of(error)}")
         return False
     return True

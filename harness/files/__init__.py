@@ -8,14 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, UserError, first_line
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-"""The endings of picture files that are read."""
+"""The endings of picture files that are read, those of torchvision's ImageFolder."""
 LONGEST_NAME = 100
 """Bytes of a file's name before its ending; file systems allow 255, encrypted ones 143."""
 
@@ -24,10 +24,15 @@ LONGEST_NAME = 100
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it replaces `path` at the end of the block, but not after an error."""
     temporary = path.with_name(f".{path.name}.tmp")
-    yield temporary
-    with temporary.open("rb+") as written:
-        os.fsync(written.fileno())  # a full disk may be told only now
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())  # a full disk may be told only now
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -49,15 +54,22 @@ def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
     Raises: UserError; for a pipe or a device, too, which would be waited for without end.
     """
     try:
-        if path.exists() and not path.is_file():
+        if not is_regular(path):
             raise UserError(f"expected {expected}, got {path}, which is a folder, a pipe or a device.")
         yield
     except (HarnessError, KeyboardInterrupt):
         raise
     except OSError as error:
-        raise UserError(f"expected {expected}, could not read {path}: {error.strerror or error}.{advice}") from error
+        raise UserError(
+            f"expected {expected}, could not read {path}: {(error.strerror or first_line(error)).rstrip('.')}.{advice}"
+        ) from error
     except Exception as error:
-        raise UserError(f"expected {expected}, {path} is none: {first_line(error)}.{advice}") from error
+        raise UserError(f"expected {expected}, {path} is not one: {first_line(error).rstrip('.')}.{advice}") from error
+
+
+def is_regular(path: Path) -> bool:
+    """False for a folder, a pipe and a device, which would be waited for; True where there is nothing."""
+    return path.is_file() or not path.exists()
 
 
 def from_json(text: str) -> Any:
@@ -75,7 +87,7 @@ def read_json(path: Path) -> Any:
 
 def read_text(path: Path) -> str:
     """A text file without its byte order mark. Raises: OSError, or ValueError for a pipe or a device and no UTF-8."""
-    if path.exists() and not path.is_file():
+    if not is_regular(path):
         raise ValueError(f"{path} is no regular file")
     return path.read_text(encoding="utf-8-sig")
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import replacing, write_whole
+from harness.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
             stream = io.BytesIO()
             print_to(stream)
             with replacing(path) as temporary:
-                write_whole(temporary, stream.getvalue())
+                temporary.write_bytes(stream.getvalue())
             written.append(path)
     return written
 

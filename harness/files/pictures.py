@@ -12,10 +12,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from harness.errors import HarnessError, UserError, first_line
+from harness.files import is_regular
 
 DECODER = 2
 """Raised when a change of this file changes pixels; part of every key and digest of decoded images."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+"""Formats whose mode I holds 16 bits, in some versions of Pillow."""
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 _TURNED = range(5, 9)
 """EXIF orientations by which width and height change places."""
@@ -33,8 +36,8 @@ class Picture(NamedTuple):
 def read_size(picture: Picture) -> tuple[int, int]:
     """(height, width) as decoded, read from the header only. Raises: UserError when it is no picture."""
     with _reading(picture), _opened(picture) as image:
-        height, width = image.height, image.width
-        return (width, height) if image.getexif().get(_ORIENTATION) in _TURNED else (height, width)
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _TURNED  # Pillow has turned a TIFF's
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def decode(picture: Picture) -> Image.Image:
@@ -48,7 +51,7 @@ def decode(picture: Picture) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, kind: str, place: str) -> Image.Image:
-    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and kind == "PNG"):
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and kind in _SIXTEEN_BIT_FORMATS):
         return _from_shares(np.asarray(image, np.float64) / 65535)
     if image.mode == "F":
         values = np.asarray(image, np.float64)
@@ -92,7 +95,7 @@ def _opened(picture: Picture) -> Image.Image:
 def _reading(picture: Picture) -> Iterator[None]:
     """Raises: UserError for whatever goes wrong in the block, a pipe or a device included."""
     try:
-        if isinstance(picture.source, Path) and picture.source.exists() and not picture.source.is_file():
+        if isinstance(picture.source, Path) and not is_regular(picture.source):
             raise UserError(f"{picture.place} is a folder, a pipe or a device, not a picture.")
         yield
     except HarnessError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import json
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from harness.errors import UserError, first_line
+from harness.files import replacing
 from harness.models import state_dicts
 from harness.models.metadata import read_metadata
 
@@ -40,17 +40,11 @@ class Checkpoint(NamedTuple):
 def save(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any], **more: Any) -> None:
     """Write a checkpoint under its name in one step; `more` are further tensors and plain values."""
     content = {"format": FORMAT, "weights": weights, "about": json.dumps(metadata, sort_keys=True), **more}
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise UserError(f"the checkpoint {path} cannot be written: {error.strerror}.") from error
 
 

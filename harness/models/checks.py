@@ -103,6 +103,7 @@ def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None
     point = images.detach().clone().requires_grad_()
     try:
         once, again = (Preprocessed.of(preprocessor(batch)).images for batch in (point, images))
+        alone = torch.cat([Preprocessed.of(preprocessor(image)).images for image in images.split(1)])
     except Exception:
         return
     if once.shape != images.shape:
@@ -111,6 +112,11 @@ def check_preprocessor(preprocessor: Preprocessor, images: torch.Tensor) -> None
         raise UserError(
             f"{name}: the preprocessor returns something else for the same images each time; "
             "its result must depend on the image alone."
+        )
+    if not torch.allclose(once.detach(), alone.detach(), rtol=0, atol=SAME):
+        raise UserError(
+            f"{name}: what the preprocessor makes of an image depends on the other images of its batch, by "
+            f"{(once.detach() - alone.detach()).abs().max():.2g}; its result must depend on the image alone."
         )
     for surrogate in (each for each in preprocessor.surrogates if each not in preprocessor.costly_surrogates):
         _check_gradient(f"{name} ({surrogate})", preprocessor.with_surrogate(surrogate), images)

@@ -65,6 +65,9 @@ def required(kind: type[_Dataclass]) -> tuple[str, ...]:
 
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object. Raises: ValueError for anything else."""
+    if not isinstance(text, str):
+        raise ValueError(f"expected text, found {type(text).__name__}")
+    text.encode()  # raises UnicodeEncodeError, a ValueError, for bytes that are no text
     value = from_json(text)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {text[:20]}")

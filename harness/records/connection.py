@@ -121,7 +121,7 @@ def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
 def _attempt(path: Path, address: str, schema: str | None = None) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(address, timeout=30, uri=True)
-        connection.text_factory = lambda text: text.decode(errors="replace")
+        connection.text_factory = lambda text: text.decode(errors="surrogateescape")
         if schema is not None:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")

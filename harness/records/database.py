@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,7 +146,10 @@ class Records:
 
     def statuses(self) -> list[CellStatus]:
         """Every cell attempted so far in the order of recording, without its predictions."""
-        return list(read_statuses(self._connection))
+        unreadable: dict[str, str] = {}
+        statuses = list(read_statuses(self._connection, unreadable))
+        self._say_damaged(unreadable)
+        return statuses
 
     def failures(self) -> list[FailedCell]:
         """Every failed cell in the order of recording."""
@@ -169,12 +172,15 @@ class Records:
             snapshot = read_snapshot(self._connection)
         finally:
             self._connection.rollback()
-        if snapshot.unreadable:
-            identity, reason = next(iter(snapshot.unreadable.items()))
-            rows = len(snapshot.unreadable)
-            what = f"{identity[:16]} ({reason})" + (f" and {rows - 1} further rows" if rows > 1 else "")
-            say(f"damaged in {self.path}, left out: {what}. {DAMAGED}")
+        self._say_damaged(snapshot.unreadable)
         return snapshot
+
+    def _say_damaged(self, unreadable: Mapping[str, str]) -> None:
+        """Say in one line which rows are left out."""
+        if unreadable:
+            identity, reason = next(iter(unreadable.items()))
+            rest = f" and {len(unreadable) - 1} further rows" if len(unreadable) > 1 else ""
+            say(f"damaged in {self.path}, left out: {identity[:16]} ({reason}){rest}. {DAMAGED}")
 
 
 def _pack(values: np.ndarray, count: int) -> bytes:

@@ -68,9 +68,9 @@ def _failed(row: tuple[Any, ...]) -> FailedCell:
     return FailedCell(identity=identity, spec=json_object(spec), description=described, reason=reason)
 
 
-def read_statuses(connection: sqlite3.Connection) -> Iterator[CellStatus]:
-    """Every cell attempted so far, in the order of recording; what cannot be read is left out."""
-    return _readable(connection.execute(_STATUS), _status, {})
+def read_statuses(connection: sqlite3.Connection, unreadable: dict[str, str]) -> Iterator[CellStatus]:
+    """Every cell attempted so far, in the order of recording; what cannot be read comes into `unreadable`."""
+    return _readable(connection.execute(_STATUS), _status, unreadable)
 
 
 def _status(row: tuple[Any, ...]) -> CellStatus:

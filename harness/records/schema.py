@@ -201,4 +201,4 @@ class Snapshot:
     environments: Mapping[str, Mapping[str, Any]]
     """By digest: versions, device, threads, commit."""
     unreadable: Mapping[str, str] = _mapping()
-    """Why a row is left out, by the identity of its cell: it is not as it was written."""
+    """Why a row that is not as it was written is left out, by its key: a cell's identity, an environment's digest."""

@@ -35,6 +35,7 @@ DIFFERENCES = {
     "pretraining": "other initial weights (ResNet-50's and ViT-tiny's pretrained, ResNet-18's not)",
     "data": "the original images",
     "training": "its own full training",
+    "start": "a first level of Iterative training that it does not state",
     "end": "Iterative training that stops at level 0.6, on ImageNet100 0.3, if its section 4 counts (see above)",
     "preprocessing": "other preprocessing (ViRoLBI with ν = 1 at level 0.6, on ImageNet100 0.3; blur for Blur)",
     "corruptions": "the published corrupted files",
@@ -88,8 +89,9 @@ def paper_number(
             named = ITERATIVE if defense == STOPPED else defense
             key = (table, backbone, record.family, position.condition, preprocess, named)
             if key in _numbers():
-                end = ["end"] if defense == ITERATIVE and table not in _OF_APPENDIX_C else []
-                return PaperNumber(_numbers()[key], (*_differences(cells, backbone), *end, *differences))
+                iterative = {ITERATIVE: ["end"], STOPPED: ["start"]}.get(defense or "", [])
+                own = iterative if table not in _OF_APPENDIX_C else []
+                return PaperNumber(_numbers()[key], (*_differences(cells, backbone), *own, *differences))
     return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.command_line import ROOT, call, one_line
 
+from harness.__main__ import GRACE
 from harness.commands.options import FILE
 from harness.registry import defenses
 
@@ -131,10 +132,10 @@ def test_a_second_interrupt_ends_a_command_that_is_deep_in_compiled_code() -> No
         time.sleep(0.2)
         running = process.poll() is None
         process.send_signal(signal.SIGINT)
-        ended = threading.Timer(30, process.kill)
-        ended.start()
+        too_late = threading.Timer(GRACE / 2, process.kill)
+        too_late.start()
         _, told = process.communicate()
-        ended.cancel()
+        too_late.cancel()
 
     assert running
     assert process.returncode == 130

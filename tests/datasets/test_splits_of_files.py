@@ -113,6 +113,13 @@ def test_of_a_test_split_without_labels_the_validation_split_takes_the_place(
     assert "the labels of the test split are withheld" in capsys.readouterr().err
 
 
+def test_a_table_beside_the_data_is_not_taken_for_it(opened: Open, tmp_path: Path) -> None:
+    write(tmp_path / "metadata.parquet", [0, 1, 2])
+    write(tmp_path / "data" / "test-0.parquet", [2, 1])
+
+    assert opened(f"parquet:{tmp_path}").test().labels.tolist() == [2, 1]
+
+
 def test_several_data_sets_in_one_folder_are_refused(opened: Open, tmp_path: Path) -> None:
     for folder in ("full", "small"):
         write(tmp_path / folder / "test-0.parquet", [1, 2])

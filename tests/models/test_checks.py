@@ -283,3 +283,15 @@ def test_what_training_came_to_is_looked_at_too(tmp_path: Path, register):
             (failed,) = records.failures()
             assert set(records.frame().defense) == {"vanilla"}
         assert "restless: the model returns other logits for the same images each time" in failed.reason
+
+
+def test_a_preprocessor_that_looks_at_the_whole_batch_is_refused() -> None:
+    class Brightest(Preprocessor):
+        label = "brightest"
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images / images.max()
+
+    images = torch.rand((4, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match="brightest: what the preprocessor makes of an image depends on the other"):
+        check_preprocessor(Brightest(), images)

@@ -268,7 +268,11 @@ def test_every_caption_says_what_its_numbers_are_from():
 @pytest.mark.parametrize(
     ("defense", "said"),
     [
-        ("virolbi_iterative:nu=4", "after the last level of its training, by default 0.8 as in the paper's Appendix C"),
+        (
+            "virolbi_iterative:nu=4",
+            "after the last level of its training, 0.8 (the paper's Appendix C: 0.8); the paper's",
+        ),
+        ("virolbi_iterative:end=0.6", "after the last level of its training, 0.6 (the paper's Appendix C: 0.8). "),
         ("virolbi_iterative_stopped", "training ends at the test level, as the paper's section 4 says"),
     ],
 )

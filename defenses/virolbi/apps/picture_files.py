@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from harness.errors import UserError
-from harness.files import file_name, write_whole
+from harness.files import write_whole
 
 from .folder_log import FolderLog
 
@@ -48,7 +49,8 @@ def smooth_file(source: Path, target: Path, smoother: Smoother, log: FolderLog |
         result, outcome = smoother.smooth_picture(picture)
     except UserError as error:
         raise UserError(f"the picture {source} cannot be smoothed: {error}") from error
-    temporary = target.with_name(f".{file_name(target.stem)}.partial{target.suffix}")
+    unique = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # short, whatever the name
+    temporary = target.with_name(f".{unique}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(temporary, _encoded(result, target.suffix, color_format))

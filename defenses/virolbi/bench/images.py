@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from harness.errors import UserError
+from harness.files import reading
 
 DISCS = 150
 """Discs in a generated image, so many that they cover nearly all of it."""
@@ -84,12 +85,7 @@ def _astronaut() -> Image.Image:
 
 
 def _opened(file: Path) -> Image.Image:
-    try:
+    with reading(file, "a picture for --image"):
         picture = Image.open(file)
         picture.load()
-    except UnidentifiedImageError as error:
-        raise UserError(f"--image expects a picture, got another format at {file}.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--image expects a picture, could not read {file}: {reason}.") from error
     return picture

@@ -30,19 +30,6 @@ OVER_SEEDS = Sentence(
 )
 MOST_CONDITIONS = 6
 """The number of conditions that a caption lists; it counts the rest."""
-ENDS = {
-    ITERATIVE: Sentence(
-        f"{ITERATIVE}: the network after the last level of its training, by default 0.8 as in the paper's Appendix C; "
-        f"the paper's section 4 stops at the test level, as {STOPPED} does.",
-        short=f"{ITERATIVE}: trained to its last level (0.8), not only to the test level.",
-    ),
-    STOPPED: Sentence(
-        f"{STOPPED}: training ends at the test level, as the paper's section 4 says; its Appendix C goes on to 0.8, as "
-        f"{ITERATIVE} does.",
-        short=f"{STOPPED}: trained up to the test level.",
-    ),
-}
-"""Which network Iterative is judged by."""
 _NAMES: tuple[Callable[[Record], str], ...] = (
     lambda record: record.defense,
     lambda record: record.dataset,
@@ -108,7 +95,7 @@ def provenance(cells: Cells, records: Sequence[Record]) -> list[str]:
         *_unfinished(cells.unfinished),
         *_images(records),
         *_training(records),
-        *(ENDS[name] for name in sorted({base_name(record.defense) for record in records} & ENDS.keys())),
+        *_ends(records),
         *_kept(records),
         *_normalization(records),
         *_seeds(cells, records),
@@ -169,6 +156,34 @@ def _training(records: Sequence[Record]) -> list[str]:
     return [Sentence(sentence) if usual else sentence]
 
 
+def _ends(records: Sequence[Record]) -> list[str]:
+    """Which network Iterative is judged by: that after the last level of its training."""
+    ends = {
+        record.defense: (float(record.defense_parameters["end"]), float(record.defense_parameters["level"]))
+        for record in records
+        if base_name(record.defense) == ITERATIVE
+        and {"end", "level"} <= record.defense_parameters.keys()
+        and not record.details.trained.get("kept")
+    }
+    said: list[str] = [
+        Sentence(
+            f"{name}: the network after the last level of its training, {end:g} (the paper's Appendix C: 0.8)"
+            + (f"; the paper's section 4 stops at the test level, as {STOPPED} does." if end > level else "."),
+            short=f"{name}: trained to level {end:g}" + (", not only to the test level." if end > level else "."),
+        )
+        for name, (end, level) in sorted(ends.items())
+    ]
+    if any(base_name(record.defense) == STOPPED for record in records):
+        said.append(
+            Sentence(
+                f"{STOPPED}: training ends at the test level, as the paper's section 4 says; its first level, half of "
+                f"that, is not stated there. The paper's Appendix C goes on to 0.8, as {ITERATIVE} does.",
+                short=f"{STOPPED}: trained up to the test level.",
+            )
+        )
+    return said
+
+
 def _kept(records: Sequence[Record]) -> list[str]:
     """Which networks were kept before their training was over."""
     names = sorted(
@@ -176,7 +191,7 @@ def _kept(records: Sequence[Record]) -> list[str]:
         for record in {record.defense: record for record in records}.values()
         if record.epochs and record.details.trained.get("epoch", record.epochs) < record.epochs
     )
-    text = "kept before the learning rate had come down, worse than a training that ends there"
+    text = "kept before the learning rate had come down; a training that ends there may be better"
     return [f"{', '.join(names)}: {text}."] if names else []
 
 

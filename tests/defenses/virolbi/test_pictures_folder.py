@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support.picture_folders import SIZE, WHOLE, Recorder, files, log_lines, picture, smooth
 
 from defenses.virolbi import ViRoLBI
-from defenses.virolbi.apps.folder_log import LOG
+from defenses.virolbi.apps.folder_log import LOG, FolderLog
 from defenses.virolbi.apps.pictures import smooth_pictures
 from harness.errors import UserError
 
@@ -196,3 +198,23 @@ def test_a_log_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, smooth
 
     with pytest.raises(UserError, match=r"smooth.jsonl cannot be read: Is a directory"):
         smooth(smoother, folder, tmp_path / "out")
+
+
+def test_names_that_are_alike_do_not_share_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads write `IMG 1` and `IMG-1` at one moment."""
+    meeting = threading.Barrier(2, timeout=20)
+    add = FolderLog.add
+
+    def together(log: FolderLog, *given: object) -> None:
+        meeting.wait()
+        add(log, *given)
+
+    monkeypatch.setattr(FolderLog, "add", together)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    (tmp_path / "in").mkdir()
+    for name, shade in (("IMG 1", 40), ("IMG-1", 200)):
+        Image.new("L", SIZE, shade).save(tmp_path / "in" / f"{name}.png")
+
+    assert smooth(Recorder(), tmp_path / "in", tmp_path / "out") == 0
+    shades = [np.asarray(Image.open(tmp_path / "out" / f"{name}.png")).max() for name in ("IMG 1", "IMG-1")]
+    assert shades == [20, 100]
