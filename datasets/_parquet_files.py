@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.files import file_digest
 from harness.progress import say
 
 LAYOUT = "files such as train-*.parquet, test-*.parquet or validation-*.parquet, in DIR or DIR/data"
@@ -17,7 +18,7 @@ _WORDS = {
     "validation": ("validation", "valid", "val", "dev"),
 }
 """The words by which Hugging Face knows a split in the name of a file or folder."""
-_NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)")
+_NUMBERED = re.compile(r"(.*?)(\d+)[-_. ]of[-_. ](\d+)", re.IGNORECASE)
 """A file of a set: 00001-of-00003."""
 
 
@@ -48,22 +49,27 @@ def _parquet_files(root: Path) -> list[Path]:
     """The files in the folder or its `data`, and in folders of splits inside; else in its only folder with any."""
     for place in (root, root / "data"):
         inside = [place, *(each for each in _folders(place) if _split_of(Path(each.name)) is not None)]
-        files = sorted(file for folder in inside for file in folder.glob("*.parquet") if not _hidden(file))
+        files = sorted(file for folder in inside for file in _parquet_in(folder))
         if any(_split_of(file.relative_to(root)) is not None for file in files):
             return files
-    others = {folder: sorted(folder.glob("*.parquet")) for folder in _folders(root)}
+    others = {folder: sorted(_parquet_in(folder)) for folder in _folders(root)}
     several = {folder.name: files for folder, files in others.items() if files}
     if len(several) > 1:
         raise UserError(f"{root} holds several data sets: {', '.join(several)}. Name one of these folders.")
     return next(iter(several.values()), [])
 
 
+def _parquet_in(folder: Path) -> list[Path]:
+    files = folder.iterdir() if folder.is_dir() else []
+    return [file for file in files if file.suffix.lower() == ".parquet" and not file.name.startswith(".")]
+
+
 def _folders(place: Path) -> list[Path]:
-    return sorted(each for each in place.iterdir() if each.is_dir() and not _hidden(each)) if place.is_dir() else []
-
-
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+    return (
+        sorted(each for each in place.iterdir() if each.is_dir() and not each.name.startswith("."))
+        if place.is_dir()
+        else []
+    )
 
 
 def _split_of(path: Path) -> str | None:
@@ -90,6 +96,20 @@ def _check_set(split: str, files: Sequence[Path]) -> None:
     ((_, total),) = sets
     if total:
         _check_numbers(split, files, int(total))
+    _refuse_copies(split, files)
+
+
+def _refuse_copies(split: str, files: Sequence[Path]) -> None:
+    """Raises: UserError for two files of one content: `test (1).parquet` of a second download."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for file in files:
+        if file.is_file():
+            by_size[file.stat().st_size].append(file)
+    for members in by_size.values():
+        digests = {file_digest(file): file for file in members} if len(members) > 1 else {}
+        if len(digests) < len(members) and digests:
+            names = " and ".join(file.name for file in members)
+            raise UserError(f"the {split} split has one file twice: {names} hold the same. Keep one of them.")
 
 
 def _check_numbers(split: str, files: Iterable[Path], total: int) -> None:
@@ -102,7 +122,11 @@ def _check_numbers(split: str, files: Iterable[Path], total: int) -> None:
     if twice is not None:
         names = " and ".join(file.name for file in twice)
         raise UserError(f"the {split} split has one file twice, of two uploads: {names}. Keep one upload.")
-    missing = [number for number in range(total) if number not in by_number]
+    first = 1 if 0 not in by_number and total in by_number else 0  # some count from 1
+    strange = next((members[0] for number, members in by_number.items() if not first <= number < first + total), None)
+    if strange is not None:
+        raise UserError(f"the {split} split holds {strange.name}, which is no part of its {total} files. Remove it.")
+    missing = [number for number in range(first, first + total) if number not in by_number]
     if missing:
         some = ", ".join(f"{number:05d}-of-{total:05d}" for number in missing[:3])
         raise UserError(f"the {split} split lacks {len(missing)} of {total} files: {some}. Fetch them.")

@@ -107,8 +107,9 @@ class Shards:
         wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
         if wrong.size:
             row = wrong[0]
+            advice = " Labels of −1 are withheld; put a split that has its labels there." if labels[row] == -1 else ""
             raise UserError(
-                f"{self.files[number]}, row {row}: expected a label of 0–{len(names) - 1}, got {labels[row]}."
+                f"{self.files[number]}, row {row}: expected a label of 0–{len(names) - 1}, got {labels[row]}.{advice}"
             )
         if names == self._classes:
             return labels
@@ -143,7 +144,11 @@ class Shards:
         file = self.files[number]
         with _reading(file):
             column = self._readers[number].read(columns=[self.label_column]).column(0)
-            labels = column.to_numpy().astype(np.int64) if not column.null_count else None
+            labels = (
+                np.minimum(column.to_numpy(), np.iinfo(np.int64).max).astype(np.int64)
+                if not column.null_count
+                else None
+            )
         if labels is None:
             raise UserError(f"{file}: {column.null_count} rows have no {self.label_column}; expected a label in each.")
         return labels

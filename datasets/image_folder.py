@@ -29,7 +29,7 @@ SHIPPED_LISTS = ("imagenet100-kaggle", "imagenet100-cmc")
 _ROOTS: dict[SplitName, tuple[str, ...]] = {
     # Kaggle's ImageNet100 comes as train.X1 to train.X4 and val.X; ImageNet's own `test` has no labels.
     "train": ("train", "train.X*"),
-    "test": ("test", "val", "val.X"),
+    "test": ("test", "val", "valid", "validation", "val.X"),
 }
 _WORDNET_ID = re.compile(r"n\d{8}")
 IMAGENET_CLASSES = 1000
@@ -45,7 +45,7 @@ class Listing:
         self.files = [file for files in by_class for file in files]
         self.labels = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
         if self.left_out:
-            say(f"{len(self.left_out)} files that are no pictures are left out, {self.left_out[0]} for example.")
+            say(f"{len(self.left_out)} files are left out, by their names no pictures: {self.left_out[0]} for example.")
 
     def _pictures_of(self, folders: list[Path]) -> list[Path]:
         """The pictures of one class, in its folders and those inside them."""
@@ -166,7 +166,7 @@ def _folders_by_split(root: Path) -> dict[SplitName, dict[str, list[Path]]]:
 
 
 def _layouts(split: SplitName) -> str:
-    return "folders " + " or ".join(f"{pattern}/CLASS/" for pattern in _ROOTS[split]) + " with pictures in them"
+    return "folders " + ", ".join(f"{pattern}/CLASS/" for pattern in _ROOTS[split]) + " with pictures in them"
 
 
 def _class_folders(root: Path, split: SplitName) -> dict[str, list[Path]]:
@@ -175,9 +175,13 @@ def _class_folders(root: Path, split: SplitName) -> dict[str, list[Path]]:
     for pattern in _ROOTS[split]:
         folders: dict[str, list[Path]] = {}
         for part in sorted(root.glob(pattern)):
-            for place in _visible(part) if part.is_dir() else []:
+            entries = _visible(part) if part.is_dir() else []
+            for place in entries:
                 if place.is_dir():
                     folders.setdefault(place.name, []).append(place)
+            loose = [place for place in entries if _is_picture(place)]
+            if loose:
+                say(f"{len(loose)} pictures in {part}, {loose[0].name} for example, lie in no class folder; left out.")
         if folders:
             layouts[pattern] = folders
     taken, *others = layouts or [""]
@@ -239,6 +243,6 @@ def _is_picture(file: Path) -> bool:
 def _visible(folder: Path) -> list[Path]:
     """A folder's entries, sorted, without hidden ones. Raises: UserError when it cannot be read."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}.") from error

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config as _config
 
 from harness.cache import cache_folder
 from harness.progress import say
 
+config: Any = _config
 _njit: Any = numba.njit
 
 
@@ -24,6 +25,10 @@ def compiled(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]],
     Numba's files name the module that was compiled. Each name that it is imported under therefore has a folder of its
     own: ours is `harness_defenses` where a user's package is called `defenses`.
     """
+
+    if config.DISABLE_JIT:
+        _say_compiled_all_the_same()
+        config.DISABLE_JIT = 0
 
     def decorate(function: Callable[..., Any]) -> Any:
         source = Path(function.__code__.co_filename)
@@ -35,6 +40,12 @@ def compiled(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]],
         return _njit(*signatures, **options)(function)
 
     return decorate
+
+
+@functools.cache
+def _say_compiled_all_the_same() -> None:
+    """Say it once."""
+    say("Numba's setting disable_jit is ignored: uncompiled, smoothing one image takes minutes.")
 
 
 @functools.cache

@@ -59,7 +59,7 @@ def main() -> None:
     try:
         if last_line:
             click.echo(last_line, err=True)
-        sys.stdout.flush()
+        _flush()
     except OSError:  # standard output or error cannot be written
         sys.stdout = None  # else Python tries once more, and complains
         code = code or 1
@@ -72,7 +72,7 @@ def _outcome() -> tuple[int, str]:
     """The command's exit code, and what is to be said of it."""
     try:
         code = cli(standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED_CODE, INTERRUPTED
     except click.ClickException as error:
@@ -89,6 +89,12 @@ def _outcome() -> tuple[int, str]:
     return code if isinstance(code, int) else 0, ""
 
 
+def _flush() -> None:
+    """Write out standard output, where a plugin has left one. Raises: OSError when it cannot be written."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def prepare_process() -> None:
     """Keep what surrounds the process (streams, umask, environment) from costing a result."""
     for name in ("stdout", "stderr"):
@@ -101,8 +107,8 @@ def prepare_process() -> None:
     os.environ["MPLBACKEND"] = "agg"  # a notebook's is none that another process knows
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.simplefilter("default")
-    if os.environ.pop("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        click.echo("NUMBA_DISABLE_JIT is ignored: uncompiled, smoothing one image takes minutes.", err=True)
+    for name in ("NUMBA_NUM_THREADS", "NUMBA_OPT"):
+        os.environ.pop(name, None)  # nothing here depends on them but Numba's import, which fails for wrong values
 
 
 def _end_soon_after_interrupts() -> None:

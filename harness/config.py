@@ -24,6 +24,8 @@ UNDEFENDED = "vanilla"
 PREPROCESSOR = "virolbi"
 """What the protocol does to test images unless a defense or the user says otherwise."""
 QUICK_LIMIT, QUICK_ATTACK_LIMIT = 256, 128
+SMALLEST_RADIUS = 1e-9
+"""A smaller radius is no more than rounding."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,7 @@ def parse_epsilons(text: str, option: str = "--epsilons") -> tuple[float, ...]:
 
 def _check_radii(option: str, radii: tuple[float, ...]) -> None:
     for radius in radii:
-        _check(option, radius, lambda value: 0 < value < math.inf, "above 0 and finite, such as 8/255")
+        _check(option, radius, lambda value: SMALLEST_RADIUS <= value < math.inf, "above 0 and finite, such as 8/255")
 
 
 def _radius(text: str) -> float:

@@ -62,6 +62,15 @@ def test_what_is_drawn_in_transparency_can_be_seen(ink: int, paper: int, mode: s
     assert np.abs(shade - expected).max() <= 1
 
 
+def test_a_speck_does_not_hide_what_is_drawn_in_white() -> None:
+    drawn = Image.new("L", (16, 16), 255).convert("RGBA")
+    drawn.putalpha(Image.fromarray(np.kron(np.eye(4), np.full((4, 4), 255)).astype(np.uint8)))
+    drawn.putpixel((0, 0), (0, 0, 0, 255))
+
+    assert gray_of(saved(drawn))[:4, 4:8].max() == 0
+    assert gray_of(saved(drawn))[4:8, 4:8].min() == 255
+
+
 def test_a_transparent_colour_becomes_white() -> None:
     picture = saved(Image.fromarray(RAMP), transparency=int(RAMP[0, 0]))
 
@@ -97,6 +106,10 @@ def test_a_picture_is_turned_as_its_file_says(orientation: int, kind: str) -> No
         (saved(Image.fromarray(RAMP.astype(np.float32)), "TIFF"), r"floats from 0 to 1 \(mode F\), got 0 to 235"),
         (saved(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF"), r"mode F"),
         (saved(Image.fromarray(RAMP.astype(np.int32) * 1000), "TIFF"), r"32-bit integers \(mode I\) is not known"),
+        (
+            saved(Image.fromarray(RAMP), "GIF", save_all=True, append_images=[Image.fromarray(RAMP.T.reshape(6, 8))]),
+            "it holds 2 frames",
+        ),
         (Picture(b"", "it"), "it is not a picture in a format that Pillow reads"),
     ],
 )

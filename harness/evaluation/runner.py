@@ -206,10 +206,9 @@ def predict(model: nn.Module, images: torch.Tensor, classes: int, batch_size: in
     predictions = []
     for batch in images.split(batch_size):
         logits = model(batch.contiguous(memory_format=torch.channels_last))
-        if logits.shape != (len(batch), classes):
-            raise HarnessError(
-                f"the model must return logits of shape {(len(batch), classes)}, got {tuple(logits.shape)}."
-            )
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if shape != (len(batch), classes):
+            raise HarnessError(f"the model must return logits of shape {(len(batch), classes)}, got {shape}.")
         if not torch.isfinite(logits).all():
             raise HarnessError("the model returned NaN or infinity.")
         predictions.append(logits.argmax(1))

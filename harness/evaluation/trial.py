@@ -34,8 +34,14 @@ def try_out(setup: RunSetup) -> None:
 
 def try_model(name: str, defense: Defense, model: nn.Module, setup: RunSetup) -> None:
     """Check a model by its logits of a few test images. Raises: UserError for what a model may not return."""
-    classes = len(setup.dataset.classes)
-    check_model(name, model.to(setup.device).eval(), setup.probes, classes=classes, stochastic=defense.stochastic)
+    check_model(
+        name,
+        model.to(setup.device).eval(),
+        setup.probes,
+        classes=len(setup.dataset.classes),
+        stochastic=defense.stochastic,
+        batch_size=setup.batch_size,
+    )
 
 
 def _check_images(job: TrainingJob, model: nn.Module) -> None:

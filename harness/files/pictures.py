@@ -20,6 +20,10 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 """Formats whose mode I holds 16 bits, in some versions of Pillow."""
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
+MUCH_MORE = 4
+"""How many times as much contrast a transparent picture must have on black to be put there: white ink has."""
+_FIRST_IS_ALL = ("MPO",)
+"""Formats whose first frame is the picture: behind the JPEG cameras put previews."""
 _TURNED = range(5, 9)
 """EXIF orientations by which width and height change places."""
 _ORIENTATION = 0x0112
@@ -43,10 +47,16 @@ def read_size(picture: Picture) -> tuple[int, int]:
 def decode(picture: Picture) -> Image.Image:
     """The picture in RGB, upright as its file says.
 
-    16 bits become 8. Transparent parts become white, or black where nothing could be seen on white.
-    Raises: UserError when it is no picture, or in a mode whose range is not known: 32 bits, floats beyond [0,1].
+    16 bits become 8. Transparent parts become white, or black where much more can be seen on black.
+    Raises: UserError when it is no picture, holds several frames, or is in a mode whose range is not known: 32 bits,
+    floats beyond [0,1].
     """
     with _reading(picture), _opened(picture) as file:
+        frames = 1 if file.format in _FIRST_IS_ALL else getattr(file, "n_frames", 1)
+        if frames > 1:
+            raise UserError(
+                f"{picture.place} holds {frames} frames; expected a single picture. Save the one that counts."
+            )
         return _to_rgb(ImageOps.exif_transpose(file), file.format or "", picture.place)
 
 
@@ -78,13 +88,12 @@ def _on_white_or_black(image: Image.Image) -> Image.Image:
         Image.alpha_composite(Image.new("RGBA", image.size, (shade, shade, shade)), image).convert("RGB")
         for shade in (255, 0)
     )
-    return black if _is_flat(white) and not _is_flat(black) else white
+    return black if _contrast(black) > MUCH_MORE * _contrast(white) else white
 
 
-def _is_flat(image: Image.Image) -> bool:
-    """Whether all pixels have one colour."""
-    pixels = np.asarray(image)
-    return bool((pixels == pixels[0, 0]).all())
+def _contrast(image: Image.Image) -> float:
+    """The standard deviation of its values."""
+    return float(np.asarray(image, np.float32).std())
 
 
 def _opened(picture: Picture) -> Image.Image:

@@ -16,21 +16,27 @@ UNITS = 64
 """The same in units of rounding, for a precision that is lower."""
 MOST = 0.1
 """No rounding counts for more."""
+LARGEST_BATCH = 2**20
+"""Values in the largest batch that is tried: 341 images of 3×32×32."""
 AMPLIFIED = 100
 """How many times as far as images that differ in their last bit."""
 
 
-def check_batch_mates(name: str, model: nn.Module, images: torch.Tensor) -> None:
-    """Check that an image's logits are the same alone and among others; images: a few, [B,C,H,W] in [0,1].
+def check_batch_mates(name: str, model: nn.Module, images: torch.Tensor, batch_size: int) -> None:
+    """Check that an image's logits are the same alone and among others.
+
+    images: a few, [B,C,H,W] in [0,1]
+    batch_size: images in a batch when the model is scored; as many are tried at once, of large ones fewer
 
     They may differ by what rounding may do: a share of the largest logit, or more for a model that makes a difference
     in the last bit of an image as large.
     Raises: UserError naming the first layer whose output depends on the batch.
     """
-    batch = torch.cat([1 - images, images.flip(0)])
+    others = min(batch_size, LARGEST_BATCH // images[0].numel()) - len(images)
+    batch = torch.cat([*(1 - images).split(1) * (1 + max(others, 0) // len(images)), images.flip(0)])
     alone = torch.cat([_outputs(model, image[None]) for image in images])
     together = _outputs(model, images)
-    mixed = _outputs(model, batch)[len(images) :].flip(0)
+    mixed = _outputs(model, batch)[-len(images) :].flip(0)
     difference = torch.maximum((together - alone).abs(), (mixed - alone).abs()).amax(1)
     epsilon = _precision(images, [alone])
     if difference.max() <= _bound(model, images, together, epsilon):
@@ -77,7 +83,7 @@ def _precision(images: torch.Tensor, tensors: Iterable[torch.Tensor]) -> float:
     units = [torch.finfo(each.dtype).eps for each in tensors if each.is_floating_point()]
     if images.device.type == "cuda" and torch.backends.cudnn.allow_tf32:
         units.append(2.0**-10)  # what convolutions take of float32 there
-    return max(units)
+    return max(units, default=torch.finfo(torch.float32).eps)
 
 
 @torch.no_grad()

@@ -24,7 +24,9 @@ SAME = 1e-5
 """How far rounding may take logits of the same images from each other."""
 
 
-def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: int, stochastic: bool) -> None:
+def check_model(
+    name: str, model: nn.Module, images: torch.Tensor, *, classes: int, stochastic: bool, batch_size: int = 256
+) -> None:
     """Check a model by its logits of a few images [B,C,H,W] in [0,1].
 
     Raises: UserError for a model that fails, returns anything but logits, another number of classes, NaN or infinity,
@@ -47,7 +49,7 @@ def check_model(name: str, model: nn.Module, images: torch.Tensor, *, classes: i
                 f"{name}: the model returns other logits for the same images each time. Set stochastic = True on the "
                 "defense, so that attacks average over its draws; a backbone that draws needs a defense of its own."
             )
-        check_batch_mates(name, model, images)
+        check_batch_mates(name, model, images, batch_size)
 
 
 def check_training_mode(name: str, model: nn.Module, images: torch.Tensor, *, classes: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -114,6 +115,9 @@ def _record(
     identity, description, seconds, recorded_at, used, details, environment, labels, predicted = row
     if environment not in environments:
         raise KeyError(f"environment {environment}")
+    if not (isinstance(seconds, int | float) and 0 <= seconds < math.inf and isinstance(used, int)):
+        raise ValueError(f"seconds {seconds!r}, used {used!r}")
+    datetime.fromisoformat(recorded_at)
     true, predictions = truth(labels), unpack(predicted)
     if len(predictions) != len(true.labels):
         raise ValueError(f"{len(predictions)} predictions for {len(true.labels)} images")

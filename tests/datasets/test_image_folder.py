@@ -129,7 +129,7 @@ def _clear(place: Path) -> None:
     ("spoil", "message"),
     [
         (lambda f: f.rename(f.with_name("x")) and None, "is no folder"),
-        (lambda f: (f / "val").rename(f / "other") and None, "no test split: expected folders test/CLASS/ or"),
+        (lambda f: (f / "val").rename(f / "other") and None, "no test split: expected folders test/CLASS/, val/CLASS/"),
         (lambda f: (f / "train").rename(f / "other") and None, "no train split"),
         (lambda f: _clear(f / "train" / "dog"), "dog holds no pictures; expected files ending in .bmp, .jpeg, .jpg"),
         (lambda f: (f / "val" / "cat").rename(f / "val" / "fox") and None, "test split of .* lacks .* cat"),

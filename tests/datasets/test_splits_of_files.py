@@ -70,6 +70,13 @@ def test_labels_whose_meaning_is_assumed_are_named(
         (["test-00000-of-00001", "test-00000-of-00002", "test-00001-of-00002"], "mixes files of 2 uploads"),
         (["test-00000-of-00001-0a1b2c", "test-00000-of-00001-3d4e5f"], "has one file twice, of two uploads"),
         (["test-0", "test-00000-of-00001"], "mixes files of 2 uploads"),
+        (
+            ["test-00000-of-00001", "test-00005-of-00001"],
+            "which is no part of its 1 files",
+        ),
+        (["test-00000-OF-00002"], "lacks 1 of 2 files"),
+        (["test_00001_of_00002"], "lacks 1 of 2 files"),
+        (["test", "test (1)"], r"has one file twice: test \(1\)\.parquet and test\.parquet hold the same"),
     ],
 )
 def test_a_set_that_is_not_complete_or_not_one_upload_is_refused(
@@ -90,6 +97,7 @@ def test_a_set_that_is_not_complete_or_not_one_upload_is_refused(
         ("data/train-00000-of-00001", "data/valid-00000-of-00001"),
         ("data/training_1", "data/val_1"),
         ("train/0000", "test/0000"),
+        ("train-00001-of-00001", "test-1-of-1"),
         ("data/train/part", "data/dev/part"),
         ("plain_text/train-00000-of-00001", "plain_text/eval-00000-of-00001"),
     ],
@@ -206,6 +214,13 @@ def test_an_image_folder_is_what_torchvision_takes_in_its_order(opened: Open, tm
     assert np.array_equal(split.images, pixels)
 
 
+@pytest.mark.parametrize("name", ["valid", "validation", "val", "test"])
+def test_a_test_split_is_found_under_its_usual_names(opened: Open, tmp_path: Path, name: str) -> None:
+    picture(tmp_path / name / "cat" / "a.png")
+
+    assert len(opened(f"imagefolder:{tmp_path}{FLAT}").test()) == 1
+
+
 def test_a_class_in_two_parts_of_a_split_is_one_class(opened: Open, tmp_path: Path) -> None:
     for number, name in enumerate(("train.X1/cat/a", "train.X2/cat/b", "train.X2/dog/c", "val.X/cat/d", "val.X/dog/e")):
         picture(tmp_path / f"{name}.png", number)
@@ -219,7 +234,7 @@ def test_a_class_in_two_parts_of_a_split_is_one_class(opened: Open, tmp_path: Pa
 def test_what_is_left_out_is_counted_and_named(
     opened: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("test/cat/a.png", "test/dog/b.png", "val/cat/c.png"):
+    for name in ("test/cat/a.png", "test/dog/b.png", "val/cat/c.png", "test/loose.png", "test/__MACOSX/d.png"):
         picture(tmp_path / name)
     (tmp_path / "test/cat/notes.txt").write_text("")
     (tmp_path / "test/dog/._b.png").write_text("")
@@ -227,7 +242,9 @@ def test_what_is_left_out_is_counted_and_named(
 
     assert len(opened(f"imagefolder:{tmp_path}{FLAT}").test()) == 2
     told = capsys.readouterr().err
-    assert "3 files that are no pictures are left out" in told
+    assert "3 files are left out, by their names no pictures" in told
+    assert "1 pictures in" in told
+    assert "loose.png for example, lie in no class folder" in told
     assert "val beside it is not used" in told
 
 

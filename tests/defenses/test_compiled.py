@@ -54,3 +54,11 @@ def test_without_a_folder_it_compiles_all_the_same_and_says_so_once(folders: lis
     assert [compiled()(doubled)(number) for number in (1, 2)] == [2, 4]
     (line,) = capsys.readouterr().err.splitlines()
     assert "every start compiles again" in line
+
+
+def test_a_setting_of_numba_that_would_leave_it_uncompiled_is_ignored(folders: list[Path], capsys, monkeypatch) -> None:
+    monkeypatch.setattr(_compiled.config, "DISABLE_JIT", 1)
+    _compiled._say_compiled_all_the_same.cache_clear()
+
+    assert compiled()(doubled).signatures == []
+    assert "disable_jit is ignored" in capsys.readouterr().err

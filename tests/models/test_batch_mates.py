@@ -62,18 +62,18 @@ INDEPENDENT = {
 @pytest.mark.parametrize(("layer", "named"), DEPENDENT.values(), ids=DEPENDENT.keys())
 def test_batch_mates_that_matter_are_refused_and_the_layer_is_named(layer, named):
     with pytest.raises(UserError, match=f"mine: .* depend on the other images in its batch, from its {named} on"):
-        check_batch_mates("mine", network(layer), IMAGES)
+        check_batch_mates("mine", network(layer), IMAGES, 32)
 
 
 def test_a_layer_that_stays_in_training_mode_is_named():
     model = network(AlwaysTraining(6))
     with pytest.raises(UserError, match=r"from its layer 1 \(AlwaysTraining\) on"):
-        check_batch_mates("mine", model.eval(), IMAGES)
+        check_batch_mates("mine", model.eval(), IMAGES, 32)
 
 
 @pytest.mark.parametrize("layer", INDEPENDENT.values(), ids=INDEPENDENT.keys())
 def test_a_model_that_treats_each_image_by_itself_passes(layer):
-    check_batch_mates("mine", network(layer), IMAGES)
+    check_batch_mates("mine", network(layer), IMAGES, 32)
 
 
 def test_what_no_layer_shows_is_refused_all_the_same():
@@ -87,9 +87,20 @@ def test_what_no_layer_shows_is_refused_all_the_same():
             return logits - logits.mean(0)
 
     with pytest.raises(UserError, match="other images in its batch; every accuracy"):
-        check_batch_mates("mine", Outside(), IMAGES)
+        check_batch_mates("mine", Outside(), IMAGES, 32)
 
 
 def test_one_image_is_enough():
     with pytest.raises(UserError, match="BatchNorm2d"):
-        check_batch_mates("mine", network(nn.BatchNorm2d(6, track_running_stats=False)), IMAGES[:1])
+        check_batch_mates("mine", network(nn.BatchNorm2d(6, track_running_stats=False)), IMAGES[:1], 32)
+
+
+def test_a_dependence_that_begins_at_large_batches_is_found() -> None:
+    class Crowded(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            values = images.flatten(1)[:, :10]
+            return values - values.mean(0) if len(images) > 16 else values
+
+    with pytest.raises(UserError, match="depend on the other images in its batch"):
+        check_batch_mates("mine", Crowded(), IMAGES, 64)
+    check_batch_mates("mine", Crowded(), IMAGES, 16)
