@@ -33,7 +33,7 @@ def check_batch_mates(name: str, model: nn.Module, images: torch.Tensor, batch_s
     Raises: UserError naming the first layer whose output depends on the batch.
     """
     others = min(batch_size, LARGEST_BATCH // images[0].numel()) - len(images)
-    batch = torch.cat([*(1 - images).split(1) * (1 + max(others, 0) // len(images)), images.flip(0)])
+    batch = torch.cat([*(1 - images).split(1) * max(1, others // len(images)), images.flip(0)])
     alone = torch.cat([_outputs(model, image[None]) for image in images])
     together = _outputs(model, images)
     mixed = _outputs(model, batch)[-len(images) :].flip(0)
