@@ -199,7 +199,7 @@ def test_a_failing_cell_is_recorded_and_leaves_the_others_alone(tmp_path: Path) 
         "import torch\nfrom harness.contracts.defense import Defense\nfrom harness.registry import defenses\n"
         "class Nan(torch.nn.Module):\n"
         "    def __init__(self, model):\n        super().__init__()\n        self.model = model\n"
-        "    def forward(self, images):\n        spoil = not self.training and len(images) > 8\n"
+        "    def forward(self, images):\n        spoil = not self.training and len(images) == 12\n"
         "        return self.model(images) * (float('nan') if spoil else 1)\n"
         "@defenses.register('broken')\nclass Broken(Defense):\n    'Returns NaN.'\n"
         "    def protect(self, model):\n        return Nan(model)\n"

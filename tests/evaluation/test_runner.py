@@ -156,14 +156,14 @@ def test_what_was_used_last_comes_last(small: RunConfig, cache: ArrayCache) -> N
 
 
 class Typo(nn.Module):
-    """A model that breaks at evaluation, in a way nobody expects, but for batches as small as it is tried with."""
+    """A model that breaks at evaluation, in a way nobody expects, at a size of batch that it is not tried with."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(images) if self.training or len(images) <= 8 else images.no_such_thing()
+        return images.no_such_thing() if len(images) == 12 and not self.training else self.model(images)
 
 
 class BrokenModel(Defense):

@@ -29,13 +29,8 @@ def beside(position=NOISE, **changed):
         ({}, 45.90),
         ({"preprocess": "virolbi"}, 72.57),
         ({"defense": "blur", "preprocess": "blur"}, 61.91),
-        ({"defense": "virolbi_iterative_stopped", "preprocess": "virolbi"}, 78.46),
         ({"backbone": "vit_tiny:pretrained=true"}, 58.75),
         ({**IMAGENET, "defense": "virolbi_fixed:level=0.3", "preprocess": "virolbi:level=0.3"}, 45.39),
-        (
-            {**IMAGENET, "defense": "virolbi_iterative_stopped:level=0.3", "preprocess": "virolbi:level=0.3"},
-            48.15,
-        ),
     ],
 )
 def test_the_papers_own_setting_has_its_number_and_no_difference(changed, accuracy):
@@ -46,6 +41,12 @@ def test_the_papers_own_setting_has_its_number_and_no_difference(changed, accura
     ("changed", "difference", "accuracy"),
     [
         ({"backbone": "resnet_mid"}, "backbone", 45.90),
+        ({"defense": "virolbi_iterative_stopped", "preprocess": "virolbi"}, "start", 78.46),
+        (
+            {**IMAGENET, "defense": "virolbi_iterative_stopped:level=0.3", "preprocess": "virolbi:level=0.3"},
+            "start",
+            48.15,
+        ),
         ({"backbone": "resnet_mid", "dataset": "imagenet100", "family": "imagenet100"}, "backbone", 40.31),
         ({"backbone": "timm:resnet18,pretrained=true"}, "backbone", 45.90),
         ({"backbone": "vit_tiny:pretrained=true,drop=0.1"}, "backbone", 58.75),
@@ -76,7 +77,7 @@ def test_every_difference_can_be_explained():
     changed = {"dataset": "x", "backbone": "x", "preset": "x", "epsilon_space": "pixel", "preprocess": "x"}
     everything = beside(**changed, source="generated", defense="virolbi_iterative")
 
-    assert set(everything.differences) | {"pretraining", "severities", "radius"} == set(paper.DIFFERENCES)
+    assert set(everything.differences) | {"pretraining", "severities", "radius", "start"} == set(paper.DIFFERENCES)
 
 
 @pytest.mark.parametrize(

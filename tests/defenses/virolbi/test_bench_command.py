@@ -349,7 +349,10 @@ MISTAKES = {
     "threads 0": (["projection", "--threads", "0"], "--threads must be 1 or more, got 0"),
     "budget 0": (["projection", "--budget", "nan"], "--budget must be above 0 seconds, got nan"),
     "no picture": (["projection", "--image", "nowhere.png"], "could not read nowhere.png: No such file or directory"),
-    "no picture's format": (["projection", "--image", "README.md"], "got another format at README.md"),
+    "no picture's format": (
+        ["projection", "--image", "README.md"],
+        "expected a picture for --image, could not read README.md: cannot identify",
+    ),
     "sizes": (["smoothing", "--sizes", "8,1"], "--sizes must be 2 or more, got 1"),
     "batches": (["smoothing", "--batches", "0"], "--batches must be 1 or more, got 0"),
     "threads": (["smoothing", "--threads", "0"], "--threads must be 1 or more, got 0"),
