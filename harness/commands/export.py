@@ -21,6 +21,8 @@ def export(run_folder: Path | None, out: Path, kind: str, to: Path | None) -> in
     """Write a run's records as one tidy row per cell."""
     from harness.records.database import Records
 
+    if to is not None and to.suffix.lower() in {".csv", ".parquet"} - {f".{kind}"}:
+        raise UserError(f"--to names a {to.suffix} file, --format is {kind}. Give both alike.")
     folder = run_folder or out
     target = to or folder / f"cells.{kind}"
     with Records.open(folder) as records:

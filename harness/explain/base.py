@@ -158,7 +158,8 @@ class ExplainContext:
         spread = [every[number * len(every) // count] for number in range(count)] if len(every) > count else every
         squares = [(path.stem, image) for path in spread if (image := read_photograph(path, size)) is not None]
         if not squares:
-            raise UserError("there are no photographs: give a folder of pictures with --images.")
+            lacking = "none of the pictures of --images could be read" if every else "there are no photographs"
+            raise UserError(f"{lacking}: give a folder of pictures with --images.")
         return [name for name, _ in squares], np.stack([image for _, image in squares])
 
     @functools.cached_property

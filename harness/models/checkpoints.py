@@ -137,13 +137,15 @@ def _check_sums(path: Path) -> None:
 def _check_regular(path: Path) -> None:
     """Raises: UserError for what is missing or no regular file: a pipe or a device could be read for ever."""
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"expected a checkpoint file, found none at {path}: {reason}.") from error
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
         raise UserError(f"expected a checkpoint file, found none at {path}: it is {kind}.")
+    if status.st_size == 0:
+        raise UserError(f"expected a checkpoint file, got an empty one at {path}. Save it again.")
 
 
 def _content(path: Path) -> Any:

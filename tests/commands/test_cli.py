@@ -95,6 +95,13 @@ def test_export_gives_one_tidy_row_per_cell(finished: Path, tmp_path: Path, kind
     assert np.allclose(frame.accuracy, 100 * frame.n_correct / frame.n_images)
 
 
+def test_an_ending_that_contradicts_the_format_is_refused(finished: Path, tmp_path: Path) -> None:
+    done = harness("export", finished, "--format", "parquet", "--to", tmp_path / "cells.csv")
+    assert done.returncode == 2
+    assert one_line(done.stderr, "names a .csv file, --format is parquet")
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_condition_is_scored_without_and_with_preprocessing(finished: Path) -> None:
     with Records.open(finished) as records:
         frame = records.frame()

@@ -289,3 +289,9 @@ def test_a_checkpoint_is_an_ordinary_archive_of_pytorch(saved: Path) -> None:
 
     model(seed=9).load_state_dict(content["weights"])
     assert zipfile.is_zipfile(saved)
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(UserError, match=r"got an empty one at .*empty\.pt"):
+        checkpoints.load(tmp_path / "empty.pt")
