@@ -65,11 +65,8 @@ def _parquet_in(folder: Path) -> list[Path]:
 
 
 def _folders(place: Path) -> list[Path]:
-    return (
-        sorted(each for each in place.iterdir() if each.is_dir() and not each.name.startswith("."))
-        if place.is_dir()
-        else []
-    )
+    entries = place.iterdir() if place.is_dir() else []
+    return sorted(each for each in entries if each.is_dir() and not each.name.startswith("."))
 
 
 def _split_of(path: Path) -> str | None:
@@ -106,8 +103,7 @@ def _refuse_copies(split: str, files: Sequence[Path]) -> None:
         if file.is_file():
             by_size[file.stat().st_size].append(file)
     for members in by_size.values():
-        digests = {file_digest(file): file for file in members} if len(members) > 1 else {}
-        if len(digests) < len(members) and digests:
+        if len(members) > 1 and len({file_digest(file) for file in members}) < len(members):
             names = " and ".join(file.name for file in members)
             raise UserError(f"the {split} split has one file twice: {names} hold the same. Keep one of them.")
 

@@ -49,12 +49,13 @@ class Listing:
 
     def _pictures_of(self, folders: list[Path]) -> list[Path]:
         """The pictures of one class, in its folders and those inside them."""
-        files = [file for folder in folders for file in _files_below(folder)]
-        pictures = [file for file in files if _is_picture(file)]
+        pictures: list[Path] = []
+        for folder in folders:
+            for file in _files_below(folder):
+                (pictures if _is_picture(file) else self.left_out).append(file)
         if not pictures:
             expected = ", ".join(sorted(PICTURES))
             raise UserError(f"{folders[0]} holds no pictures; expected files ending in {expected}.")
-        self.left_out += [file for file in files if not _is_picture(file)]
         return pictures
 
 
@@ -92,11 +93,11 @@ class ImageFolder(Dataset):
         self.class_list = classes
         self.data_root = data_root
         self.cache = cache
-        root = Path(folder).expanduser()
-        self.name = name or root.resolve().name
-        self._folders = _folders_by_split(root)
+        self._root = Path(folder).expanduser()
+        self.name = name or self._root.resolve().name
+        self._folders = _folders_by_split(self._root)
         self.classes = _class_names(classes, self._folders.get("train") or self._folders["test"])
-        _check_classes(self.classes, self._folders, everything=classes is None, folder=root)
+        _check_classes(self.classes, self._folders, everything=classes is None, folder=self._root)
         self._listings: dict[SplitName, Listing] = {}
         self._has_wordnet_ids = all(map(_WORDNET_ID.fullmatch, self.classes))
         if any(set(self.classes) == set(read_names(DATA / f"{name}.txt")) for name in SHIPPED_LISTS):
@@ -111,7 +112,7 @@ class ImageFolder(Dataset):
         """
         listing = self._listing(split)
         key = {
-            "files": content_digest(listing.files, Path(self.folder).expanduser(), self.cache),
+            "files": content_digest(listing.files, self._root, self.cache),
             "size": self.size,
             "resize": self.resize,
             "decoder": DECODER,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import sysconfig
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.packages import is_ours
@@ -40,6 +41,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The known names near this one, as a sentence after a space; "" where none is near."""
     near = difflib.get_close_matches(name, list(known), n=3)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+@contextmanager
+def anybodys_code(what: str, advice: str = "") -> Iterator[None]:
+    """Within the block runs code that may be anybody's: a plugin's, a network's.
+
+    what: what it failed at, for the error
+    Raises: UserError for whatever it raises, even SystemExit, but our own errors and the user's interrupt.
+    """
+    try:
+        yield
+    except (HarnessError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UserError(f"{what}: {reason_of(error)}.{advice}") from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from harness.errors import HarnessError, UserError, reason_of, unknown_name
+from harness.errors import UserError, anybodys_code, unknown_name
 from harness.packages import is_ours, load_modules
 from harness.spec import Spec, bind, parameters_of
 
@@ -160,7 +160,7 @@ class Registry:
         factory = self.entry(spec.name).factory
         bound = bind(self.kind, spec, factory, self.provided)
         wanted = inspect.signature(factory).parameters
-        with _anybodys(f"the {self.kind} {text!r} could not be made"):
+        with anybodys_code(f"the {self.kind} {text!r} could not be made"):
             made = factory(**bound.arguments, **{key: value for key, value in context.items() if key in wanted})
             self._check(spec.name, made)
             if not isinstance(made, type):
@@ -220,7 +220,7 @@ def load_plugin(path: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with _anybodys(f"the plugin {file} could not be imported"):
+        with anybodys_code(f"the plugin {file} could not be imported"):
             spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
@@ -229,19 +229,8 @@ def load_plugin(path: str | Path) -> None:
 
 def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
     what = f"the entry point {point.name} = {point.value} could not be loaded"
-    with _anybodys(what, " Repair or uninstall the package that brings it."):
+    with anybodys_code(what, " Repair or uninstall the package that brings it."):
         point.load()
-
-
-@contextlib.contextmanager
-def _anybodys(what: str, advice: str = "") -> Iterator[None]:
-    """Code that may be anybody's. Raises: UserError for whatever it raises, even SystemExit."""
-    try:
-        yield
-    except (HarnessError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise UserError(f"{what}: {reason_of(error)}.{advice}") from error
 
 
 def _line_of_caller() -> str:

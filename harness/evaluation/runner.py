@@ -16,7 +16,7 @@ from harness.cache import ArrayCache
 from harness.config import RunConfig
 from harness.contracts.defense import Preprocessed, Preprocessor
 from harness.contracts.model import Pipeline
-from harness.errors import HarnessError, UserError, reason_of
+from harness.errors import HarnessError, UserError, anybodys_code, reason_of
 from harness.evaluation.cells import PendingCell, cells_of
 from harness.evaluation.failures import alive, work
 from harness.evaluation.jobs import Job
@@ -88,7 +88,8 @@ class Runner:
     def prepare(self, candidate: Candidate) -> DefendedModel | None:
         """The defended model of a candidate, or None when its training failed, which is recorded."""
         if not isinstance(candidate.source, Training):
-            return _loaded(candidate, self.setup)
+            with anybodys_code(f"{candidate.label}: the model fails on test images"):
+                return obtain(candidate, self.setup)
         attempt = _training_attempt(candidate.source.job, self.setup)
         start = time.perf_counter()
         try:
@@ -165,16 +166,6 @@ class Runner:
         self.counts["failed"] += 1
         say(f"failed: {planned.description.defense}, {planned.description.condition}: {reason}")
         self.records.fail(planned, reason, environment=self.environment, seconds=seconds)
-
-
-def _loaded(candidate: Candidate, setup: RunSetup) -> DefendedModel:
-    """The model of given weights. Raises: UserError, or HarnessError, that names it, whatever its network raises."""
-    try:
-        return obtain(candidate, setup)
-    except (HarnessError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise UserError(f"{candidate.label}: the model fails on test images: {reason_of(error)}.") from error
 
 
 def _perturb(job: Job, rows: np.ndarray, device: torch.device) -> Perturbed:

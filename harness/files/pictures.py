@@ -23,7 +23,7 @@ _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 MUCH_MORE = 4
 """How many times as much contrast a transparent picture must have on black to be put there: white ink has."""
 _FIRST_IS_ALL = ("MPO",)
-"""Formats whose first frame is the picture: behind the JPEG cameras put previews."""
+"""Formats whose first frame is the picture: behind the JPEG cameras put previews and maps of brightness."""
 _TURNED = range(5, 9)
 """EXIF orientations by which width and height change places."""
 _ORIENTATION = 0x0112
@@ -52,12 +52,16 @@ def decode(picture: Picture) -> Image.Image:
     floats beyond [0,1].
     """
     with _reading(picture), _opened(picture) as file:
-        frames = 1 if file.format in _FIRST_IS_ALL else getattr(file, "n_frames", 1)
-        if frames > 1:
+        if (frames := frames_of(file)) > 1:
             raise UserError(
                 f"{picture.place} holds {frames} frames; expected a single picture. Save the one that counts."
             )
         return _to_rgb(ImageOps.exif_transpose(file), file.format or "", picture.place)
+
+
+def frames_of(file: Image.Image) -> int:
+    """How many pictures an opened file holds, as an animation or pages."""
+    return 1 if file.format in _FIRST_IS_ALL else getattr(file, "n_frames", 1)
 
 
 def _to_rgb(image: Image.Image, kind: str, place: str) -> Image.Image:

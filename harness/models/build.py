@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from harness.contracts.model import NormalizedModel, UnnormalizedModel
-from harness.errors import HarnessError, UserError, reason_of
+from harness.errors import UserError, anybodys_code
 from harness.models.normalization import Normalization, parse_normalization
 from harness.registry import backbones
 from harness.seeding import derive
@@ -73,12 +73,8 @@ def build(architecture: Architecture, defense: Defense, *, seed: int = 0) -> nn.
     who = f"{defense.label} with the backbone {architecture.backbone}"
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "initial weights"))
-        try:
+        with anybodys_code(f"{who}: the model cannot be built"):
             model = _built(architecture, defense)
-        except HarnessError:
-            raise
-        except (Exception, SystemExit) as error:  # both may be anybody's
-            raise UserError(f"{who}: the model cannot be built: {reason_of(error)}.") from error
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(value) or value.is_meta:
             raise UserError(f"{who}: {name} has no numbers yet. Give the network its weights when it is made.")

@@ -84,7 +84,8 @@ def load(path: Path) -> Checkpoint:
             raise UserError(f"expected a state dict of tensors in {path}, found other things.")
         checkpoint = Checkpoint(weights, read_metadata(content.get("about"), path))
     else:
-        checkpoint = Checkpoint(*_foreign(content, path))
+        found = state_dicts.find(content, path)
+        checkpoint = Checkpoint(found.weights, {}, found.place, found.others)
     state_dicts.check_tensors(checkpoint.weights, path)
     return checkpoint
 
@@ -160,11 +161,6 @@ def _content(path: Path) -> Any:
 
 def _is_weight(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
-
-
-def _foreign(content: dict[Any, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any], str, tuple[str, ...]]:
-    found = state_dicts.find(content, path)
-    return found.weights, {}, found.place, found.others
 
 
 def _inner_networks(model: nn.Module) -> list[nn.Module]:

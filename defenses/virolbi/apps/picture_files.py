@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from harness.errors import UserError
 from harness.files import write_whole
+from harness.files.pictures import frames_of
 
 from .folder_log import FolderLog
 
@@ -22,8 +23,6 @@ _KEPT = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
 """Modes that hold the colours of a smoothed picture and that files are written in."""
 _UNLIKE_SCREENS = ("CMYK", "LAB")
 """Modes whose colour profile would be wrong for the RGB picture that is written."""
-_FIRST_IS_ALL = ("MPO",)
-"""Formats whose first frame is the picture: behind the JPEG cameras put previews and maps of brightness."""
 
 
 class Smoother(Protocol):
@@ -93,8 +92,7 @@ def _read(path: Path) -> tuple[Image.Image, bytes | None]:
 
 def _check_single(file: Image.Image, path: Path) -> None:
     """Raises: UserError for several pages or frames: all but the first would be lost."""
-    frames = 1 if file.format in _FIRST_IS_ALL else getattr(file, "n_frames", 1)
-    if frames > 1:
+    if (frames := frames_of(file)) > 1:
         raise UserError(f"{path} holds {frames} frames; smooth knows single pictures. Save each frame as a file.")
 
 
